@@ -1,0 +1,197 @@
+//! Channels: the ways out. A channel's kind is an adapter, one file that makes one try and knows no attempt numbers.
+//!
+//! Adding a kind is one file below `channel/`, one line in the registry at the end of this file, and one row in
+//! `docs/channels.md`. What a failure means is decided by the adapter that saw the answer, never further up.
+
+pub mod http;
+pub mod markdown;
+pub mod secret;
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::delivery::Delivery;
+use crate::ids::ChannelId;
+use crate::outcome::Reason;
+use crate::rule::fault::Fault;
+
+/// A channel's document, as files, the API and the bucket hold it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelSpec {
+    pub id: ChannelId,
+    pub kind: Kind,
+    #[serde(default)]
+    pub enabled: Enabled,
+    /// Settings of the kind. Strings may hold `${VAR}` and `${VAR:-default}`, replaced by the worker.
+    #[serde(default = "empty_object")]
+    pub config: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
+    /// How long after its event a delivery is worth sending. Default 24 hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_ms: Option<u64>,
+    /// How long one try may take. Default 10 seconds, at most 25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetrySpec {
+    /// The waits between tries, in milliseconds, each with ±20 % of jitter. When they are used up it is given up.
+    pub schedule_ms: Vec<u64>,
+}
+
+/// `enabled: true | false | auto`. `auto` is resolved when the document is applied: on when every variable that the
+/// configuration names without a default is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Enabled {
+    #[default]
+    On,
+    Off,
+    Auto,
+}
+
+impl Serialize for Enabled {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::On => serializer.serialize_bool(true),
+            Self::Off => serializer.serialize_bool(false),
+            Self::Auto => serializer.serialize_str("auto"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Enabled {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(true) => Ok(Self::On),
+            Value::Bool(false) => Ok(Self::Off),
+            Value::String(word) if word == "auto" => Ok(Self::Auto),
+            other => Err(serde::de::Error::custom(format!("{other} is none of true, false, \"auto\""))),
+        }
+    }
+}
+
+fn empty_object() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// Makes one try of one delivery.
+pub trait Channel: Send + Sync {
+    /// `at` is the moment of the try: adapters have no clock. The caller bounds its time.
+    fn send<'a>(&'a self, delivery: &'a Delivery, at: Timestamp) -> BoxFuture<'a, Result<Receipt, SendError>>;
+}
+
+/// What the provider said when it accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Receipt {
+    pub provider_id: Option<String>,
+    pub code: Option<u16>,
+}
+
+/// Why a try failed, and so what to do: the variant says what to do, the reason what to count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendError {
+    /// May pass by itself: try again. A `retry_after` lengthens the wait.
+    Transient { failure: Failure, retry_after: Option<Duration> },
+    /// The provider asks everybody for a pause: costs no attempt.
+    RateLimited { failure: Failure, retry_after: Option<Duration> },
+    /// Will never pass: give up at once.
+    Permanent(Failure),
+    /// Our credentials, our configuration, our bug: costs no attempt, the delivery's expiry bounds it.
+    Ours(Failure),
+}
+
+impl SendError {
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        match self {
+            Self::Transient { failure, .. } | Self::RateLimited { failure, .. } => failure,
+            Self::Permanent(failure) | Self::Ours(failure) => failure,
+        }
+    }
+}
+
+/// What went wrong. `detail` is shown to people and stored: it never holds a secret, an address or a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: Reason,
+    pub code: Option<u16>,
+    pub detail: String,
+}
+
+impl Failure {
+    #[must_use]
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, code: None, detail: detail.into() }
+    }
+
+    #[must_use]
+    pub fn code(mut self, code: u16) -> Self {
+        self.code = Some(code);
+        self
+    }
+}
+
+/// What adapters are built with: everything they share.
+#[derive(Clone)]
+pub struct Workshop {
+    pub http: http::HttpClient,
+}
+
+/// Defines the kinds: one line each, `Variant "word" module::Type`, in the order in which they are listed.
+macro_rules! registry {
+    ($($variant:ident $word:literal $module:ident::$adapter:ident;)+) => {
+        $(pub mod $module;)+
+
+        /// The adapters there are.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Kind { $(#[serde(rename = $word)] $variant,)+ }
+
+        impl Kind {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// Builds the adapter from its configuration, in which `${VAR}` is already replaced.
+            ///
+            /// # Errors
+            /// The place and the fault, relative to `config`. Never the value of a secret.
+            pub fn build(self, config: &Value, workshop: &Workshop) -> Result<Box<dyn Channel>, Fault> {
+                match self {
+                    $(Self::$variant => Ok(Box::new($module::$adapter::new(config, workshop)?)),)+
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    Console "console" console::Console;
+    Webhook "webhook" webhook::Webhook;
+    Slack "slack" slack::Slack;
+    Telegram "telegram" telegram::Telegram;
+}
+
+impl Kind {
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

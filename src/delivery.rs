@@ -1,0 +1,129 @@
+//! A delivery: one event × one rule × one channel (× one recipient), as it travels to a worker.
+//!
+//! It carries all that an attempt needs but the channel's own configuration: rendered texts, the event's data, and the
+//! number of the attempt, since the broker forgets counts whenever a timer moves a message.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::channel::Kind;
+use crate::event::{EventRef, Severity};
+use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId, WorkspaceId};
+use crate::outcome::Reason;
+
+/// The version of every message that one process writes for another. A reader refuses a newer one, aloud.
+pub const ENVELOPE_VERSION: u16 = 1;
+
+/// The scope of a rule that belongs to the whole workspace.
+pub const GLOBAL_SCOPE: &str = "global";
+
+/// Queues that cannot starve each other: each has consumers and slots of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// First attempts of severity `critical`.
+    Urgent,
+    /// Other first attempts.
+    Normal,
+    /// Everything that failed at least once.
+    Retry,
+}
+
+impl Lane {
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Retry];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::Normal => "normal",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    pub v: u16,
+    pub id: DeliveryId,
+    pub workspace: WorkspaceId,
+    pub event: EventRef,
+    /// None when it was sent without a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleId>,
+    pub scope: String,
+    pub channel: ChannelId,
+    pub kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Recipient>,
+    pub severity: Severity,
+    pub title: String,
+    /// A small Markdown; the channel renders it.
+    pub body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// The event's data, word for word.
+    pub data: Arc<RawValue>,
+    /// What went wrong on the way here without stopping it (a template that could not render).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// After this moment it is given up.
+    pub expires_at: Timestamp,
+    /// 1 for the first try; a redrive starts at 1 again.
+    pub attempt: u32,
+    /// How often an operator sent it again after it was given up.
+    #[serde(default)]
+    pub redrive: u32,
+    /// How often it was put off without a try, in a row.
+    #[serde(default)]
+    pub postponed: u32,
+    /// The schedule it came from was cancelled: the worker records that and sends nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
+}
+
+impl Delivery {
+    /// The queue it belongs in now.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match (self.attempt, self.severity) {
+            (2.., _) => Lane::Retry,
+            (_, Severity::Critical) => Lane::Urgent,
+            (_, Severity::Info | Severity::Warning) => Lane::Normal,
+        }
+    }
+
+    /// The same delivery on its next try.
+    #[must_use]
+    pub fn next_attempt(&self) -> Self {
+        Self { attempt: self.attempt + 1, postponed: 0, ..self.clone() }
+    }
+
+    /// The same try, put off once more.
+    #[must_use]
+    pub fn put_off(&self) -> Self {
+        Self { postponed: self.postponed.saturating_add(1), ..self.clone() }
+    }
+
+    /// A new life for a delivery that was given up.
+    #[must_use]
+    pub fn redriven(&self, expires_at: Timestamp) -> Self {
+        Self { attempt: 1, postponed: 0, redrive: self.redrive + 1, cancelled: false, expires_at, ..self.clone() }
+    }
+}
+
+/// A delivery given up, kept whole with its cause.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    pub v: u16,
+    pub at: Timestamp,
+    pub reason: Reason,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    pub delivery: Delivery,
+}

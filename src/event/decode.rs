@@ -1,0 +1,390 @@
+//! From a message's headers and bytes to an [`Event`], or to the reason why it is none.
+//!
+//! Three forms are read: CloudEvents structured (`application/cloudevents+json`), CloudEvents binary (`ce-…` headers)
+//! and any bare JSON object. A JSON object that says `specversion` is taken for a structured CloudEvent even without
+//! the content type, which many clients cannot set. Source: CloudEvents 1.0, NATS protocol binding and JSON format.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::event_type::{EventType, EventTypeError};
+use super::{Event, Severity};
+use crate::ids::WorkspaceId;
+
+/// Ids and sources are keys of the history and parts of headers: longer ones are refused.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// A message as it came, from whatever wire.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    pub workspace: WorkspaceId,
+    /// The type that the subject says, used by bare JSON only.
+    pub subject_type: Option<&'a str>,
+    /// Header names in any case.
+    pub headers: &'a [(&'a str, &'a str)],
+    pub body: &'a [u8],
+    /// The id of a bare object: its `Nats-Msg-Id`, else one made of the stream and the sequence.
+    pub fallback_id: &'a str,
+    /// The source of a bare object.
+    pub fallback_source: &'a str,
+    /// When the broker stored it: the time of an event that says none.
+    pub received_at: Timestamp,
+}
+
+/// Why a message is not an event. The texts end up in dead letters and in the API's answers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("the body is not UTF-8 (first bad byte at {0})")]
+    NotUtf8(usize),
+    #[error("the body is not JSON: {0}")]
+    NotJson(String),
+    #[error("the body is JSON but not an object")]
+    NotAnObject,
+    #[error("content type {0:?} is not understood: send application/json or application/cloudevents+json")]
+    UnknownEncoding(String),
+    #[error("CloudEvents batches are not accepted on a subject: publish one message an event")]
+    Batch,
+    #[error("specversion {0:?} is not supported: 1.0 is")]
+    SpecVersion(String),
+    #[error("the event has no {0}")]
+    Missing(&'static str),
+    #[error("{0}")]
+    Type(#[from] EventTypeError),
+    #[error("{name} {found:?} is not valid: {legal}")]
+    Attribute { name: &'static str, found: String, legal: &'static str },
+    #[error("the event is {bytes} bytes, more than the {bytes_max} that a delivery can carry")]
+    TooLarge { bytes: usize, bytes_max: usize },
+}
+
+/// # Errors
+/// When the message is not an event; the error says why in words for its sender.
+pub fn decode(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
+    let content_type = incoming.header("content-type").map(media_type);
+    match content_type.as_deref() {
+        Some("application/cloudevents+json") => structured(incoming),
+        Some(other) if other.starts_with("application/cloudevents-batch") => Err(DecodeError::Batch),
+        Some(other) if other.starts_with("application/cloudevents") => {
+            Err(DecodeError::UnknownEncoding(other.to_owned()))
+        }
+        _ if incoming.header("ce-specversion").is_some() => binary(incoming, content_type.as_deref()),
+        Some(other) if !is_json(other) => Err(DecodeError::UnknownEncoding(other.to_owned())),
+        _ => bare(incoming),
+    }
+}
+
+impl<'a> Incoming<'a> {
+    fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+
+    fn text(&self) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.body).map_err(|error| DecodeError::NotUtf8(error.valid_up_to()))
+    }
+}
+
+/// The attributes of a CloudEvent before they are checked, from either mode.
+#[derive(Default)]
+struct Attributes {
+    specversion: Option<String>,
+    id: Option<String>,
+    source: Option<String>,
+    event_type: Option<String>,
+    time: Option<String>,
+    others: BTreeMap<String, String>,
+}
+
+impl Attributes {
+    fn set(&mut self, name: &str, value: String) {
+        match name {
+            "specversion" => self.specversion = Some(value),
+            "id" => self.id = Some(value),
+            "source" => self.source = Some(value),
+            "type" => self.event_type = Some(value),
+            "time" => self.time = Some(value),
+            other => {
+                self.others.insert(other.to_owned(), value);
+            }
+        }
+    }
+
+    fn event(mut self, incoming: &Incoming<'_>, data: Data) -> Result<Event, DecodeError> {
+        match self.specversion.as_deref() {
+            Some("1.0") => {}
+            Some(other) => return Err(DecodeError::SpecVersion(other.chars().take(20).collect())),
+            None => return Err(DecodeError::Missing("specversion")),
+        }
+        let event_type = EventType::parse(&self.event_type.ok_or(DecodeError::Missing("type"))?)?;
+        let id = name("id", self.id.ok_or(DecodeError::Missing("id"))?)?;
+        let source = name("source", self.source.ok_or(DecodeError::Missing("source"))?)?;
+        let time = self.time.as_deref().map(parse_time).transpose()?.unwrap_or(incoming.received_at);
+        let severity = severity(self.others.remove("severity").as_deref(), &data.value)?;
+        let traceparent =
+            self.others.remove("traceparent").or_else(|| incoming.header("traceparent").map(str::to_owned));
+        Ok(Event {
+            workspace: incoming.workspace.clone(),
+            source,
+            id,
+            event_type,
+            time,
+            severity,
+            traceparent,
+            attributes: self.others,
+            data: data.value,
+            data_json: data.json,
+        })
+    }
+}
+
+struct Data {
+    value: Value,
+    json: Arc<RawValue>,
+}
+
+fn structured(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
+    let fields: BTreeMap<String, &RawValue> = object(incoming.text()?)?;
+    let mut attributes = Attributes::default();
+    let mut data = None;
+    for (name, raw) in fields {
+        match name.as_str() {
+            "data" => data = Some(json_data(raw.get())?),
+            "data_base64" => data = Some(base64_data(raw.get())?),
+            "datacontenttype" => attributes.set(&name, scalar_text(raw.get())?),
+            _ if raw.get() == "null" => {}
+            _ => attributes.set(&name, scalar_text(raw.get())?),
+        }
+    }
+    attributes.event(incoming, data.map_or_else(|| json_data("null"), Ok)?)
+}
+
+fn binary(incoming: &Incoming<'_>, content_type: Option<&str>) -> Result<Event, DecodeError> {
+    let mut attributes = Attributes::default();
+    for (header, value) in incoming.headers {
+        if let Some(name) = header.to_ascii_lowercase().strip_prefix("ce-") {
+            attributes.set(name, percent_decoded(value));
+        }
+    }
+    let declared = attributes.others.get("datacontenttype").map(|found| media_type(found));
+    let data = match declared.as_deref().or(content_type) {
+        _ if incoming.body.is_empty() => json_data("null")?,
+        None => json_data(incoming.text()?)?,
+        Some(json) if is_json(json) => json_data(incoming.text()?)?,
+        Some(text) if text.starts_with("text/") => {
+            json_data(&Value::String(incoming.text()?.to_owned()).to_string())?
+        }
+        Some(other) => return Err(DecodeError::UnknownEncoding(other.to_owned())),
+    };
+    attributes.event(incoming, data)
+}
+
+fn bare(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
+    #[derive(Deserialize)]
+    struct Sniff<'a> {
+        #[serde(borrow, default)]
+        specversion: Option<&'a RawValue>,
+        #[serde(borrow, default, rename = "type")]
+        event_type: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        source: Option<&'a RawValue>,
+    }
+    let text = incoming.text()?;
+    let data = json_data(text)?;
+    if !data.value.is_object() {
+        return Err(DecodeError::NotAnObject);
+    }
+    let sniff: Sniff<'_> = serde_json::from_str(text).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    if sniff.specversion.is_some() && sniff.event_type.is_some() && sniff.source.is_some() {
+        return structured(incoming);
+    }
+    let event_type = EventType::parse(incoming.subject_type.ok_or(DecodeError::Missing("type"))?)?;
+    Ok(Event {
+        workspace: incoming.workspace.clone(),
+        source: incoming.fallback_source.to_owned(),
+        id: name("id", incoming.fallback_id.to_owned())?,
+        event_type,
+        time: incoming.received_at,
+        severity: severity(None, &data.value)?,
+        traceparent: incoming.header("traceparent").map(str::to_owned),
+        attributes: BTreeMap::new(),
+        data: data.value,
+        data_json: data.json,
+    })
+}
+
+fn object(text: &str) -> Result<BTreeMap<String, &RawValue>, DecodeError> {
+    serde_json::from_str(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => DecodeError::NotAnObject,
+        _ => DecodeError::NotJson(error.to_string()),
+    })
+}
+
+fn json_data(text: &str) -> Result<Data, DecodeError> {
+    let not_json = |error: serde_json::Error| DecodeError::NotJson(error.to_string());
+    let value = serde_json::from_str(text).map_err(not_json)?;
+    let raw: Box<RawValue> = serde_json::from_str(text).map_err(not_json)?;
+    Ok(Data { value, json: Arc::from(raw) })
+}
+
+/// Binary data carried in a structured event: read when it is JSON, since rules and templates read JSON.
+fn base64_data(raw: &str) -> Result<Data, DecodeError> {
+    let text = scalar_text(raw)?;
+    let invalid = || DecodeError::Attribute { name: "data_base64", found: excerpt(&text), legal: "base 64 of JSON" };
+    let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| invalid())?;
+    json_data(std::str::from_utf8(&bytes).map_err(|_| invalid())?)
+}
+
+/// A CloudEvents attribute: a string, number or boolean, as text.
+fn scalar_text(raw: &str) -> Result<String, DecodeError> {
+    match serde_json::from_str(raw) {
+        Ok(Value::String(text)) => Ok(text),
+        Ok(Value::Bool(flag)) => Ok(flag.to_string()),
+        Ok(Value::Number(number)) => Ok(number.to_string()),
+        Ok(Value::Null | Value::Array(_) | Value::Object(_)) | Err(_) => Err(DecodeError::Attribute {
+            name: "attribute",
+            found: excerpt(raw),
+            legal: "CloudEvents attributes are strings, numbers or booleans",
+        }),
+    }
+}
+
+fn severity(attribute: Option<&str>, data: &Value) -> Result<Option<Severity>, DecodeError> {
+    if let Some(word) = attribute {
+        let legal = "info, warning or critical";
+        let unknown = || DecodeError::Attribute { name: "severity", found: excerpt(word), legal };
+        return Severity::parse(word).map(Some).ok_or_else(unknown);
+    }
+    // A field of the data may happen to be called severity and mean something else: then it says nothing to us.
+    Ok(data.get("severity").and_then(Value::as_str).and_then(Severity::parse))
+}
+
+fn name(what: &'static str, text: String) -> Result<String, DecodeError> {
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
+        let legal = "1 to 1024 bytes of UTF-8 without control characters";
+        return Err(DecodeError::Attribute { name: what, found: excerpt(&text), legal });
+    }
+    Ok(text)
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, DecodeError> {
+    text.parse().map_err(|_| DecodeError::Attribute { name: "time", found: excerpt(text), legal: "RFC 3339" })
+}
+
+fn media_type(header: &str) -> String {
+    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_json(media_type: &str) -> bool {
+    media_type.is_empty() || media_type.ends_with("/json") || media_type.ends_with("+json")
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// Header values of binary mode are percent-encoded outside printable ASCII. Bytes that make no UTF-8 stay as they came.
+fn percent_decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let decoded = match (first, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        bytes.push(decoded.unwrap_or(*first));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| value.to_owned())
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming<'a>(headers: &'a [(&'a str, &'a str)], body: &'a [u8]) -> Incoming<'a> {
+        Incoming {
+            workspace: WorkspaceId::default(),
+            subject_type: Some("task.done"),
+            headers,
+            body,
+            fallback_id: "EVENTS-7",
+            fallback_source: "nats:EVENTS",
+            received_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_bare_object_takes_its_type_from_the_subject_and_its_id_from_the_stream() {
+        let event = decode(&incoming(&[], br#"{"a":1,"severity":"critical"}"#)).unwrap();
+        assert_eq!((event.event_type.as_str(), event.id.as_str()), ("task:done", "EVENTS-7"));
+        assert_eq!(event.severity, Some(Severity::Critical));
+        assert_eq!(event.data_json.get(), r#"{"a":1,"severity":"critical"}"#);
+    }
+
+    #[test]
+    fn a_structured_event_says_everything_itself() {
+        let body = br#"{"specversion":"1.0","id":"1","source":"/ci","type":"build.failed","time":"2026-01-02T03:04:05Z",
+            "taskid":"t1","severity":"warning","data":{"n":1}}"#;
+        for headers in [&[("Content-Type", "application/cloudevents+json; charset=UTF-8")][..], &[]] {
+            let event = decode(&incoming(headers, body)).unwrap();
+            assert_eq!((event.id.as_str(), event.source.as_str()), ("1", "/ci"));
+            assert_eq!(event.event_type.as_str(), "build:failed");
+            assert_eq!(event.time.to_string(), "2026-01-02T03:04:05Z");
+            assert_eq!(event.severity, Some(Severity::Warning));
+            assert_eq!(event.envelope("taskid").unwrap().as_str(), Some("t1"));
+            assert_eq!(event.data["n"], 1);
+        }
+    }
+
+    #[test]
+    fn a_binary_event_has_its_attributes_in_headers_of_any_case() {
+        let headers = [
+            ("CE-Specversion", "1.0"),
+            ("ce-id", "b%C3%A4r"),
+            ("ce-source", "/ci"),
+            ("ce-type", "build:failed"),
+            ("traceparent", "00-1-2-01"),
+        ];
+        let event = decode(&incoming(&headers, br#"{"n":2}"#)).unwrap();
+        assert_eq!(event.id, "bär");
+        assert_eq!(event.data["n"], 2);
+        assert_eq!(event.traceparent.as_deref(), Some("00-1-2-01"));
+    }
+
+    #[test]
+    fn what_is_not_an_event_is_refused_with_its_reason() {
+        let ce = ("ce-specversion", "1.0");
+        let cases: [(&[(&str, &str)], &[u8], &str); 11] = [
+            (&[], b"\xff{}", "not UTF-8"),
+            (&[], b"{", "not JSON"),
+            (&[], b"[1]", "not an object"),
+            (&[("content-type", "application/xml")], b"{}", "application/xml"),
+            (&[("content-type", "application/cloudevents+avro")], b"{}", "avro"),
+            (&[("content-type", "application/cloudevents-batch+json")], b"[]", "batches"),
+            (&[ce], b"{}", "no type"),
+            (&[ce, ("ce-type", "a:b")], b"{}", "no id"),
+            (&[ce, ("ce-type", "a b"), ("ce-id", "1"), ("ce-source", "s")], b"{}", "a b"),
+            (&[("ce-specversion", "0.3")], b"{}", "0.3"),
+            (&[("content-type", "application/cloudevents+json")], br#"{"specversion":"1.0","type":"a","id":""}"#, "id"),
+        ];
+        for (headers, body, expected) in cases {
+            let error = decode(&incoming(headers, body)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+        }
+        let nameless = Incoming { subject_type: None, ..incoming(&[], b"{}") };
+        assert_eq!(decode(&nameless).unwrap_err(), DecodeError::Missing("type"));
+    }
+
+    #[test]
+    fn json_nested_beyond_reason_is_refused_not_overflown() {
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(matches!(decode(&incoming(&[], deep.as_bytes())), Err(DecodeError::NotJson(_))));
+    }
+}
