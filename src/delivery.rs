@@ -57,7 +57,9 @@ pub struct Delivery {
     pub rule: Option<RuleId>,
     pub scope: String,
     pub channel: ChannelId,
-    pub kind: Kind,
+    /// None when there is no such channel: a delivery like that is never queued, only kept among the dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<Recipient>,
     pub severity: Severity,

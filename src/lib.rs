@@ -1,1 +1,42 @@
+//! Bugle turns events into notifications, and proves that none was lost.
+//!
+//! The modules, in the order in which an event travels:
+//!
+//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`documents`]
+//! - [`route`]: who gets what, and why not
+//! - [`deliver`]: one try, and what its end means
+//! - [`dead`]: what was given up, kept whole
+//! - [`record`] and [`store`]: from outcomes to SQL, exactly once
+//! - [`api`]: history, sends, tokens and live streams
+//! - shell: [`bus`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
+//!   [`clock`]
+//!
+//! What must not be, and is checked by the lints and by `tests/tidy.rs`:
+//!
+//! - no I/O, clock or chance in the words, in `route::plan`, in `deliver::decide`;
+//! - no acknowledgement outside `bus::consumer`; no SQL outside `store`; no subject built outside `bus::subject`;
+//! - no promise in memory: every timer and every queue is the broker's.
 
+pub mod api;
+pub mod app;
+pub mod apply;
+pub mod bus;
+pub mod channel;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod dead;
+pub mod deliver;
+pub mod delivery;
+pub mod documents;
+pub mod embedded;
+pub mod event;
+pub mod health;
+pub mod ids;
+pub mod metrics;
+pub mod outcome;
+pub mod record;
+pub mod route;
+pub mod rule;
+pub mod store;
+pub mod telemetry;

@@ -202,7 +202,7 @@ impl Outcome {
             rule: delivery.rule.clone(),
             scope: delivery.scope.clone(),
             channel: delivery.channel.clone(),
-            kind: Some(delivery.kind),
+            kind: delivery.kind,
             recipient: delivery.recipient.clone(),
             severity: delivery.severity,
             title: delivery.title.clone(),

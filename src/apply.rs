@@ -1,0 +1,212 @@
+//! Brings the bucket in line with a file of documents: what is new is made, what differs is changed, what the file's
+//! owner no longer has is removed. Two files never touch each other's documents.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use async_nats::jetstream::kv;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::bus::reader::{From, Reader};
+use crate::bus::{Bus, BusError, topology};
+use crate::channel::secret::variables_without_default;
+use crate::channel::{ChannelSpec, Enabled};
+use crate::clock;
+use crate::config;
+use crate::delivery::ENVELOPE_VERSION;
+use crate::documents::{Document, DocumentFile, Key, read_file};
+
+const READ_MAX: usize = 1_000;
+/// Somebody else's change in the middle: look again and go on, this often.
+const TRIES_MAX: u32 = 5;
+
+/// What was done to one document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Created(Key),
+    Updated(Key),
+    Removed(Key),
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Created(key) => write!(f, "created {key}"),
+            Self::Updated(key) => write!(f, "updated {key}"),
+            Self::Removed(key) => write!(f, "removed {key}"),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("{0}")]
+    File(String),
+    #[error("{key} belongs to {owner}: {mine} cannot change it")]
+    Foreign { key: Key, owner: String, mine: String },
+    #[error("the documents change faster than they can be applied: try again")]
+    Contended,
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// Applies a file of documents.
+///
+/// # Errors
+/// When the file is not valid, a document has another owner, or the broker refuses. Applying again is safe.
+pub async fn apply_file(bus: &Bus, path: &Path) -> Result<Vec<Change>, ApplyError> {
+    let file = read_file(path).map_err(ApplyError::File)?;
+    apply(bus, &file).await
+}
+
+/// Applies documents that were read and checked.
+///
+/// # Errors
+/// As [`apply_file`].
+pub async fn apply(bus: &Bus, file: &DocumentFile) -> Result<Vec<Change>, ApplyError> {
+    let owner = format!("file:{}", file.name.as_deref().unwrap_or("unnamed"));
+    let wanted = wanted(file)?;
+    let bucket = topology::config_bucket(bus).await?;
+    let mut changes = Vec::new();
+    for _ in 0..TRIES_MAX {
+        let found = read_all(bus).await?;
+        check_owners(&wanted, &found, &owner)?;
+        if apply_once(&bucket, &owner, &wanted, &found, &mut changes).await? {
+            return Ok(changes);
+        }
+    }
+    Err(ApplyError::Contended)
+}
+
+type Wanted = BTreeMap<Key, Value>;
+type Found = BTreeMap<Key, (u64, Document<Value>)>;
+
+fn wanted(file: &DocumentFile) -> Result<Wanted, ApplyError> {
+    let mut wanted = BTreeMap::new();
+    for spec in &file.channels {
+        let spec = ChannelSpec { enabled: resolved(spec), ..spec.clone() };
+        wanted.insert(Key::Channel(file.workspace.clone(), spec.id.clone()), value(&spec)?);
+    }
+    for spec in &file.rules {
+        wanted.insert(Key::Rule(file.workspace.clone(), spec.id.clone()), value(spec)?);
+    }
+    Ok(wanted)
+}
+
+fn value<T: Serialize>(spec: &T) -> Result<Value, ApplyError> {
+    serde_json::to_value(spec).map_err(|error| ApplyError::Bus(error.into()))
+}
+
+/// `auto` is decided here: on when every variable that the configuration needs is set.
+fn resolved(spec: &ChannelSpec) -> Enabled {
+    let set = |name: &String| config::environment(name).is_some_and(|value| !value.is_empty());
+    match spec.enabled {
+        Enabled::Auto if variables_without_default(&spec.config).iter().all(set) => Enabled::On,
+        Enabled::Auto => Enabled::Off,
+        decided @ (Enabled::On | Enabled::Off) => decided,
+    }
+}
+
+fn check_owners(wanted: &Wanted, found: &Found, owner: &str) -> Result<(), ApplyError> {
+    for key in wanted.keys() {
+        if let Some((_, document)) = found.get(key).filter(|(_, document)| document.owner != owner) {
+            return Err(ApplyError::Foreign { key: key.clone(), owner: document.owner.clone(), mine: owner.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// False when somebody else changed a document meanwhile.
+async fn apply_once(
+    bucket: &kv::Store,
+    owner: &str,
+    wanted: &Wanted,
+    found: &Found,
+    changes: &mut Vec<Change>,
+) -> Result<bool, ApplyError> {
+    for (key, spec) in wanted {
+        let known = found.get(key);
+        if known.is_some_and(|(_, document)| document.spec == *spec) {
+            continue;
+        }
+        let (revision, version) = known.map_or((0, 1), |(revision, document)| (*revision, document.version + 1));
+        let document = Document {
+            v: ENVELOPE_VERSION,
+            owner: owner.to_owned(),
+            version,
+            author: owner.to_owned(),
+            updated_at: clock::now(),
+            spec,
+        };
+        if !put(bucket, key, &document, revision).await? {
+            return Ok(false);
+        }
+        changes.push(if known.is_some() { Change::Updated(key.clone()) } else { Change::Created(key.clone()) });
+    }
+    // Rules before channels: a rule never points at a channel that was removed before it.
+    let gone = found.iter().rev().filter(|(key, (_, document))| document.owner == owner && !wanted.contains_key(key));
+    for (key, (revision, _)) in gone {
+        if bucket.delete_expect_revision(key.to_string(), Some(*revision)).await.is_err() {
+            return Ok(false);
+        }
+        changes.push(Change::Removed(key.clone()));
+    }
+    Ok(true)
+}
+
+/// Writes a document if `revision` is still its last one; 0 for one that does not exist. False when it is not.
+///
+/// # Errors
+/// When the broker refuses or does not answer.
+pub async fn put<T: Serialize>(
+    bucket: &kv::Store,
+    key: &Key,
+    document: &Document<T>,
+    revision: u64,
+) -> Result<bool, BusError> {
+    use async_nats::jetstream::kv::{CreateErrorKind, UpdateErrorKind};
+    let bytes = serde_json::to_vec(document)?.into();
+    if revision == 0 {
+        return match bucket.create(key.to_string(), bytes).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(BusError::request(error)),
+        };
+    }
+    match bucket.update(key.to_string(), bytes, revision).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+        Err(error) => Err(BusError::request(error)),
+    }
+}
+
+/// Every document in the bucket, with its revision.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn read_all(bus: &Bus) -> Result<BTreeMap<Key, (u64, Document<Value>)>, BusError> {
+    let bucket = bus.names.config_bucket();
+    let head = format!("$KV.{bucket}.");
+    let mut reader =
+        Reader::open_stream(bus, &format!("KV_{bucket}"), format!("{head}>"), From::LastPerSubject).await?;
+    let mut missing = reader.pending_at_start;
+    let mut found = BTreeMap::new();
+    while missing > 0 {
+        for entry in reader.next(READ_MAX).await? {
+            missing = missing.saturating_sub(1);
+            let Some(key) = entry.subject.strip_prefix(&head).and_then(Key::parse) else { continue };
+            if entry.headers.get("KV-Operation").is_some() {
+                found.remove(&key);
+                continue;
+            }
+            match serde_json::from_slice(&entry.payload) {
+                Ok(document) => {
+                    found.insert(key, (entry.sequence, document));
+                }
+                Err(error) => tracing::warn!(%key, %error, "a document cannot be read"),
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,256 @@
+//! The broker, as the rest of Bugle sees it: one connection, checked at start, and publishes that are awaited twice.
+//!
+//! A publish is done when the broker acknowledged it, not when it was sent; [`Bus::publish`] waits for that, so that
+//! nobody forgets. Settling messages is the business of [`consumer`] alone.
+
+pub mod consumer;
+pub mod directory;
+pub mod reader;
+pub mod schedule;
+pub mod subject;
+pub mod topology;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, context::PublishErrorKind};
+use async_nats::{Client, Event, HeaderMap};
+use bytes::Bytes;
+use serde::Serialize;
+
+pub use subject::{Names, StreamName};
+
+use crate::config::Nats;
+use crate::metrics;
+
+/// Schedules and per-message TTL exist, and the fixes to both.
+const SERVER_MIN: (u32, u32, u32) = (2, 12, 9);
+/// How long a publish may wait for its acknowledgement before it counts as failed; a failover takes up to 8 s (R3).
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// More publishes than this in flight gain nothing; beyond it publishers wait.
+const IN_FLIGHT_MAX: usize = 2_048;
+/// An event is at most this part of the broker's largest payload, so that the delivery made of it fits.
+const EVENT_SHARE: usize = 4;
+
+/// Why the broker did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    #[error("NATS at {url} cannot be used: {reason}")]
+    Connect { url: String, reason: String },
+    #[error(
+        "nats-server {found} is too old: Bugle needs 2.14.3 or newer (at least 2.12.9, for schedules and message TTLs)"
+    )]
+    TooOld { found: String },
+    #[error("NATS: {0}")]
+    Request(String),
+    #[error("the message is {bytes} bytes, more than the broker carries")]
+    TooLarge { bytes: usize },
+    #[error("a message could not be written as JSON: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// The expected sequence was not the last one: somebody else was first.
+    #[error("another publish was first")]
+    Conflict,
+}
+
+impl BusError {
+    /// Any failed request, in the client's own words.
+    pub fn request(error: impl std::fmt::Display) -> Self {
+        Self::Request(error.to_string())
+    }
+}
+
+/// The acknowledgement of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    pub sequence: u64,
+    /// The broker had this message id already: this very step was done before, which is success.
+    pub duplicate: bool,
+}
+
+/// A connection and the names it works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    pub js: jetstream::Context,
+    pub names: Names,
+    pub replicas: usize,
+    connected: Arc<AtomicBool>,
+}
+
+impl Bus {
+    /// Connects, and refuses a server that cannot do the work.
+    ///
+    /// # Errors
+    /// When the server does not answer, is too old, or has no JetStream.
+    pub async fn connect(settings: &Nats, url: &str, role: &str) -> Result<Self, BusError> {
+        let names = Names::new(&settings.prefix).map_err(BusError::Request)?;
+        let connected = Arc::new(AtomicBool::new(true));
+        let client = connect_client(settings, url, role, &connected).await?;
+        let info = client.server_info();
+        if version(&info.version).is_none_or(|found| found < SERVER_MIN) {
+            return Err(BusError::TooOld { found: info.version });
+        }
+        if !info.jetstream {
+            let reason = "JetStream is not enabled on this server (start it with -js)".to_owned();
+            return Err(BusError::Connect { url: redacted(url), reason });
+        }
+        let js = jetstream::context::ContextBuilder::new()
+            .timeout(ACK_TIMEOUT)
+            .max_ack_inflight(IN_FLIGHT_MAX)
+            .backpressure_on_inflight(true)
+            .build(client);
+        Ok(Self { js, names, replicas: settings.replicas, connected })
+    }
+
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.js.client()
+    }
+
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// The largest event that is routed, in bytes.
+    #[must_use]
+    pub fn event_bytes_max(&self) -> usize {
+        self.client().server_info().max_payload / EVENT_SHARE
+    }
+
+    /// Publishes and waits until the broker has stored it.
+    ///
+    /// # Errors
+    /// When the broker refuses, or does not acknowledge in time. Publishing again under the same id is safe.
+    pub async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Stored, BusError> {
+        let bytes = payload.len();
+        let message = jetstream::message::PublishMessage::build().headers(headers).payload(payload);
+        let failed = |error: jetstream::context::PublishError| publish_error(&error, bytes);
+        let pending = self.js.send_publish(subject, message).await.map_err(failed)?;
+        let ack = pending.await.map_err(failed)?;
+        Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
+    }
+
+    /// Publishes a message of our own as JSON under a message id.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_json<T: Serialize + Sync>(
+        &self,
+        subject: String,
+        id: &str,
+        message: &T,
+    ) -> Result<Stored, BusError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+        self.publish(subject, headers, serde_json::to_vec(message)?.into()).await
+    }
+
+    /// Asks the broker for the round trip that proves it answers.
+    ///
+    /// # Errors
+    /// When it does not within the acknowledgement timeout.
+    pub async fn ping(&self) -> Result<(), BusError> {
+        let flush = tokio::time::timeout(ACK_TIMEOUT, self.js.query_account()).await;
+        flush.map_err(|_| BusError::Request("no answer".to_owned()))?.map_err(BusError::request)?;
+        Ok(())
+    }
+}
+
+async fn connect_client(
+    settings: &Nats,
+    url: &str,
+    role: &str,
+    connected: &Arc<AtomicBool>,
+) -> Result<Client, BusError> {
+    let state = Arc::clone(connected);
+    let mut options = async_nats::ConnectOptions::new()
+        .name(format!("bugle-{role}"))
+        .connection_timeout(Duration::from_secs(5))
+        .subscription_capacity(65_536)
+        .ping_interval(Duration::from_secs(10))
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(move |event| {
+            note_event(&event, &state);
+            std::future::ready(())
+        });
+    let bad = |reason: String| BusError::Connect { url: redacted(url), reason };
+    if let Some(file) = &settings.credentials_file {
+        options = options.credentials_file(file).await.map_err(|error| bad(format!("{}: {error}", file.display())))?;
+    }
+    let servers: Vec<&str> = url.split(',').map(str::trim).collect();
+    options.connect(servers).await.map_err(|error| bad(error.to_string()))
+}
+
+/// 100 ms, doubling to 2 s: a fleet that lost its broker finds it within two seconds of its return.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1).min(5)).unwrap_or(5);
+    Duration::from_millis(100 * 2_u64.pow(doublings)).min(Duration::from_secs(2))
+}
+
+fn note_event(event: &Event, connected: &AtomicBool) {
+    if matches!(event, Event::Disconnected | Event::Closed) {
+        connected.store(false, Ordering::Relaxed);
+        metrics::nats_disconnected();
+        tracing::warn!("connection to NATS lost");
+    } else if matches!(event, Event::Connected) {
+        connected.store(true, Ordering::Relaxed);
+        tracing::info!("connected to NATS");
+    } else if matches!(event, Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_)) {
+        tracing::warn!(%event, "NATS reports trouble");
+    }
+}
+
+/// The broker's code for a publish whose expected sequence was not the last, and for one that met another in flight.
+const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
+
+fn publish_error(error: &jetstream::context::PublishError, bytes: usize) -> BusError {
+    let code = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .map(|error| error.error_code().0);
+    if error.kind() == PublishErrorKind::WrongLastSequence || code.is_some_and(|code| WRONG_LAST_SEQUENCE.contains(&code)) {
+        return BusError::Conflict;
+    }
+    if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+        return BusError::TooLarge { bytes };
+    }
+    BusError::request(error)
+}
+
+fn version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = text.split(['.', '-']).map_while(|part| part.parse().ok());
+    Some((numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
+}
+
+/// The URL without user and password, for messages.
+fn redacted(url: &str) -> String {
+    let server = |url: &str| match url.rsplit_once('@') {
+        Some((before, host)) => format!("{}{host}", before.split_inclusive("://").next().unwrap_or_default()),
+        None => url.to_owned(),
+    };
+    url.split(',').map(server).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_recognised_by_its_version() {
+        assert!(version("2.9.10").unwrap() < SERVER_MIN);
+        assert!(version("2.15.1-RC.2").unwrap() > SERVER_MIN);
+        assert_eq!(version("dev"), None);
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        assert_eq!(redacted("nats://a:b@h:4222"), "nats://h:4222");
+        assert_eq!(redacted("nats://h:4222,nats://u:p@i:1"), "nats://h:4222,nats://i:1");
+    }
+
+    #[test]
+    fn reconnecting_never_waits_longer_than_two_seconds() {
+        assert_eq!(reconnect_delay(1), Duration::from_millis(100));
+        assert_eq!(reconnect_delay(500), Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,240 @@
+//! Every subject, stream, bucket and durable name, built in this one file and all behind the installation's prefix.
+//!
+//! Recipients and other free text never enter a subject as they are: they are encoded here.
+
+use crate::channel::Kind;
+use crate::delivery::{Delivery, Lane};
+use crate::ids::{ChannelId, DeliveryId, Recipient, WorkspaceId, digest};
+use crate::outcome::{Outcome, State};
+
+/// The token that stands where a workspace, kind or channel is not known.
+const UNKNOWN: &str = "_";
+
+/// The names of one installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// # Errors
+    /// When the prefix is not `[a-z0-9_-]{1,32}`.
+    pub fn new(prefix: &str) -> Result<Self, String> {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+        if prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(legal) {
+            return Err(format!("nats.prefix {prefix:?} is not valid: 1 to 32 of a-z, 0-9, _ and -"));
+        }
+        Ok(Self { prefix: prefix.to_owned() })
+    }
+
+    // === streams and buckets ===
+
+    #[must_use]
+    pub fn stream(&self, stream: StreamName) -> String {
+        format!("{}_{}", self.prefix.to_uppercase(), stream.as_str())
+    }
+
+    #[must_use]
+    pub fn config_bucket(&self) -> String {
+        format!("{}_CONFIG", self.prefix.to_uppercase())
+    }
+
+    /// The stream's subjects.
+    #[must_use]
+    pub fn subjects_of(&self, stream: StreamName) -> Vec<String> {
+        let heads: &[&str] = match stream {
+            StreamName::Events => &["events"],
+            StreamName::Deliveries => &["deliveries", "later"],
+            StreamName::Records => &["outcomes", "inbox"],
+            StreamName::Dead => &["dead"],
+            StreamName::Throttle => &["throttle"],
+            StreamName::Pace => &["pace"],
+        };
+        heads.iter().map(|head| format!("{}.{head}.>", self.prefix)).collect()
+    }
+
+    // === events ===
+
+    /// Where events of a type are published.
+    #[must_use]
+    pub fn event(&self, workspace: &WorkspaceId, event_type: &str) -> String {
+        format!("{}.events.{workspace}.{}", self.prefix, event_type.replace(':', "."))
+    }
+
+    /// The workspace and the type that an event's subject says, both unchecked.
+    #[must_use]
+    pub fn event_parts<'a>(&self, subject: &'a str) -> Option<(&'a str, Option<&'a str>)> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".events.")?;
+        Some(rest.split_once('.').map_or((rest, None), |(workspace, event_type)| (workspace, Some(event_type))))
+    }
+
+    // === deliveries ===
+
+    /// The queue that a delivery belongs in now.
+    #[must_use]
+    pub fn delivery(&self, delivery: &Delivery) -> String {
+        let Delivery { workspace, channel, .. } = delivery;
+        let kind = delivery.kind.map_or(UNKNOWN, Kind::as_str);
+        format!("{}.deliveries.{kind}.{}.{workspace}.{channel}", self.prefix, delivery.lane().as_str())
+    }
+
+    #[must_use]
+    pub fn delivery_filter(&self, kind: Kind, lane: Lane) -> String {
+        format!("{}.deliveries.{kind}.{}.>", self.prefix, lane.as_str())
+    }
+
+    /// Where the one pending timer of a delivery lives.
+    #[must_use]
+    pub fn later(&self, delivery: &DeliveryId) -> String {
+        format!("{}.later.{delivery}", self.prefix)
+    }
+
+    // === records ===
+
+    #[must_use]
+    pub fn outcome(&self, outcome: &Outcome) -> String {
+        let Outcome { state, workspace, channel, .. } = outcome;
+        format!("{}.outcomes.{state}.{workspace}.{channel}", self.prefix)
+    }
+
+    /// Outcomes of one workspace, or of all.
+    #[must_use]
+    pub fn outcome_filter(&self, workspace: Option<&WorkspaceId>) -> String {
+        match workspace {
+            Some(workspace) => format!("{}.outcomes.*.{workspace}.>", self.prefix),
+            None => format!("{}.outcomes.>", self.prefix),
+        }
+    }
+
+    /// Outcomes of one channel in any state.
+    #[must_use]
+    pub fn outcome_of_channel(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
+        format!("{}.outcomes.*.{workspace}.{channel}", self.prefix)
+    }
+
+    /// Items of a recipient's inbox.
+    #[must_use]
+    pub fn inbox(&self, workspace: &WorkspaceId, recipient: &Recipient) -> String {
+        let recipient = data_encoding::BASE64URL_NOPAD.encode(recipient.as_str().as_bytes());
+        format!("{}.inbox.{workspace}.{recipient}", self.prefix)
+    }
+
+    // === dead letters ===
+
+    /// Where a delivery that was given up is kept. The kind is unknown when the channel is.
+    #[must_use]
+    pub fn dead(&self, delivery: &Delivery) -> String {
+        let Delivery { workspace, channel, .. } = delivery;
+        format!("{}.dead.{}.{workspace}.{channel}", self.prefix, delivery.kind.map_or(UNKNOWN, Kind::as_str))
+    }
+
+    /// Where a message that is no event is kept.
+    #[must_use]
+    pub fn dead_event(&self, workspace: Option<&WorkspaceId>) -> String {
+        format!("{}.dead.event.{}.{UNKNOWN}", self.prefix, workspace.map_or(UNKNOWN, WorkspaceId::as_str))
+    }
+
+    /// Where a message of our own that cannot be read is kept.
+    #[must_use]
+    pub fn dead_message(&self) -> String {
+        format!("{}.dead.message.{UNKNOWN}.{UNKNOWN}", self.prefix)
+    }
+
+    // === windows and pauses ===
+
+    #[must_use]
+    pub fn throttle(&self, workspace: &WorkspaceId, key: &[&str]) -> String {
+        format!("{}.throttle.{workspace}.{}", self.prefix, digest(key))
+    }
+
+    #[must_use]
+    pub fn idempotency(&self, workspace: &WorkspaceId, key: &str) -> String {
+        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["idempotency-key", key]))
+    }
+
+    #[must_use]
+    pub fn pause(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
+        format!("{}.pace.{workspace}.{channel}", self.prefix)
+    }
+
+    /// The channel that a subject of [`Names::pause`] names.
+    #[must_use]
+    pub fn paused_channel(&self, subject: &str) -> Option<(WorkspaceId, ChannelId)> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".pace.")?;
+        let (workspace, channel) = rest.split_once('.')?;
+        Some((WorkspaceId::parse(workspace).ok()?, ChannelId::parse(channel).ok()?))
+    }
+}
+
+/// The streams there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamName {
+    Events,
+    Deliveries,
+    Records,
+    Dead,
+    Throttle,
+    Pace,
+}
+
+impl StreamName {
+    pub const ALL: [Self; 6] =
+        [Self::Events, Self::Deliveries, Self::Records, Self::Dead, Self::Throttle, Self::Pace];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "EVENTS",
+            Self::Deliveries => "DELIVERIES",
+            Self::Records => "RECORDS",
+            Self::Dead => "DEAD",
+            Self::Throttle => "THROTTLE",
+            Self::Pace => "PACE",
+        }
+    }
+}
+
+/// The durable consumer that all routers share.
+pub const ROUTER_DURABLE: &str = "router";
+
+/// The durable consumer that all workers of a kind share for a lane.
+#[must_use]
+pub fn worker_durable(kind: Kind, lane: Lane) -> String {
+    format!("worker-{kind}-{}", lane.as_str())
+}
+
+/// How a state's outcomes are recognised: the third token of their subjects.
+#[must_use]
+pub fn state_of(subject: &str, names: &Names) -> Option<State> {
+    let rest = subject.strip_prefix(&names.prefix)?.strip_prefix(".outcomes.")?;
+    State::parse(rest.split('.').next()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_subject_gives_back_its_workspace_and_type() {
+        let names = Names::new("bugle").unwrap();
+        let subject = names.event(&WorkspaceId::default(), "task:transition");
+        assert_eq!(subject, "bugle.events.default.task.transition");
+        assert_eq!(names.event_parts(&subject), Some(("default", Some("task.transition"))));
+        assert_eq!(names.event_parts("bugle.events.default"), Some(("default", None)));
+        assert_eq!(names.event_parts("other.events.default.a"), None);
+    }
+
+    #[test]
+    fn a_prefix_that_is_no_token_is_refused() {
+        for bad in ["", "a.b", "A", "a b", "*"] {
+            assert!(Names::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_recipient_becomes_one_legal_token() {
+        let names = Names::new("b").unwrap();
+        let subject = names.inbox(&WorkspaceId::default(), &Recipient::parse("ann.smith@x > *").unwrap());
+        assert_eq!(subject.split('.').count(), 4);
+        assert!(!subject.contains(['>', '*', ' ']));
+    }
+}

@@ -1,0 +1,219 @@
+//! The streams, the bucket and the consumers: got first, created when missing, updated by `setup` alone.
+//!
+//! Nothing is ever blindly re-created: on some servers a refused create of a consumer destroys the state of the one
+//! that exists. Every role ensures what it needs at its start and whenever the broker says that something is gone.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{ErrorCode, kv};
+
+use super::{Bus, BusError, StreamName};
+use crate::config::Keep;
+
+/// Time to finish a message before another process gets it; long tries report progress.
+pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Four times the acknowledgement wait: a redelivered message meets the ids of its first delivery.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// Unacknowledged messages of one durable across the fleet: more than all slots of a large one together.
+const ACK_PENDING_MAX: i64 = 20_000;
+/// Versions that a document keeps.
+const CONFIG_HISTORY: i64 = 5;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Creates what is missing and brings what exists up to date. Safe to run again at any time, and to be killed in.
+///
+/// # Errors
+/// When the broker refuses or does not answer.
+pub async fn setup(bus: &Bus, keep: &Keep) -> Result<Vec<String>, BusError> {
+    let mut done = Vec::new();
+    for name in StreamName::ALL {
+        let wanted = stream_config(bus, name, keep);
+        match get_stream(bus, &wanted.name).await? {
+            None => {
+                bus.js.create_stream(wanted.clone()).await.map_err(BusError::request)?;
+                done.push(format!("created stream {}", wanted.name));
+            }
+            Some(stream) if differs(&stream.cached_info().config, &wanted) => {
+                let update = merged(&stream.cached_info().config, &wanted);
+                bus.js.update_stream(update).await.map_err(BusError::request)?;
+                done.push(format!("updated stream {}", wanted.name));
+            }
+            Some(_) => {}
+        }
+    }
+    if ensure_bucket(bus).await? {
+        done.push(format!("created bucket {}", bus.names.config_bucket()));
+    }
+    Ok(done)
+}
+
+/// Creates what is missing and touches nothing else.
+///
+/// # Errors
+/// When the broker refuses or does not answer.
+pub async fn ensure(bus: &Bus, keep: &Keep) -> Result<(), BusError> {
+    for name in StreamName::ALL {
+        ensure_stream(bus, name, keep).await?;
+    }
+    ensure_bucket(bus).await?;
+    Ok(())
+}
+
+pub async fn ensure_stream(bus: &Bus, name: StreamName, keep: &Keep) -> Result<Stream, BusError> {
+    let wanted = stream_config(bus, name, keep);
+    if let Some(stream) = get_stream(bus, &wanted.name).await? {
+        return Ok(stream);
+    }
+    tracing::info!(stream = wanted.name, "stream created");
+    bus.js.create_stream(wanted).await.map_err(BusError::request)
+}
+
+/// The bucket of the documents. True when it was created.
+///
+/// # Errors
+/// When the broker refuses or does not answer.
+pub async fn ensure_bucket(bus: &Bus) -> Result<bool, BusError> {
+    let bucket = bus.names.config_bucket();
+    if get_stream(bus, &format!("KV_{bucket}")).await?.is_some() {
+        return Ok(false);
+    }
+    let config = kv::Config { bucket, history: CONFIG_HISTORY, num_replicas: bus.replicas, ..Default::default() };
+    bus.js.create_key_value(config).await.map_err(BusError::request)?;
+    Ok(true)
+}
+
+/// The bucket of the documents.
+///
+/// # Errors
+/// When it is missing or the broker does not answer.
+pub async fn config_bucket(bus: &Bus) -> Result<kv::Store, BusError> {
+    bus.js.get_key_value(bus.names.config_bucket()).await.map_err(BusError::request)
+}
+
+/// The handle of one of our streams, with fresh information.
+///
+/// # Errors
+/// When it is missing or the broker does not answer.
+pub async fn stream(bus: &Bus, name: StreamName) -> Result<Stream, BusError> {
+    bus.js.get_stream(bus.names.stream(name)).await.map_err(BusError::request)
+}
+
+/// The same without asking the broker: for reads by subject, where a missing stream shows by itself.
+///
+/// # Errors
+/// When the name is not valid.
+pub async fn stream_handle(bus: &Bus, name: StreamName) -> Result<Stream<()>, BusError> {
+    bus.js.get_stream_no_info(bus.names.stream(name)).await.map_err(BusError::request)
+}
+
+async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> {
+    use async_nats::jetstream::context::GetStreamErrorKind;
+    match bus.js.get_stream(name).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+            _ => Err(BusError::request(error)),
+        },
+    }
+}
+
+/// Gets a durable pull consumer, or creates it (and, when its stream is gone too, everything).
+///
+/// # Errors
+/// When the broker refuses or does not answer.
+pub async fn consumer(
+    bus: &Bus,
+    name: StreamName,
+    durable: &str,
+    filter: &str,
+    keep: &Keep,
+) -> Result<async_nats::jetstream::consumer::Consumer<pull::Config>, BusError> {
+    use async_nats::jetstream::stream::ConsumerErrorKind;
+    let stream = ensure_stream(bus, name, keep).await?;
+    match stream.get_consumer::<pull::Config>(durable).await {
+        Ok(consumer) => return Ok(consumer),
+        Err(error) => {
+            let missing = stream.consumer_info(durable).await.err().is_some_and(|error| {
+                matches!(error.kind(), async_nats::jetstream::context::ConsumerInfoErrorKind::NotFound)
+            });
+            if !missing {
+                return Err(BusError::request(error));
+            }
+        }
+    }
+    tracing::info!(durable, "consumer created");
+    let config = consumer_config(bus, durable, filter);
+    stream.create_consumer(config).await.map_err(|error| match error.kind() {
+        ConsumerErrorKind::TimedOut => BusError::Request("creating a consumer timed out".to_owned()),
+        _ => BusError::request(error),
+    })
+}
+
+fn consumer_config(bus: &Bus, durable: &str, filter: &str) -> pull::Config {
+    pull::Config {
+        durable_name: Some(durable.to_owned()),
+        filter_subject: filter.to_owned(),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        max_deliver: -1,
+        max_ack_pending: ACK_PENDING_MAX,
+        num_replicas: bus.replicas,
+        ..Default::default()
+    }
+}
+
+fn stream_config(bus: &Bus, name: StreamName, keep: &Keep) -> stream::Config {
+    let base = stream::Config {
+        name: bus.names.stream(name),
+        subjects: bus.names.subjects_of(name),
+        storage: StorageType::File,
+        num_replicas: bus.replicas,
+        duplicate_window: DUPLICATE_WINDOW,
+        allow_direct: true,
+        ..Default::default()
+    };
+    match name {
+        StreamName::Events => stream::Config { max_age: DAY * keep.events_days, ..base },
+        StreamName::Deliveries => stream::Config {
+            retention: RetentionPolicy::WorkQueue,
+            allow_message_schedules: true,
+            allow_message_ttl: true,
+            allow_rollup: true,
+            discard: DiscardPolicy::Old,
+            ..base
+        },
+        StreamName::Records => stream::Config { max_age: DAY * keep.records_days, ..base },
+        StreamName::Dead => stream::Config { max_age: DAY * keep.dead_days, ..base },
+        StreamName::Throttle | StreamName::Pace => {
+            stream::Config { max_messages_per_subject: 1, allow_message_ttl: true, ..base }
+        }
+    }
+}
+
+fn differs(found: &stream::Config, wanted: &stream::Config) -> bool {
+    found.subjects != wanted.subjects
+        || found.max_age != wanted.max_age
+        || found.num_replicas != wanted.num_replicas
+        || found.duplicate_window != wanted.duplicate_window
+        || found.allow_direct != wanted.allow_direct
+        || found.allow_message_ttl != wanted.allow_message_ttl
+        || found.allow_message_schedules != wanted.allow_message_schedules
+}
+
+/// What exists, with our settings on top: an operator's limits, placement and descriptions stay.
+fn merged(found: &stream::Config, wanted: &stream::Config) -> stream::Config {
+    stream::Config {
+        subjects: wanted.subjects.clone(),
+        max_age: wanted.max_age,
+        num_replicas: wanted.num_replicas,
+        duplicate_window: wanted.duplicate_window,
+        allow_direct: wanted.allow_direct,
+        allow_message_ttl: wanted.allow_message_ttl,
+        allow_message_schedules: wanted.allow_message_schedules,
+        ..found.clone()
+    }
+}

@@ -1,0 +1,121 @@
+//! Dead letters: whatever is given up is kept whole, with its cause, before anything else forgets it.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+
+use crate::bus::consumer::Received;
+use crate::bus::{Bus, BusError};
+use crate::clock;
+use crate::delivery::{DeadLetter, Delivery, ENVELOPE_VERSION};
+use crate::metrics;
+use crate::outcome::{Outcome, Reason, State, Verdict};
+
+/// Headers of a buried message: why, where it came from, and what of it did not fit.
+pub const REASON: &str = "Bugle-Reason";
+pub const DETAIL: &str = "Bugle-Detail";
+pub const SUBJECT: &str = "Bugle-Subject";
+pub const SEQUENCE: &str = "Bugle-Sequence";
+pub const CUT: &str = "Bugle-Cut-From";
+
+/// The broker's limit of a message's headers is 64 KiB; what the producer sent may use this much of it.
+const FOREIGN_HEADERS_BYTES_MAX: usize = 32 * 1024;
+/// Room for our own headers and the protocol beside a payload of nearly the largest size.
+const HEADROOM_BYTES: usize = 40 * 1024;
+
+/// Gives a delivery up that was never tried: the dead letter, then the outcome. `step` makes the message id.
+///
+/// # Errors
+/// When the broker did not store both; doing it again is safe.
+pub async fn give_up(
+    bus: &Bus,
+    delivery: &Delivery,
+    reason: Reason,
+    detail: Option<String>,
+    step: &str,
+) -> Result<(), BusError> {
+    let verdict = Verdict { detail, ..Verdict::new(State::Failed, reason) };
+    let outcome = Outcome::of(delivery, verdict, None, clock::now());
+    record_failure(bus, delivery, &outcome, &format!("{}/{step}", delivery.id)).await
+}
+
+/// Keeps a delivery whose outcome is `failed`, and records the outcome.
+///
+/// # Errors
+/// When the broker did not store both; doing it again is safe.
+pub async fn record_failure(bus: &Bus, delivery: &Delivery, outcome: &Outcome, id: &str) -> Result<(), BusError> {
+    let letter = DeadLetter {
+        v: ENVELOPE_VERSION,
+        at: outcome.at,
+        reason: outcome.reason,
+        detail: outcome.detail.clone(),
+        delivery: delivery.clone(),
+    };
+    match bus.publish_json(bus.names.dead(delivery), id, &letter).await {
+        Ok(_) => {}
+        Err(BusError::TooLarge { .. }) => {
+            // Too large to be queued is too large to be kept: the event itself still is, in its own stream.
+            let data = serde_json::value::RawValue::NULL.to_owned();
+            let delivery = Delivery { data: data.into(), ..delivery.clone() };
+            let letter = DeadLetter { delivery, ..letter };
+            bus.publish_json(bus.names.dead(&letter.delivery), id, &letter).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    bus.publish_json(bus.names.outcome(outcome), id, outcome).await?;
+    metrics::outcome(outcome);
+    metrics::dead_letter(outcome.reason);
+    Ok(())
+}
+
+/// Where a message that nobody can read goes, and why.
+#[derive(Debug, Clone)]
+pub struct Grave {
+    pub subject: String,
+    pub id: String,
+    pub reason: Reason,
+    pub detail: String,
+}
+
+/// Keeps a message as it came: its bytes, its headers, its subject.
+///
+/// # Errors
+/// When the broker did not store it; doing it again is safe.
+pub async fn bury(bus: &Bus, message: &Received, grave: &Grave) -> Result<(), BusError> {
+    let bytes_max = bus.client().server_info().max_payload.saturating_sub(HEADROOM_BYTES);
+    let mut headers = foreign_headers(&message.headers);
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, grave.id.as_str());
+    headers.insert(REASON, grave.reason.as_str());
+    headers.insert(DETAIL, header_text(&grave.detail).as_str());
+    headers.insert(SUBJECT, message.subject.as_str());
+    headers.insert(SEQUENCE, message.sequence.to_string());
+    let mut payload: Bytes = message.payload.clone();
+    if payload.len() > bytes_max {
+        headers.insert(CUT, payload.len().to_string());
+        payload.truncate(bytes_max);
+    }
+    bus.publish(grave.subject.clone(), headers, payload).await?;
+    metrics::dead_letter(grave.reason);
+    Ok(())
+}
+
+/// The producer's headers without those that mean something to the broker.
+fn foreign_headers(found: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    let mut bytes = 0;
+    for (name, values) in found.iter() {
+        if name.as_ref().starts_with("Nats-") {
+            continue;
+        }
+        for value in values {
+            bytes += name.as_ref().len() + value.as_str().len();
+            if bytes <= FOREIGN_HEADERS_BYTES_MAX {
+                kept.append(name.clone(), value.clone());
+            }
+        }
+    }
+    kept
+}
+
+fn header_text(text: &str) -> String {
+    crate::route::texts::one_line(text, 500)
+}

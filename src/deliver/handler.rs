@@ -1,0 +1,295 @@
+//! The worker's hand: one message, at most one try, everything stored, and only then a verdict.
+//!
+//! What follows a try is published under an id made of the message's own sequence: if the broker has it already, this
+//! very step was done before. After a try nothing gives up storing its outcome short of the process's end, since
+//! handing the message back would send it twice.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::adapters::{Adapters, Built};
+use super::pauses::Pauses;
+use super::share::Shares;
+use super::{Decision, Next, Standing, after, decide};
+use crate::bus::consumer::{Handler, Received, Verdict as Settle};
+use crate::bus::directory::Directory;
+use crate::bus::{Bus, BusError, schedule, topology};
+use crate::channel::{ChannelSpec, Enabled, Failure, Receipt, SendError};
+use crate::clock;
+use crate::dead;
+use crate::deliver::finished::Finished;
+use crate::delivery::{Delivery, ENVELOPE_VERSION};
+use crate::documents::{Document, Key};
+use crate::metrics;
+use crate::outcome::{Outcome, Reason, State, Verdict};
+
+/// The broker is away or refuses: the message waits this long.
+const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+/// Written by a newer process: another one of that version takes it, or this one after its own update.
+const AFTER_NEWER_VERSION: Duration = Duration::from_secs(30);
+/// The wait of a delivery whose channel is over its share: doubling from the first to the second.
+const OVER_SHARE_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32));
+/// Those who waited for a pause come back spread over this long.
+const AFTER_PAUSE_SPREAD: Duration = Duration::from_secs(5);
+/// Between two tries to store what a send led to.
+const STORE_AGAIN: Duration = Duration::from_millis(500);
+
+/// What the lanes of a worker share.
+pub struct Tools {
+    pub bus: Bus,
+    pub directory: Arc<Directory>,
+    pub adapters: Adapters,
+    pub pauses: Arc<Pauses>,
+    pub finished: Finished,
+}
+
+/// One lane of one kind.
+pub struct Worker {
+    pub tools: Arc<Tools>,
+    pub shares: Shares,
+}
+
+/// A delivery in hand, with the sequence of the message that brought it.
+struct Hand<'a> {
+    tools: &'a Tools,
+    delivery: &'a Delivery,
+    sequence: u64,
+}
+
+impl Handler for Worker {
+    async fn handle(&self, message: Received) -> Settle {
+        let delivery: Delivery = match serde_json::from_slice(&message.payload) {
+            Ok(delivery) => delivery,
+            Err(error) => return self.unreadable(&message, &error).await,
+        };
+        if delivery.v > ENVELOPE_VERSION {
+            tracing::error!(delivery = %delivery.id, version = delivery.v, "a delivery of a newer version: update this worker");
+            return Settle::Again(clock::jittered(AFTER_NEWER_VERSION));
+        }
+        let hand = Hand { tools: &self.tools, delivery: &delivery, sequence: message.sequence };
+        let result = hand.deliver(&self.shares).await;
+        settle(&delivery, result)
+    }
+
+    async fn poison(&self, message: Received) -> Settle {
+        tracing::error!(subject = message.subject, sequence = message.sequence, "a delivery handed out again and again: given up");
+        match serde_json::from_slice::<Delivery>(&message.payload) {
+            Ok(delivery) => {
+                let step = format!("s{}", message.sequence);
+                let detail = Some("handed out again and again without a verdict".to_owned());
+                settle(&delivery, dead::give_up(&self.tools.bus, &delivery, Reason::Poison, detail, &step).await)
+            }
+            Err(error) => self.unreadable(&message, &error).await,
+        }
+    }
+}
+
+impl Worker {
+    async fn unreadable(&self, message: &Received, error: &serde_json::Error) -> Settle {
+        tracing::error!(subject = message.subject, sequence = message.sequence, %error, "a delivery that cannot be read: kept among the dead letters");
+        let bus = &self.tools.bus;
+        let grave = dead::Grave {
+            subject: bus.names.dead_message(),
+            id: format!("deliveries/s{}", message.sequence),
+            reason: Reason::Undecodable,
+            detail: error.to_string(),
+        };
+        match dead::bury(bus, message, &grave).await {
+            Ok(()) => Settle::Done,
+            Err(_) => Settle::Again(clock::jittered(AFTER_TROUBLE)),
+        }
+    }
+}
+
+fn settle(delivery: &Delivery, result: Result<(), BusError>) -> Settle {
+    match result {
+        Ok(()) => Settle::Done,
+        Err(error) => {
+            tracing::warn!(delivery = %delivery.id, %error, "a delivery could not be taken on now");
+            Settle::Again(clock::jittered(AFTER_TROUBLE))
+        }
+    }
+}
+
+impl Hand<'_> {
+    async fn deliver(&self, shares: &Shares) -> Result<(), BusError> {
+        let (delivery, now) = (self.delivery, clock::now());
+        if self.tools.finished.contains(delivery) {
+            metrics::repeat_dropped();
+            return Ok(());
+        }
+        if delivery.cancelled {
+            return self.suppress(Reason::Cancelled).await;
+        }
+        if delivery.expires_at <= now {
+            return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
+        }
+        let Some(spec) = self.channel().await? else {
+            return self.give_up(Reason::UnknownChannel, "the channel does not exist any more").await;
+        };
+        if spec.enabled != Enabled::On {
+            return self.suppress(Reason::ChannelDisabled).await;
+        }
+        if Some(spec.kind) != delivery.kind {
+            // The channel became another kind meanwhile: into that kind's queue.
+            return self.requeue(&Delivery { kind: Some(spec.kind), ..delivery.clone() }).await;
+        }
+        if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
+            return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
+        }
+        let Some(share) = shares.enter(&delivery.workspace, &delivery.channel).await else {
+            let (first, last) = OVER_SHARE_WAIT;
+            let wait = first.saturating_mul(2_u32.saturating_pow(delivery.postponed.min(5))).min(last);
+            return self.put_off(after(now, clock::jittered(wait)), "share").await;
+        };
+        let built = self.tools.adapters.get(&delivery.workspace, &spec);
+        self.attempt(&built).await;
+        drop(share);
+        Ok(())
+    }
+
+    /// The channel's document; one that this process has not heard of yet is looked up.
+    async fn channel(&self) -> Result<Option<ChannelSpec>, BusError> {
+        let key = (self.delivery.workspace.clone(), self.delivery.channel.clone());
+        if let Some(spec) = self.tools.directory.snapshot().channels.get(&key) {
+            return Ok(Some(spec.clone()));
+        }
+        let bucket = topology::config_bucket(&self.tools.bus).await?;
+        let found = bucket.get(Key::Channel(key.0, key.1).to_string()).await.map_err(BusError::request)?;
+        let Some(bytes) = found else { return Ok(None) };
+        let document: Document<ChannelSpec> = serde_json::from_slice(&bytes)?;
+        Ok(Some(document.spec))
+    }
+
+    async fn attempt(&self, built: &Built) {
+        let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
+        metrics::attempt_started(delivery);
+        let sent = self.send(built, began).await;
+        let (took, now) = (started.elapsed(), clock::now());
+        let standing = Standing {
+            attempt: delivery.attempt,
+            postponed: delivery.postponed,
+            expires_at: delivery.expires_at,
+            schedule: &built.schedule,
+            now,
+            dice: clock::chance(),
+        };
+        let decision = decide(sent, &standing);
+        let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
+        self.log(&outcome, took);
+        self.store(&decision, &outcome).await;
+        if outcome.state.is_final() {
+            self.tools.finished.insert(delivery);
+        }
+        metrics::attempt_finished(delivery, &outcome, took);
+    }
+
+    async fn send(&self, built: &Built, at: Timestamp) -> Result<Receipt, SendError> {
+        let adapter = match &built.adapter {
+            Ok(adapter) => adapter,
+            Err(fault) => {
+                let detail = format!("the channel's configuration cannot be used: {fault}");
+                return Err(SendError::Ours(Failure::new(Reason::Misconfigured, detail)));
+            }
+        };
+        let late = |_| SendError::Transient {
+            failure: Failure::new(Reason::Timeout, format!("no answer within {} ms", built.timeout.as_millis())),
+            retry_after: None,
+        };
+        tokio::time::timeout(built.timeout, adapter.send(self.delivery, at)).await.map_err(late)?
+    }
+
+    fn log(&self, outcome: &Outcome, took: Duration) {
+        let delivery = self.delivery;
+        tracing::info!(
+            delivery = %delivery.id,
+            workspace = %delivery.workspace,
+            channel = %delivery.channel,
+            kind = delivery.kind.map_or("", crate::channel::Kind::as_str),
+            rule = delivery.rule.as_ref().map_or("", crate::ids::RuleId::as_str),
+            event = delivery.event.id,
+            attempt = delivery.attempt,
+            redrive = delivery.redrive,
+            state = outcome.state.as_str(),
+            reason = outcome.reason.as_str(),
+            code = outcome.code,
+            detail = outcome.detail,
+            duration_ms = took.as_millis(),
+            next_at = outcome.next_at.map(tracing::field::display),
+            "attempt finished"
+        );
+    }
+
+    /// Stores what a try led to, however long that takes.
+    async fn store(&self, decision: &Decision, outcome: &Outcome) {
+        loop {
+            match self.store_once(decision, outcome).await {
+                Ok(()) => return,
+                Err(error) => {
+                    metrics::outcome_store_failed();
+                    tracing::warn!(delivery = %self.delivery.id, %error, "an outcome is not stored yet");
+                    clock::sleep(clock::jittered(STORE_AGAIN)).await;
+                }
+            }
+        }
+    }
+
+    async fn store_once(&self, decision: &Decision, outcome: &Outcome) -> Result<(), BusError> {
+        let (bus, delivery, id) = (&self.tools.bus, self.delivery, self.message_id());
+        if let Some(until) = decision.pause_until {
+            self.tools.pauses.pause(&delivery.workspace, &delivery.channel, until).await?;
+        }
+        match decision.next {
+            Next::GiveUp => return dead::record_failure(bus, delivery, outcome, &id).await,
+            Next::Settled => {}
+            Next::Retry(due) => {
+                schedule::at(bus, &delivery.next_attempt(), due, &id).await?;
+            }
+            Next::Postpone(due) => {
+                schedule::at(bus, &delivery.put_off(), due, &id).await?;
+            }
+        }
+        bus.publish_json(bus.names.outcome(outcome), &id, outcome).await?;
+        metrics::outcome(outcome);
+        Ok(())
+    }
+
+    /// Puts it off without a try.
+    async fn put_off(&self, due: Timestamp, why: &'static str) -> Result<(), BusError> {
+        if due >= self.delivery.expires_at {
+            return self.give_up(Reason::Expired, "it would expire before its turn").await;
+        }
+        schedule::at(&self.tools.bus, &self.delivery.put_off(), due, &self.message_id()).await?;
+        metrics::postponed(why);
+        tracing::debug!(delivery = %self.delivery.id, %due, why, "put off");
+        Ok(())
+    }
+
+    async fn requeue(&self, delivery: &Delivery) -> Result<(), BusError> {
+        let bus = &self.tools.bus;
+        bus.publish_json(bus.names.delivery(delivery), &self.message_id(), delivery).await.map(|_| ())
+    }
+
+    async fn suppress(&self, reason: Reason) -> Result<(), BusError> {
+        let bus = &self.tools.bus;
+        let outcome = Outcome::of(self.delivery, Verdict::new(State::Suppressed, reason), None, clock::now());
+        bus.publish_json(bus.names.outcome(&outcome), &self.message_id(), &outcome).await?;
+        metrics::outcome(&outcome);
+        self.tools.finished.insert(self.delivery);
+        Ok(())
+    }
+
+    async fn give_up(&self, reason: Reason, detail: &str) -> Result<(), BusError> {
+        let step = format!("s{}", self.sequence);
+        dead::give_up(&self.tools.bus, self.delivery, reason, Some(detail.to_owned()), &step).await?;
+        self.tools.finished.insert(self.delivery);
+        Ok(())
+    }
+
+    /// What is published for this message is published once.
+    fn message_id(&self) -> String {
+        format!("{}/s{}", self.delivery.id, self.sequence)
+    }
+}

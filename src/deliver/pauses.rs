@@ -1,0 +1,122 @@
+//! Channels that a provider asked to pause, known to the whole fleet: one message a channel, gone when it is over.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::app;
+use crate::bus::reader::{Entry, From, Reader};
+use crate::bus::{Bus, BusError, StreamName, topology};
+use crate::clock;
+use crate::config::Keep;
+use crate::health::Pulse;
+use crate::ids::{ChannelId, WorkspaceId};
+
+const AFTER_TROUBLE: Duration = Duration::from_millis(500);
+const BATCH_MAX: usize = 1_000;
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Pause {
+    until_ms: i64,
+}
+
+/// The pauses in force, as far as this process has heard.
+pub struct Pauses {
+    bus: Bus,
+    known: RwLock<HashMap<(WorkspaceId, ChannelId), Timestamp>>,
+}
+
+impl Pauses {
+    /// Follows the fleet's pauses until `stop`.
+    #[must_use]
+    pub fn start(bus: Bus, keep: Keep, stop: CancellationToken, pulse: Pulse) -> Arc<Self> {
+        let pauses = Arc::new(Self { bus, known: RwLock::default() });
+        let following = Arc::clone(&pauses);
+        app::spawn("pauses", async move {
+            tokio::select! {
+                () = following.follow(&keep, &pulse) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        pauses
+    }
+
+    /// Until when the channel pauses, if it does.
+    #[must_use]
+    pub fn until(&self, workspace: &WorkspaceId, channel: &ChannelId, now: Timestamp) -> Option<Timestamp> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(workspace.clone(), channel.clone())).copied().filter(|until| *until > now)
+    }
+
+    /// Tells the fleet. A pause that is in force already and lasts longer stays.
+    ///
+    /// # Errors
+    /// When the broker did not store it; this process keeps it all the same.
+    pub async fn pause(&self, workspace: &WorkspaceId, channel: &ChannelId, until: Timestamp) -> Result<(), BusError> {
+        let now = clock::now();
+        if self.until(workspace, channel, now).is_some_and(|known| known >= until) {
+            return Ok(());
+        }
+        self.learn((workspace.clone(), channel.clone()), until);
+        let seconds = (until.as_second() - now.as_second()).max(0) + 2;
+        let mut headers = HeaderMap::new();
+        headers.insert(async_nats::header::NATS_MESSAGE_TTL, seconds.to_string());
+        let pause = serde_json::to_vec(&Pause { until_ms: until.as_millisecond() })?;
+        self.bus.publish(self.bus.names.pause(workspace, channel), headers, pause.into()).await?;
+        tracing::info!(%workspace, %channel, %until, "channel paused for the fleet");
+        Ok(())
+    }
+
+    fn learn(&self, key: (WorkspaceId, ChannelId), until: Timestamp) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(key, until);
+    }
+
+    async fn follow(&self, keep: &Keep, pulse: &Pulse) {
+        let mut reader = None;
+        loop {
+            let step = async {
+                let mut open = match reader.take() {
+                    Some(open) => open,
+                    None => self.open(keep).await?,
+                };
+                for entry in open.next(BATCH_MAX).await? {
+                    self.hear(&entry);
+                }
+                Ok::<Reader, BusError>(open)
+            };
+            match step.await {
+                Ok(open) => {
+                    pulse.beat();
+                    reader = Some(open);
+                }
+                Err(error) => {
+                    pulse.trouble();
+                    tracing::warn!(%error, "the fleet's pauses are not followed at the moment");
+                    clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
+                }
+            }
+        }
+    }
+
+    async fn open(&self, keep: &Keep) -> Result<Reader, BusError> {
+        topology::ensure_stream(&self.bus, StreamName::Pace, keep).await?;
+        let filter = self.bus.names.subjects_of(StreamName::Pace).concat();
+        Reader::open(&self.bus, StreamName::Pace, filter, From::LastPerSubject).await
+    }
+
+    fn hear(&self, entry: &Entry) {
+        let until = serde_json::from_slice::<Pause>(&entry.payload).ok();
+        let until = until.and_then(|pause| Timestamp::from_millisecond(pause.until_ms).ok());
+        match (self.bus.names.paused_channel(&entry.subject), until) {
+            (Some(key), Some(until)) => self.learn(key, until),
+            _ => tracing::warn!(subject = entry.subject, "a pause that cannot be read"),
+        }
+    }
+}

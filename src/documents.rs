@@ -1,0 +1,212 @@
+//! Documents: what an operator writes down (channels, rules, tokens), with owner, version and author.
+//!
+//! At the edges (file, API, CLI) an unknown field is an error that names it. What comes from the bucket is read
+//! leniently, so that old and new processes can run side by side.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::channel::{ChannelSpec, Kind};
+use crate::ids::{ChannelId, Recipient, RuleId, WorkspaceId};
+use crate::rule::fault::Fault;
+use crate::rule::{Rule, RuleSpec};
+
+/// What the bucket holds under a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document<T> {
+    pub v: u16,
+    /// `file:<name>` or `api`. Only its owner changes or removes it.
+    pub owner: String,
+    /// 1 when it was new, and one more with each change.
+    pub version: u64,
+    /// Who changed it last.
+    pub author: String,
+    pub updated_at: Timestamp,
+    pub spec: T,
+}
+
+/// A token, stored under the hash of its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenSpec {
+    pub id: String,
+    pub name: String,
+    pub role: Role,
+    /// None: every workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<WorkspaceId>,
+    /// When set, the token sees nothing beyond what is this recipient's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Recipient>,
+    pub created_at: Timestamp,
+}
+
+crate::outcome::words! {
+    /// A named set of permissions.
+    Role {
+        /// Publishes events.
+        Publisher = "publisher",
+        /// Reads.
+        Viewer = "viewer",
+        /// Reads, sends, marks, decides.
+        Operator = "operator",
+        /// An agent: its own inbox, and events in.
+        Agent = "agent",
+        /// Everything.
+        Admin = "admin",
+    }
+}
+
+/// The key of a document in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    Channel(WorkspaceId, ChannelId),
+    Rule(WorkspaceId, RuleId),
+    /// By the hash of the secret, in hexadecimal.
+    Token(String),
+}
+
+impl Key {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let (head, second, third) = (parts.next()?, parts.next()?, parts.next());
+        match (head, third) {
+            ("channels", Some(id)) => Some(Self::Channel(WorkspaceId::parse(second).ok()?, ChannelId::parse(id).ok()?)),
+            ("rules", Some(id)) => Some(Self::Rule(WorkspaceId::parse(second).ok()?, RuleId::parse(id).ok()?)),
+            ("tokens", None) => Some(Self::Token(second.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Channel(workspace, id) => write!(f, "channels.{workspace}.{id}"),
+            Self::Rule(workspace, id) => write!(f, "rules.{workspace}.{id}"),
+            Self::Token(hash) => write!(f, "tokens.{hash}"),
+        }
+    }
+}
+
+/// A file of documents.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentFile {
+    /// The owner's name; the file's own name when it says none.
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub workspace: WorkspaceId,
+    #[serde(default)]
+    pub channels: Vec<ChannelSpec>,
+    #[serde(default)]
+    pub rules: Vec<RuleSpec>,
+}
+
+/// Reads a file of documents in YAML, JSON or TOML, by its extension, and checks all that is in it.
+///
+/// # Errors
+/// One sentence that names the file, the place and the fault.
+pub fn read_file(path: &Path) -> Result<DocumentFile, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+    let value: Value = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yaml" | "yml") => serde_saphyr::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
+        Some("json") => serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
+        Some("toml") => toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
+        _ => return Err(format!("{shown}: documents are .yaml, .json or .toml files")),
+    };
+    let file = checked_file(value).map_err(|fault| format!("{shown}: {fault}"))?;
+    Ok(DocumentFile { name: file.name.or_else(|| file_name(path)), ..file })
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    path.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
+fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
+    let file: DocumentFile = strict(value)?;
+    for (index, spec) in file.channels.iter().enumerate() {
+        check_channel(spec).map_err(|fault| fault.below(&format!("/channels/{index}")))?;
+        if file.channels[..index].iter().any(|earlier| earlier.id == spec.id) {
+            return Err(Fault::new(format!("/channels/{index}/id"), format!("channel {} is there twice", spec.id)));
+        }
+    }
+    for (index, spec) in file.rules.iter().enumerate() {
+        Rule::compile(spec).map_err(|fault| fault.below(&format!("/rules/{index}")))?;
+        if file.rules[..index].iter().any(|earlier| earlier.id == spec.id) {
+            return Err(Fault::new(format!("/rules/{index}/id"), format!("rule {} is there twice", spec.id)));
+        }
+    }
+    Ok(file)
+}
+
+/// The longest try that fits the broker's patience with a margin for storing its outcome.
+pub const TIMEOUT_MS_MAX: u64 = 25_000;
+const EXPIRY_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+const RETRY_WAIT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+const RETRIES_MAX: usize = 50;
+
+/// Checks what can be known of a channel without its environment: the limits, not the addresses.
+///
+/// # Errors
+/// The place and the fault.
+pub fn check_channel(spec: &ChannelSpec) -> Result<(), Fault> {
+    if !spec.config.is_object() {
+        return Err(Fault::new("/config", "must be an object"));
+    }
+    range("/timeoutMs", spec.timeout_ms, 1, TIMEOUT_MS_MAX)?;
+    range("/expiresInMs", spec.expires_in_ms, 1, EXPIRY_MS_MAX)?;
+    let waits = spec.retry.as_ref().map_or(&[][..], |retry| &retry.schedule_ms);
+    if waits.len() > RETRIES_MAX {
+        return Err(Fault::new("/retry/scheduleMs", format!("has {} waits: at most {RETRIES_MAX}", waits.len())));
+    }
+    for (index, wait) in waits.iter().enumerate() {
+        range(&format!("/retry/scheduleMs/{index}"), Some(*wait), 1, RETRY_WAIT_MS_MAX)?;
+    }
+    Ok(())
+}
+
+fn range(place: &str, found: Option<u64>, min: u64, max: u64) -> Result<(), Fault> {
+    match found {
+        Some(found) if !(min..=max).contains(&found) => {
+            Err(Fault::new(place, format!("{found} is out of range: {min} to {max}")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Reads a value whose unknown fields are errors that name the field and the place.
+///
+/// # Errors
+/// The place and the fault.
+pub fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let read = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
+    let read = read.map_err(|error: serde_json::Error| Fault::new(pointer(&track.path().to_string()), error.to_string()))?;
+    match unknown.first() {
+        None => Ok(read),
+        Some(path) => Err(Fault::new(pointer(path), "is not a known field")),
+    }
+}
+
+/// From serde's `rules[0].events` or `rules.0.events` to a JSON pointer.
+fn pointer(path: &str) -> String {
+    let parts = path.split(['.', '[', ']', '?']).filter(|part| !part.is_empty());
+    parts.map(|part| format!("/{part}")).collect()
+}
+
+/// Every kind's word, for messages.
+#[must_use]
+pub fn kinds() -> String {
+    Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
+}

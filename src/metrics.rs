@@ -1,0 +1,234 @@
+//! Every metric, named and described in this one file. Labels are closed words: never an id, an address or a type.
+//!
+//! Deliveries and attempts are different nouns: a delivery has one end, an attempt is one try. The users' metric is the
+//! age of a delivery from its event to its acceptance, waiting included.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::channel::Kind;
+use crate::clock;
+use crate::delivery::{Delivery, Lane};
+use crate::outcome::{Outcome, Reason, State};
+
+const EVENTS_ROUTED: &str = "bugle_events_routed_total";
+const RULES_FIRED: &str = "bugle_rules_fired_total";
+const DELIVERIES_PUBLISHED: &str = "bugle_deliveries_published_total";
+const OUTCOMES: &str = "bugle_outcomes_total";
+const ATTEMPTS: &str = "bugle_attempts_total";
+const ATTEMPT_SECONDS: &str = "bugle_attempt_seconds";
+const ATTEMPTS_RUNNING: &str = "bugle_attempts_running";
+const DELIVERY_AGE: &str = "bugle_delivery_age_seconds";
+const POSTPONED: &str = "bugle_deliveries_postponed_total";
+const REPEATS: &str = "bugle_repeats_dropped_total";
+const DEAD_LETTERS: &str = "bugle_dead_letters_total";
+const OUTCOME_STORE_FAILURES: &str = "bugle_outcome_store_failures_total";
+const RECORDED: &str = "bugle_outcomes_recorded_total";
+const RECORD_SECONDS: &str = "bugle_record_seconds";
+const RECORD_LAG: &str = "bugle_record_lag_messages";
+const RECORDS_UNREADABLE: &str = "bugle_records_unreadable_total";
+const RECORDS_MISSED: &str = "bugle_records_missed_total";
+const DOCUMENTS_UNREADABLE: &str = "bugle_documents_unreadable_total";
+const PANICS: &str = "bugle_handler_panics_total";
+const DISCONNECTS: &str = "bugle_nats_disconnects_total";
+const STREAMS_OPEN: &str = "bugle_streams_open";
+const REQUESTS: &str = "bugle_api_requests_total";
+const BUILD: &str = "bugle_build_info";
+
+const AGE_BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0];
+const SECONDS_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Installs the recorder of this process and starts every label at zero.
+///
+/// # Errors
+/// When one is installed already.
+pub fn install() -> Result<PrometheusHandle, String> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(DELIVERY_AGE.to_owned()), AGE_BUCKETS)
+        .and_then(|builder| builder.set_buckets(SECONDS_BUCKETS))
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| error.to_string())?;
+    describe();
+    start_at_zero();
+    Ok(handle)
+}
+
+fn describe() {
+    for (name, what) in [
+        (EVENTS_ROUTED, "Events that were matched against the rules."),
+        (RULES_FIRED, "Rules that fired, before cooldowns."),
+        (DELIVERIES_PUBLISHED, "Deliveries handed to the workers."),
+        (OUTCOMES, "Outcomes published, by kind, state and reason."),
+        (ATTEMPTS, "Tries that ended, by kind, lane and the state they led to."),
+        (POSTPONED, "Deliveries put off without a try, by cause."),
+        (REPEATS, "Repeats of finished deliveries that were not sent again."),
+        (DEAD_LETTERS, "Deliveries and messages given up, by reason."),
+        (OUTCOME_STORE_FAILURES, "Outcomes that the broker did not store at once; they are stored later."),
+        (RECORDED, "Outcomes written to the database."),
+        (RECORDS_UNREADABLE, "Records that could not be read and were left out of the history."),
+        (RECORDS_MISSED, "Records that the broker had forgotten before the database could take them."),
+        (DOCUMENTS_UNREADABLE, "Documents in the bucket that could not be read; the last good form stays in force."),
+        (PANICS, "Handlers that panicked; their messages are handed out again."),
+        (DISCONNECTS, "Times that the connection to NATS was lost."),
+        (REQUESTS, "API requests, by method and class of status."),
+    ] {
+        describe_counter!(name, Unit::Count, what);
+    }
+    describe_histogram!(ATTEMPT_SECONDS, Unit::Seconds, "Length of one try, by kind.");
+    describe_histogram!(DELIVERY_AGE, Unit::Seconds, "From an event to the acceptance of its delivery, waiting included.");
+    describe_histogram!(RECORD_SECONDS, Unit::Seconds, "Length of one transaction of the recorder.");
+    describe_gauge!(ATTEMPTS_RUNNING, Unit::Count, "Tries running now, by kind.");
+    describe_gauge!(RECORD_LAG, Unit::Count, "Records that the database does not have yet.");
+    describe_gauge!(STREAMS_OPEN, Unit::Count, "Live streams open.");
+    describe_gauge!(BUILD, Unit::Count, "1, with the version as label.");
+}
+
+fn start_at_zero() {
+    for name in [
+        EVENTS_ROUTED,
+        RULES_FIRED,
+        REPEATS,
+        OUTCOME_STORE_FAILURES,
+        RECORDED,
+        RECORDS_UNREADABLE,
+        RECORDS_MISSED,
+        DOCUMENTS_UNREADABLE,
+        PANICS,
+        DISCONNECTS,
+    ] {
+        counter!(name).absolute(0);
+    }
+    for kind in Kind::ALL {
+        for lane in Lane::ALL {
+            counter!(DELIVERIES_PUBLISHED, "kind" => kind.as_str(), "lane" => lane.as_str()).absolute(0);
+            for state in [State::Sent, State::Retrying, State::Failed] {
+                counter!(ATTEMPTS, "kind" => kind.as_str(), "lane" => lane.as_str(), "state" => state.as_str()).absolute(0);
+            }
+        }
+    }
+    for reason in Reason::ALL {
+        counter!(DEAD_LETTERS, "reason" => reason.as_str()).absolute(0);
+    }
+    for why in ["paused", "share"] {
+        counter!(POSTPONED, "why" => why).absolute(0);
+    }
+    gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+fn kind_of(delivery: &Delivery) -> &'static str {
+    delivery.kind.map_or("unknown", Kind::as_str)
+}
+
+pub fn event_routed(rules_fired: usize) {
+    counter!(EVENTS_ROUTED).increment(1);
+    counter!(RULES_FIRED).increment(rules_fired as u64);
+}
+
+pub fn delivery_published(delivery: &Delivery) {
+    counter!(DELIVERIES_PUBLISHED, "kind" => kind_of(delivery), "lane" => delivery.lane().as_str()).increment(1);
+}
+
+pub fn outcome(outcome: &Outcome) {
+    let kind = outcome.kind.map_or("unknown", Kind::as_str);
+    counter!(OUTCOMES, "kind" => kind, "state" => outcome.state.as_str(), "reason" => outcome.reason.as_str()).increment(1);
+}
+
+pub fn attempt_started(delivery: &Delivery) {
+    gauge!(ATTEMPTS_RUNNING, "kind" => kind_of(delivery)).increment(1.0);
+}
+
+pub fn attempt_finished(delivery: &Delivery, outcome: &Outcome, took: Duration) {
+    let (kind, lane) = (kind_of(delivery), delivery.lane().as_str());
+    gauge!(ATTEMPTS_RUNNING, "kind" => kind).decrement(1.0);
+    counter!(ATTEMPTS, "kind" => kind, "lane" => lane, "state" => outcome.state.as_str()).increment(1);
+    histogram!(ATTEMPT_SECONDS, "kind" => kind).record(took.as_secs_f64());
+    if outcome.state == State::Sent {
+        let age = outcome.at.duration_since(delivery.event.time).as_secs_f64().max(0.0);
+        histogram!(DELIVERY_AGE, "kind" => kind, "lane" => lane).record(age);
+    }
+}
+
+pub fn postponed(why: &'static str) {
+    counter!(POSTPONED, "why" => why).increment(1);
+}
+
+pub fn repeat_dropped() {
+    counter!(REPEATS).increment(1);
+}
+
+pub fn dead_letter(reason: Reason) {
+    counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
+}
+
+pub fn outcome_store_failed() {
+    counter!(OUTCOME_STORE_FAILURES).increment(1);
+}
+
+pub fn recorded(outcomes: usize, took: Duration, lag: u64) {
+    counter!(RECORDED).increment(outcomes as u64);
+    histogram!(RECORD_SECONDS).record(took.as_secs_f64());
+    record_lag(lag);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub fn record_lag(lag: u64) {
+    gauge!(RECORD_LAG).set(lag as f64);
+}
+
+pub fn record_unreadable() {
+    counter!(RECORDS_UNREADABLE).increment(1);
+}
+
+pub fn records_missed(count: u64) {
+    counter!(RECORDS_MISSED).increment(count);
+}
+
+pub fn document_unreadable() {
+    counter!(DOCUMENTS_UNREADABLE).increment(1);
+}
+
+pub fn handler_panicked() {
+    counter!(PANICS).increment(1);
+}
+
+pub fn nats_disconnected() {
+    counter!(DISCONNECTS).increment(1);
+}
+
+pub fn api_request(method: &'static str, class: &'static str) {
+    counter!(REQUESTS, "method" => method, "class" => class).increment(1);
+}
+
+/// Counts a live stream for as long as it lives.
+pub struct OpenStream;
+
+impl OpenStream {
+    #[must_use]
+    pub fn new() -> Self {
+        gauge!(STREAMS_OPEN).increment(1.0);
+        Self
+    }
+}
+
+impl Default for OpenStream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        gauge!(STREAMS_OPEN).decrement(1.0);
+    }
+}
+
+/// Keeps the recorder's memory bounded; runs as long as the process.
+pub async fn upkeep(handle: PrometheusHandle) {
+    loop {
+        clock::sleep(Duration::from_secs(5)).await;
+        handle.run_upkeep();
+    }
+}

@@ -1,0 +1,191 @@
+//! The router's hand: from a message on the event stream to stored deliveries, and only then a verdict.
+//!
+//! Every step is published under an id of its own, so that an event that comes twice is routed once; what cannot be
+//! read is kept among the dead letters with its bytes and the reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use super::throttle::{Pass, Throttle};
+use super::{Firing, Step, plan};
+use crate::bus::consumer::{Handler, Received, Verdict as Settle};
+use crate::bus::directory::Directory;
+use crate::bus::{Bus, BusError};
+use crate::clock;
+use crate::dead;
+use crate::event::{DecodeError, Event, Incoming, decode};
+use crate::ids::WorkspaceId;
+use crate::metrics;
+use crate::outcome::{Outcome, Reason, State, Verdict};
+
+/// The broker is away or refuses: the event waits this long.
+const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+
+pub struct Router {
+    bus: Bus,
+    directory: Arc<Directory>,
+    throttle: Throttle,
+    /// Names the stream in the ids of events that have none.
+    stream_epoch: String,
+}
+
+impl Router {
+    #[must_use]
+    pub fn new(bus: Bus, directory: Arc<Directory>, stream_epoch: String) -> Self {
+        Self { bus, directory, throttle: Throttle::default(), stream_epoch }
+    }
+
+    async fn route(&self, event: &Event, sequence: u64) -> Result<(), BusError> {
+        let snapshot = self.directory.snapshot();
+        let firings = plan(event, &snapshot.rules, &snapshot.channels);
+        metrics::event_routed(firings.len());
+        let (mut delivered, mut suppressed) = (0, 0);
+        for firing in &firings {
+            let held = self.hold(event, firing, sequence).await?;
+            let steps = firing.steps.iter().map(|step| self.take(step, held));
+            for done in try_join_all(steps).await? {
+                if done { delivered += 1 } else { suppressed += 1 }
+            }
+        }
+        tracing::info!(
+            workspace = %event.workspace,
+            event = event.id,
+            source = event.source,
+            r#type = event.event_type.as_str(),
+            rules = firings.len(),
+            delivered,
+            suppressed,
+            "event routed"
+        );
+        Ok(())
+    }
+
+    /// Until when the rule's cooldown holds this firing back, if it does.
+    async fn hold(&self, event: &Event, firing: &Firing, sequence: u64) -> Result<Option<Timestamp>, BusError> {
+        let Some(window) = &firing.window else { return Ok(None) };
+        let holder = format!("{}/{sequence}/{}", self.stream_epoch, event.id);
+        match self.throttle.enter(&self.bus, &event.workspace, window, &holder).await? {
+            Pass::Open => Ok(None),
+            Pass::Closed(until) => Ok(Some(until)),
+        }
+    }
+
+    /// True when it goes out.
+    async fn take(&self, step: &Step, held: Option<Timestamp>) -> Result<bool, BusError> {
+        if let Some(until) = held {
+            let detail = format!("the rule is quiet until {until}");
+            return self.suppress(step, Reason::Cooldown, Some(detail)).await;
+        }
+        match step {
+            Step::Deliver(delivery) => {
+                let subject = self.bus.names.delivery(delivery);
+                match self.bus.publish_json(subject, delivery.id.as_str(), delivery).await {
+                    Ok(_) => {
+                        metrics::delivery_published(delivery);
+                        Ok(true)
+                    }
+                    Err(BusError::TooLarge { bytes }) => {
+                        let detail = format!("the delivery is {bytes} bytes, more than the broker carries");
+                        dead::give_up(&self.bus, delivery, Reason::TooLarge, Some(detail), "route").await?;
+                        Ok(false)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Step::Suppress(_, reason) => self.suppress(step, *reason, None).await,
+            Step::GiveUp(delivery, reason, detail) => {
+                dead::give_up(&self.bus, delivery, *reason, Some(detail.clone()), "route").await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn suppress(&self, step: &Step, reason: Reason, detail: Option<String>) -> Result<bool, BusError> {
+        let verdict = Verdict { detail, ..Verdict::new(State::Suppressed, reason) };
+        let outcome = Outcome::of(step.delivery(), verdict, None, clock::now());
+        let id = format!("{}/suppressed", step.delivery().id);
+        self.bus.publish_json(self.bus.names.outcome(&outcome), &id, &outcome).await?;
+        metrics::outcome(&outcome);
+        Ok(false)
+    }
+
+    fn decode(&self, message: &Received) -> Result<Event, DecodeError> {
+        let bytes_max = self.bus.event_bytes_max();
+        if message.payload.len() > bytes_max {
+            return Err(DecodeError::TooLarge { bytes: message.payload.len(), bytes_max });
+        }
+        let (workspace, subject_type) = self.workspace(message)?;
+        let headers: Vec<(&str, &str)> = message
+            .headers
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
+            .collect();
+        let message_id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
+        let stream_id = format!("{}-{}", self.stream_epoch, message.sequence);
+        decode(&Incoming {
+            workspace,
+            subject_type,
+            headers: &headers,
+            body: &message.payload,
+            fallback_id: message_id.map_or(stream_id.as_str(), |id| id.as_str()),
+            fallback_source: "nats",
+            received_at: message.stored_at,
+        })
+    }
+
+    fn workspace<'a>(&self, message: &'a Received) -> Result<(WorkspaceId, Option<&'a str>), DecodeError> {
+        let (workspace, subject_type) =
+            self.bus.names.event_parts(&message.subject).ok_or(DecodeError::Missing("workspace"))?;
+        let invalid = |_| DecodeError::Attribute {
+            name: "workspace",
+            found: workspace.chars().take(80).collect(),
+            legal: "1 to 63 of a-z, 0-9, _ and -",
+        };
+        Ok((WorkspaceId::parse(workspace).map_err(invalid)?, subject_type))
+    }
+
+    async fn bury(&self, message: &Received, reason: Reason, detail: &str) -> Result<(), BusError> {
+        let workspace = self.workspace(message).ok().map(|(workspace, _)| workspace);
+        let grave = dead::Grave {
+            subject: self.bus.names.dead_event(workspace.as_ref()),
+            id: format!("{}/{}/event", self.stream_epoch, message.sequence),
+            reason,
+            detail: detail.to_owned(),
+        };
+        dead::bury(&self.bus, message, &grave).await
+    }
+}
+
+impl Handler for Router {
+    async fn handle(&self, message: Received) -> Settle {
+        let result = match self.decode(&message) {
+            Ok(event) => self.route(&event, message.sequence).await,
+            Err(error) => {
+                tracing::warn!(subject = message.subject, sequence = message.sequence, %error, "not an event: kept among the dead letters");
+                let too_large = matches!(error, DecodeError::TooLarge { .. });
+                let reason = if too_large { Reason::TooLarge } else { Reason::Undecodable };
+                self.bury(&message, reason, &error.to_string()).await
+            }
+        };
+        settle(&message, result)
+    }
+
+    async fn poison(&self, message: Received) -> Settle {
+        tracing::error!(subject = message.subject, sequence = message.sequence, "an event that cannot be routed: kept among the dead letters");
+        let result = self.bury(&message, Reason::Poison, "handed out again and again without a verdict").await;
+        settle(&message, result)
+    }
+}
+
+fn settle(message: &Received, result: Result<(), BusError>) -> Settle {
+    match result {
+        Ok(()) => Settle::Done,
+        Err(error) => {
+            tracing::warn!(sequence = message.sequence, %error, "an event could not be routed now");
+            Settle::Again(clock::jittered(AFTER_TROUBLE))
+        }
+    }
+}
