@@ -1,1 +1,5 @@
-fn main() {}
+//! bugle: every role in one process (`bugle run`), and the operator's commands.
+
+fn main() -> std::process::ExitCode {
+    bugle::cli::main()
+}

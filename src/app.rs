@@ -138,9 +138,9 @@ async fn live(role: Role, settings: Settings) -> Result<(), Failure> {
     let recorder = metrics::install().map_err(Failure::run)?;
     let (health, stop) = (Health::default(), Stop::default());
     let signals = Signals::install()?;
-    let admin = admin::serve(&settings, health.clone(), recorder, &stop).await?;
+    let admin = admin::serve(&settings, health.clone(), recorder.clone(), &stop).await?;
     let mut embedded = embedded(role, &settings).await?;
-    let mut roles = roles::start(role, &settings, embedded.as_ref(), &health, &stop).await?;
+    let mut roles = roles::start(role, &settings, embedded.as_ref(), &health, &stop, &recorder).await?;
     roles.extend([admin]);
     tracing::info!(role = role.as_str(), version = env!("CARGO_PKG_VERSION"), "started");
     let ended = tokio::select! {

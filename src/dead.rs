@@ -1,5 +1,7 @@
 //! Dead letters: whatever is given up is kept whole, with its cause, before anything else forgets it.
 
+pub mod letters;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 

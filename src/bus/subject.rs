@@ -140,6 +140,27 @@ impl Names {
         format!("{}.dead.message.{UNKNOWN}.{UNKNOWN}", self.prefix)
     }
 
+    /// Dead letters of one workspace, or of all.
+    #[must_use]
+    pub fn dead_filter(&self, workspace: Option<&WorkspaceId>) -> String {
+        match workspace {
+            Some(workspace) => format!("{}.dead.*.{workspace}.>", self.prefix),
+            None => format!("{}.dead.>", self.prefix),
+        }
+    }
+
+    #[must_use]
+    pub fn is_dead_event(&self, subject: &str) -> bool {
+        subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(".dead.event."))
+    }
+
+    /// True for a message kept as bytes: an event or a message of our own that could not be read.
+    #[must_use]
+    pub fn is_dead_message(&self, subject: &str) -> bool {
+        let own = subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(".dead.message."));
+        own || self.is_dead_event(subject)
+    }
+
     // === windows and pauses ===
 
     #[must_use]

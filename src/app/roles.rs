@@ -1,0 +1,267 @@
+//! What each role connects and runs. The whole wiring of a process is in this file.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Embedded, Failure, Role, Running, admin};
+use crate::api::{self, Api};
+use crate::apply;
+use crate::bus::consumer::{self, Source, Stop};
+use crate::bus::directory::Directory;
+use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
+use crate::bus::{Bus, BusError, StreamName, reader, topology};
+use crate::channel::Workshop;
+use crate::channel::http::{HttpClient, HttpPolicy};
+use crate::clock;
+use crate::config::{Secret, Settings};
+use crate::deliver::adapters::Adapters;
+use crate::deliver::finished::Finished;
+use crate::deliver::handler::{Tools, Worker};
+use crate::deliver::pauses::Pauses;
+use crate::deliver::share::Shares;
+use crate::delivery::Lane;
+use crate::health::Health;
+use crate::record::Recorder;
+use crate::route::handler::Router;
+use crate::store::Store;
+
+/// A fleet's servers may still be starting: this long they are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// Slots of the urgent and of the retry lane, as a part of the normal lane's.
+const SIDE_LANES_PART: usize = 4;
+
+/// Connects what the role needs and starts its loops.
+///
+/// # Errors
+/// One sentence that says what to do.
+pub async fn start(
+    role: Role,
+    settings: &Settings,
+    embedded: Option<&Embedded>,
+    health: &Health,
+    stop: &Stop,
+    recorder: &metrics_exporter_prometheus::PrometheusHandle,
+) -> Result<Running, Failure> {
+    let bus = connect(settings, role.as_str()).await?;
+    health.watch_bus(&bus);
+    until_reachable("NATS", || topology::ensure(&bus, &settings.keep)).await?;
+    let parts = Parts { settings, bus, health, stop, running: Running::new() };
+    if role == Role::All {
+        parts.setup(embedded).await?;
+    }
+    let does = |wanted: Role| role == wanted || role == Role::All;
+    let directory = match role {
+        Role::Recorder => None,
+        Role::Router | Role::Worker | Role::Api | Role::All => Some(parts.directory().await?),
+    };
+    let store = match role {
+        Role::Router | Role::Worker => None,
+        Role::Recorder | Role::Api | Role::All => Some(parts.store(embedded).await?),
+    };
+    if let Some(directory) = &directory {
+        if does(Role::Worker) {
+            parts.workers(directory)?;
+        }
+        if does(Role::Router) {
+            parts.router(directory).await?;
+        }
+    }
+    if let Some(store) = &store
+        && does(Role::Recorder)
+    {
+        parts.recorder(store.clone());
+    }
+    if let (Some(store), Some(directory), true) = (store, directory, does(Role::Api)) {
+        parts.api(store, directory, embedded, recorder).await?;
+    }
+    Ok(parts.running)
+}
+
+/// Connects to the broker, waiting for one that is still starting.
+///
+/// # Errors
+/// One sentence when it cannot be reached or used.
+pub async fn connect(settings: &Settings, name: &str) -> Result<Bus, Failure> {
+    let url = settings.nats_url();
+    until_reachable("NATS", || Bus::connect(&settings.nats, &url, name)).await
+}
+
+async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
+    what: &str,
+    work: impl Fn() -> W,
+) -> Result<T, Failure> {
+    let started = Instant::now();
+    loop {
+        match work().await {
+            Ok(done) => return Ok(done),
+            Err(error @ BusError::TooOld { .. }) => return Err(Failure::run(error)),
+            Err(error) if started.elapsed() > PATIENCE => return Err(Failure::run(error)),
+            Err(error) => {
+                tracing::warn!(%error, "{what} is not ready yet");
+                clock::sleep(TRY_AGAIN).await;
+            }
+        }
+    }
+}
+
+struct Parts<'a> {
+    settings: &'a Settings,
+    bus: Bus,
+    health: &'a Health,
+    stop: &'a Stop,
+    running: Running,
+}
+
+impl Parts<'_> {
+    /// What `bugle setup` does, for the process that runs alone.
+    async fn setup(&self, embedded: Option<&Embedded>) -> Result<(), Failure> {
+        let settings = self.settings;
+        topology::setup(&self.bus, &settings.keep).await.map_err(Failure::run)?;
+        for path in &settings.documents {
+            let changes = apply::apply_file(&self.bus, path).await.map_err(Failure::config)?;
+            tracing::info!(file = %path.display(), changes = changes.len(), "documents applied");
+        }
+        let store = open_store(settings, embedded).await?;
+        store.migrate().await.map_err(Failure::run)
+    }
+
+    async fn directory(&self) -> Result<Arc<Directory>, Failure> {
+        let pulse = self.health.pulse("the directory of documents");
+        Directory::start(self.bus.clone(), self.stop.hard.clone(), pulse).await.map_err(Failure::run)
+    }
+
+    async fn store(&self, embedded: Option<&Embedded>) -> Result<Store, Failure> {
+        open_store(self.settings, embedded).await
+    }
+
+    async fn router(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
+        let epoch = reader::epoch(&self.bus, StreamName::Events).await.map_err(Failure::run)?;
+        let router = Router::new(self.bus.clone(), Arc::clone(directory), epoch);
+        let source = Source {
+            stream: StreamName::Events,
+            durable: ROUTER_DURABLE.to_owned(),
+            filter: self.bus.names.subjects_of(StreamName::Events).concat(),
+            slots: self.settings.router.slots,
+        };
+        self.consume("router", source, Arc::new(router));
+        Ok(())
+    }
+
+    fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
+        let settings = &self.settings.worker;
+        let policy = HttpPolicy {
+            allow_plain_http: settings.allow_plain_http,
+            allow_addresses: settings.allow_addresses.clone(),
+            proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+        };
+        let http = HttpClient::new(policy).map_err(Failure::config)?;
+        let pulse = self.health.pulse("the channels' pauses");
+        let tools = Arc::new(Tools {
+            bus: self.bus.clone(),
+            directory: Arc::clone(directory),
+            adapters: Adapters::new(Workshop { http }),
+            pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
+            finished: Finished::default(),
+        });
+        for kind in self.settings.worker_kinds() {
+            for lane in Lane::ALL {
+                let slots = match lane {
+                    Lane::Normal => settings.slots,
+                    Lane::Urgent | Lane::Retry => settings.slots.div_ceil(SIDE_LANES_PART),
+                };
+                let shares = Shares::new(slots, settings.channel_share, settings.workspace_share);
+                let worker = Worker { tools: Arc::clone(&tools), shares };
+                let source = Source {
+                    stream: StreamName::Deliveries,
+                    durable: worker_durable(*kind, lane),
+                    filter: self.bus.names.delivery_filter(*kind, lane),
+                    slots,
+                };
+                self.consume("worker", source, Arc::new(worker));
+            }
+        }
+        Ok(())
+    }
+
+    fn consume<H: consumer::Handler>(&self, name: &'static str, source: Source, handler: Arc<H>) {
+        let pulse = self.health.pulse(&source.durable);
+        let (bus, keep, stop) = (self.bus.clone(), self.settings.keep, self.stop.clone());
+        self.running.spawn(name, consumer::run(bus, keep, source, handler, stop, pulse));
+    }
+
+    fn recorder(&self, store: Store) {
+        let pulse = self.health.pulse("the recorder");
+        let recorder = Recorder::new(self.bus.clone(), store, self.settings.keep, pulse);
+        self.running.spawn("recorder", recorder.run(self.stop.soft.clone()));
+    }
+
+    async fn api(
+        &self,
+        store: Store,
+        directory: Arc<Directory>,
+        embedded: Option<&Embedded>,
+        recorder: &metrics_exporter_prometheus::PrometheusHandle,
+    ) -> Result<(), Failure> {
+        let listener = admin::listen(self.settings.api.listen, "api.listen").await?;
+        let address = listener.local_addr().map_err(Failure::run)?;
+        let admin_token = self.admin_token(embedded, address)?;
+        let api = Api {
+            bus: self.bus.clone(),
+            store,
+            directory,
+            health: self.health.clone(),
+            recorder: recorder.clone(),
+            admin_token,
+            stop: self.stop.clone(),
+            keep: self.settings.keep,
+        };
+        self.running.spawn("api", api::serve(listener, api));
+        tracing::info!(%address, "the API listens");
+        Ok(())
+    }
+
+    fn admin_token(
+        &self,
+        embedded: Option<&Embedded>,
+        address: std::net::SocketAddr,
+    ) -> Result<Option<Secret>, Failure> {
+        let Some(embedded) = embedded else { return Ok(self.settings.api.admin_token.clone()) };
+        if let Some(token) = &self.settings.api.admin_token {
+            crate::cli::greet(self.settings, address, None)?;
+            return Ok(Some(token.clone()));
+        }
+        let (token, fresh) = embedded.data_dir.admin_token().map_err(Failure::run)?;
+        crate::cli::greet(self.settings, address, fresh.then_some(token.as_str()))?;
+        Ok(Some(Secret::new(token)))
+    }
+}
+
+/// Opens the database, waiting for a server that is still starting.
+async fn open_store(settings: &Settings, embedded: Option<&Embedded>) -> Result<Store, Failure> {
+    if embedded.is_none() && settings.database.url.is_none() {
+        std::fs::create_dir_all(&settings.data_dir)
+            .map_err(|error| Failure::run(format!("{}: {error}", settings.data_dir.display())))?;
+    }
+    Store::open(&settings.database_url(), settings.database.connections).await.map_err(Failure::config)
+}
+
+/// Everything that `bugle setup` does.
+///
+/// # Errors
+/// One sentence that says what to do; doing it again is safe.
+pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<(), Failure> {
+    let bus = connect(settings, "setup").await?;
+    for line in topology::setup(&bus, &settings.keep).await.map_err(Failure::run)? {
+        say(line);
+    }
+    let store = open_store(settings, None).await?;
+    store.migrate().await.map_err(Failure::run)?;
+    say("database is up to date".to_owned());
+    for path in &settings.documents {
+        for change in apply::apply_file(&bus, path).await.map_err(Failure::config)? {
+            say(change.to_string());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The operator's commands. Results go to standard output, everything else to standard error.
+
+mod commands;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::{self, Failure, Role};
+use crate::config::Settings;
+
+/// Turns events into notifications, and proves that none was lost.
+#[derive(Debug, Parser)]
+#[command(name = "bugle", version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file (TOML). Without it the defaults and BUGLE__… variables hold.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every role in this process; without nats.url on a NATS server of its own.
+    Run,
+    /// Create or update streams, buckets and tables, and apply the configured documents.
+    Setup,
+    /// Bring channels and rules in line with files of documents.
+    Apply {
+        /// A file of documents (YAML, JSON or TOML); may be given several times.
+        #[arg(short, long = "file", required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Publish an event.
+    Publish(commands::Publish),
+    /// Send a notification through a channel, without a rule.
+    Send(commands::Send),
+    /// Check the configuration and its documents without touching anything.
+    CheckConfig,
+    /// Look into the dead letters and send them again.
+    #[command(subcommand)]
+    Dead(commands::Dead),
+}
+
+/// The whole of the `bugle` binary.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let settings = Settings::load(arguments.config.as_deref()).map_err(Failure::config);
+    app::finish(settings.and_then(|settings| execute(arguments.command, settings)))
+}
+
+fn execute(command: Command, settings: Settings) -> Result<(), Failure> {
+    match command {
+        Command::Run => app::run(Role::All, settings),
+        Command::Setup => with_runtime(&settings, commands::setup(&settings)),
+        Command::Apply { files } => with_runtime(&settings, commands::apply(&settings, &files)),
+        Command::Publish(publish) => with_runtime(&settings, commands::publish(&settings, &publish)),
+        Command::Send(send) => with_runtime(&settings, commands::send(&settings, &send)),
+        Command::CheckConfig => commands::check_config(&settings),
+        Command::Dead(dead) => with_runtime(&settings, commands::dead(&settings, &dead)),
+    }
+}
+
+/// Commands log warnings only: their output is for people.
+fn with_runtime(settings: &Settings, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let level = if settings.log.level == "info" { "warn".to_owned() } else { settings.log.level.clone() };
+    crate::telemetry::install(&crate::config::Log { level, format: settings.log.format });
+    crate::channel::http::install_tls_provider();
+    app::block_on(work)
+}
+
+/// Prints a line of results.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn say(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout().lock(), "{line}").map_err(Failure::run)
+}
+
+/// What `bugle run` says when it is ready.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn greet(settings: &Settings, address: SocketAddr, new_token: Option<&str>) -> Result<(), Failure> {
+    let program = std::env::args().next().unwrap_or_else(|| "bugle".to_owned());
+    let file = std::env::args().skip_while(|argument| argument != "--config").nth(1);
+    let config = file.map(|file| format!(" --config {file}")).unwrap_or_default();
+    let token_file = settings.data_dir.join("admin-token");
+    say("")?;
+    say(&format!("  API          http://{address}   (/openapi.json describes it)"))?;
+    match new_token {
+        Some(token) => say(&format!("  admin token  {token}\n               (kept in {})", token_file.display()))?,
+        None if settings.api.admin_token.is_none() => say(&format!("  admin token  in {}", token_file.display()))?,
+        None => say("  admin token  the one of api.admin_token")?,
+    }
+    say("\n  Publish a first event:\n")?;
+    say(&format!("    {program} publish{config} task:transition '{{\"taskId\": \"t-42\", \"to\": \"failed\"}}'\n"))
+}

@@ -1,0 +1,244 @@
+//! What each command does.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+
+use super::say;
+use crate::app::{Failure, roles};
+use crate::apply;
+use crate::config::Settings;
+use crate::dead::letters::{self, Letter};
+use crate::documents::read_file;
+use crate::ids::WorkspaceId;
+use crate::publish;
+use crate::send;
+
+/// Creates and updates everything that a fleet needs.
+pub async fn setup(settings: &Settings) -> Result<(), Failure> {
+    let mut printed = Ok(());
+    let mut print = |line: String| {
+        if printed.is_ok() {
+            printed = say(&line);
+        }
+    };
+    roles::setup(settings, &mut print).await?;
+    printed
+}
+
+pub async fn apply(settings: &Settings, files: &[PathBuf]) -> Result<(), Failure> {
+    let bus = roles::connect(settings, "cli").await?;
+    for path in files {
+        let changes = apply::apply_file(&bus, path).await.map_err(Failure::config)?;
+        for change in &changes {
+            say(&change.to_string())?;
+        }
+        if changes.is_empty() {
+            say(&format!("{}: nothing to change", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// The event's type, like task:transition.
+    r#type: String,
+    /// The event's data as JSON.
+    #[arg(default_value = "{}")]
+    data: String,
+    #[arg(long, default_value = "default")]
+    workspace: String,
+    /// Who says so. With the id it identifies the event.
+    #[arg(long, default_value = "bugle:cli")]
+    source: String,
+    /// A random one when it is left out.
+    #[arg(long)]
+    id: Option<String>,
+    /// info, warning or critical.
+    #[arg(long)]
+    severity: Option<String>,
+}
+
+pub async fn publish(settings: &Settings, arguments: &Publish) -> Result<(), Failure> {
+    let workspace = WorkspaceId::parse(&arguments.workspace).map_err(Failure::config)?;
+    let data: Value = serde_json::from_str(&arguments.data)
+        .map_err(|error| Failure::config(format!("the data is not JSON: {error}")))?;
+    let mut item = Map::new();
+    item.insert("type".to_owned(), arguments.r#type.clone().into());
+    item.insert("source".to_owned(), arguments.source.clone().into());
+    item.insert("data".to_owned(), data);
+    for (name, value) in [("id", &arguments.id), ("severity", &arguments.severity)] {
+        if let Some(value) = value {
+            item.insert(name.to_owned(), value.clone().into());
+        }
+    }
+    let bus = roles::connect(settings, "cli").await?;
+    let result = publish::publish(&bus, &workspace, Value::Object(item)).await;
+    match result.error {
+        None if result.duplicate => say(&format!("{} was published before: nothing new happens", result.id)),
+        None => say(&format!("published {} {}", arguments.r#type, result.id)),
+        Some(error) => Err(Failure::run(error)),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Send {
+    /// The channel's id.
+    channel: String,
+    title: String,
+    #[arg(default_value = "")]
+    body: String,
+    #[arg(long, default_value = "default")]
+    workspace: String,
+    /// info, warning or critical.
+    #[arg(long)]
+    severity: Option<String>,
+    /// Milliseconds from now.
+    #[arg(long)]
+    delay_ms: Option<u64>,
+}
+
+pub async fn send(settings: &Settings, arguments: &Send) -> Result<(), Failure> {
+    let workspace = WorkspaceId::parse(&arguments.workspace).map_err(Failure::config)?;
+    let mut request = Map::new();
+    request.insert("channel".to_owned(), arguments.channel.clone().into());
+    request.insert("title".to_owned(), arguments.title.clone().into());
+    let body = if arguments.body.is_empty() { &arguments.title } else { &arguments.body };
+    request.insert("body".to_owned(), body.clone().into());
+    if let Some(severity) = &arguments.severity {
+        request.insert("severity".to_owned(), severity.clone().into());
+    }
+    if let Some(delay) = arguments.delay_ms {
+        request.insert("delayMs".to_owned(), delay.into());
+    }
+    let bus = roles::connect(settings, "cli").await?;
+    let sent = send::send(&bus, &workspace, Value::Object(request), None).await.map_err(Failure::run)?;
+    say(&format!("{} is on its way", sent.id))
+}
+
+/// Reads everything that a start would read, and says what is wrong.
+pub fn check_config(settings: &Settings) -> Result<(), Failure> {
+    for path in &settings.documents {
+        let file = read_file(path).map_err(Failure::config)?;
+        say(&format!("{}: {} channels, {} rules", path.display(), file.channels.len(), file.rules.len()))?;
+        for rule in &file.rules {
+            for channel in &rule.channels {
+                if !file.channels.iter().any(|known| known.id == *channel) {
+                    say(&format!("  note: rule {} names channel {channel}, which is not in this file", rule.id))?;
+                }
+            }
+        }
+    }
+    say("the configuration is valid")
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// List dead letters, oldest first.
+    List {
+        /// Only of this workspace.
+        #[arg(long)]
+        workspace: Option<String>,
+        /// From this number on.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one dead letter, whole, as JSON.
+    Show { number: u64 },
+    /// Send dead letters again, by their numbers or all that match.
+    Redrive {
+        #[arg(required_unless_present = "all")]
+        numbers: Vec<u64>,
+        /// All of them, as far as --workspace, --channel and --reason agree.
+        #[arg(long, conflicts_with = "numbers")]
+        all: bool,
+        #[arg(long, requires = "all")]
+        workspace: Option<String>,
+        #[arg(long, requires = "all")]
+        channel: Option<String>,
+        #[arg(long, requires = "all")]
+        reason: Option<String>,
+    },
+}
+
+pub async fn dead(settings: &Settings, command: &Dead) -> Result<(), Failure> {
+    let bus = roles::connect(settings, "cli").await?;
+    match command {
+        Dead::List { workspace, from, limit, json } => {
+            let workspace = parsed(workspace.as_deref())?;
+            let found = letters::list(&bus, workspace.as_ref(), *from, *limit).await.map_err(Failure::run)?;
+            found.iter().try_for_each(|letter| if *json { say(&json_of(letter)?) } else { say(&line(letter)) })?;
+            if found.is_empty() && !*json { say("there are no dead letters") } else { Ok(()) }
+        }
+        Dead::Show { number } => {
+            let letter = letters::get(&bus, *number).await.map_err(Failure::run)?;
+            let letter = letter.ok_or_else(|| Failure::run(format!("there is no dead letter {number}")))?;
+            say(&serde_json::to_string_pretty(&letter).map_err(Failure::run)?)
+        }
+        Dead::Redrive { numbers, all, workspace, channel, reason } => {
+            let workspace = parsed(workspace.as_deref())?;
+            let numbers = if *all {
+                matching(&bus, workspace.as_ref(), channel.as_deref(), reason.as_deref()).await?
+            } else {
+                numbers.clone()
+            };
+            redrive(&bus, &numbers).await
+        }
+    }
+}
+
+async fn matching(
+    bus: &crate::bus::Bus,
+    workspace: Option<&WorkspaceId>,
+    channel: Option<&str>,
+    reason: Option<&str>,
+) -> Result<Vec<u64>, Failure> {
+    let all = letters::list(bus, workspace, 1, usize::MAX).await.map_err(Failure::run)?;
+    let wanted = |letter: &&Letter| {
+        let of = letter.delivery.as_ref().map(|delivery| delivery.channel.as_str());
+        channel.is_none_or(|channel| of == Some(channel)) && reason.is_none_or(|reason| letter.reason == reason)
+    };
+    Ok(all.iter().filter(wanted).map(|letter| letter.sequence).collect())
+}
+
+/// Goes on after a letter that cannot be sent again, and says so at the end.
+async fn redrive(bus: &crate::bus::Bus, numbers: &[u64]) -> Result<(), Failure> {
+    let mut failed = 0;
+    for number in numbers {
+        match letters::redrive(bus, *number).await {
+            Ok(letter) => say(&format!("sent again: {}", line(&letter)))?,
+            Err(error) => {
+                failed += 1;
+                say(&format!("not sent: {number}: {error}"))?;
+            }
+        }
+    }
+    if failed > 0 {
+        return Err(Failure::run(format!("{failed} of {} dead letters were not sent again", numbers.len())));
+    }
+    say(&format!("{} sent again", numbers.len()))
+}
+
+fn parsed(workspace: Option<&str>) -> Result<Option<WorkspaceId>, Failure> {
+    workspace.map(WorkspaceId::parse).transpose().map_err(Failure::config)
+}
+
+fn json_of(letter: &Letter) -> Result<String, Failure> {
+    serde_json::to_string(letter).map_err(Failure::run)
+}
+
+fn line(letter: &Letter) -> String {
+    let what = match (&letter.delivery, &letter.message) {
+        (Some(delivery), _) => format!("{} → {} {:?}", delivery.event.event_type.as_str(), delivery.channel, delivery.title),
+        (None, Some(message)) => format!("message on {} ({} bytes)", message.subject, message.bytes),
+        (None, None) => String::new(),
+    };
+    let detail = letter.detail.as_deref().unwrap_or_default();
+    format!("{:>6}  {:<16} {what}  {detail}", letter.sequence, letter.reason)
+}

@@ -1,0 +1,200 @@
+//! Looking into the dead letters, and sending them again.
+//!
+//! A redrive publishes first and forgets the letter then: killed in between, it is done again under the same id.
+
+use async_nats::HeaderMap;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{DETAIL, REASON, SEQUENCE, SUBJECT};
+use crate::bus::reader::{Entry, From, Reader};
+use crate::bus::{Bus, BusError, StreamName, topology};
+use crate::clock;
+use crate::delivery::{DeadLetter, Delivery};
+use crate::documents::{Document, Key};
+use crate::ids::WorkspaceId;
+use crate::metrics;
+use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::route::expiry;
+
+/// A letter as people see it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Letter {
+    /// Its place among the dead letters; it names it.
+    pub sequence: u64,
+    pub reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// When it was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// The delivery, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// The message that could not be read, where it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    pub subject: String,
+    /// Its place in the stream that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    pub bytes: usize,
+    /// As text, with what is not UTF-8 replaced; in full by its sequence.
+    pub body: String,
+}
+
+/// Bodies in lists are cut to this; `show` has them whole.
+const BODY_CHARS_MAX: usize = 2_000;
+
+/// Why a letter was not sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum RedriveError {
+    #[error("there is no dead letter {0}")]
+    Unknown(u64),
+    #[error("channel {0} does not exist: make it first")]
+    NoChannel(String),
+    #[error("a message of Bugle's own that cannot be read is not sent again: it is kept for its bytes")]
+    Unreadable,
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// Letters of a workspace, or of all, from a place on, oldest first.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn list(
+    bus: &Bus,
+    workspace: Option<&WorkspaceId>,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<Letter>, BusError> {
+    let filter = bus.names.dead_filter(workspace);
+    let mut reader = Reader::open(bus, StreamName::Dead, filter, From::Sequence(from)).await?;
+    let mut missing = usize::try_from(reader.pending_at_start).unwrap_or(usize::MAX).min(limit);
+    let mut letters = Vec::new();
+    while missing > 0 {
+        let entries = reader.next(missing).await?;
+        missing = missing.saturating_sub(entries.len());
+        letters.extend(entries.iter().map(|entry| letter(bus, entry)));
+    }
+    Ok(letters)
+}
+
+/// One letter, whole.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn get(bus: &Bus, sequence: u64) -> Result<Option<Letter>, BusError> {
+    Ok(entry(bus, sequence).await?.map(|entry| letter(bus, &entry)))
+}
+
+async fn entry(bus: &Bus, sequence: u64) -> Result<Option<Entry>, BusError> {
+    let stream = topology::stream(bus, StreamName::Dead).await?;
+    let state = &stream.cached_info().state;
+    if sequence < state.first_sequence || sequence > state.last_sequence {
+        return Ok(None);
+    }
+    match stream.get_raw_message(sequence).await {
+        Ok(message) => Ok(Some(Entry {
+            subject: message.subject.to_string(),
+            headers: message.headers,
+            payload: message.payload,
+            sequence,
+            pending: 0,
+        })),
+        Err(error) if error.to_string().contains("no message found") => Ok(None),
+        Err(error) => Err(BusError::request(error)),
+    }
+}
+
+fn letter(bus: &Bus, entry: &Entry) -> Letter {
+    let header = |name: &str| entry.headers.get(name).map(|value| value.as_str().to_owned());
+    if !bus.names.is_dead_message(&entry.subject)
+        && let Ok(dead) = serde_json::from_slice::<DeadLetter>(&entry.payload)
+    {
+        return Letter {
+            sequence: entry.sequence,
+            reason: dead.reason.to_string(),
+            detail: dead.detail,
+            at: Some(dead.at),
+            delivery: Some(dead.delivery),
+            message: None,
+        };
+    }
+    let message = Message {
+        subject: header(SUBJECT).unwrap_or_default(),
+        sequence: header(SEQUENCE).and_then(|text| text.parse().ok()),
+        bytes: entry.payload.len(),
+        body: String::from_utf8_lossy(&entry.payload).chars().take(BODY_CHARS_MAX).collect(),
+    };
+    Letter {
+        sequence: entry.sequence,
+        reason: header(REASON).unwrap_or_else(|| Reason::Undecodable.to_string()),
+        detail: header(DETAIL),
+        at: None,
+        delivery: None,
+        message: Some(message),
+    }
+}
+
+/// Sends a letter again: a delivery gets a new life on its channel as it is now, an event is published anew where it
+/// came from. The letter goes when that is stored.
+///
+/// # Errors
+/// When there is no such letter, its channel does not exist, or the broker does not answer.
+pub async fn redrive(bus: &Bus, sequence: u64) -> Result<Letter, RedriveError> {
+    let entry = entry(bus, sequence).await?.ok_or(RedriveError::Unknown(sequence))?;
+    let letter = letter(bus, &entry);
+    match &letter.delivery {
+        Some(delivery) => redrive_delivery(bus, delivery, sequence).await?,
+        None if bus.names.is_dead_event(&entry.subject) => redrive_event(bus, &entry).await?,
+        None => return Err(RedriveError::Unreadable),
+    }
+    let stream = topology::stream(bus, StreamName::Dead).await?;
+    stream.delete_message(sequence).await.map_err(BusError::request)?;
+    tracing::info!(sequence, "dead letter sent again");
+    Ok(letter)
+}
+
+async fn redrive_delivery(bus: &Bus, delivery: &Delivery, sequence: u64) -> Result<(), RedriveError> {
+    let bucket = topology::config_bucket(bus).await?;
+    let key = Key::Channel(delivery.workspace.clone(), delivery.channel.clone());
+    let found = bucket.get(key.to_string()).await.map_err(BusError::request)?;
+    let bytes = found.ok_or_else(|| RedriveError::NoChannel(delivery.channel.to_string()))?;
+    let document: Document<crate::channel::ChannelSpec> = serde_json::from_slice(&bytes).map_err(BusError::from)?;
+    let now = clock::now();
+    let again = Delivery {
+        kind: Some(document.spec.kind),
+        ..delivery.redriven(expiry(now, Some(&document.spec)))
+    };
+    let id = format!("{}/r{sequence}", again.id);
+    bus.publish_json(bus.names.delivery(&again), &id, &again).await?;
+    let outcome = Outcome::of(&again, Verdict::new(State::Scheduled, Reason::Redriven), None, now);
+    bus.publish_json(bus.names.outcome(&outcome), &id, &outcome).await?;
+    metrics::outcome(&outcome);
+    Ok(())
+}
+
+async fn redrive_event(bus: &Bus, entry: &Entry) -> Result<(), RedriveError> {
+    let subject = entry.headers.get(SUBJECT).map(|subject| subject.as_str().to_owned());
+    let subject = subject.ok_or(RedriveError::Unreadable)?;
+    let mut headers = HeaderMap::new();
+    for (name, values) in entry.headers.iter() {
+        if name.as_ref().starts_with("Nats-") || name.as_ref().starts_with("Bugle-") {
+            continue;
+        }
+        for value in values {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("redrive/{}", entry.sequence));
+    bus.publish(subject, headers, entry.payload.clone()).await?;
+    Ok(())
+}
