@@ -1,4 +1,179 @@
-//! stub
-pub struct Api { pub bus: crate::bus::Bus, pub store: crate::store::Store, pub directory: std::sync::Arc<crate::bus::directory::Directory>, pub health: crate::health::Health, pub recorder: metrics_exporter_prometheus::PrometheusHandle, pub admin_token: Option<crate::config::Secret>, pub stop: crate::bus::consumer::Stop, pub keep: crate::config::Keep }
-pub async fn serve(_: tokio::net::TcpListener, _: Api) { std::future::pending().await }
-pub mod auth { pub fn new_secret() -> String { "x".into() } }
+//! The HTTP API: reads SQL, publishes events and sends, writes tokens, streams outcomes. It promises nothing that the
+//! broker does not hold: whatever it answers 202 to is stored there.
+
+pub mod auth;
+pub mod dead_letters;
+pub mod deliveries;
+pub mod events;
+pub mod problem;
+pub mod query;
+pub mod sends;
+pub mod stream;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::admin;
+use crate::bus::consumer::Stop;
+use crate::bus::directory::Directory;
+use crate::bus::{Bus, StreamName, topology};
+use crate::clock;
+use crate::config::{Keep, Secret};
+use crate::health::Health;
+use crate::metrics;
+use crate::store::Store;
+use problem::Problem;
+
+/// A batch of a thousand events of the usual size, with room.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Between two looks at the recorder's position.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(25);
+
+/// What requests are answered with.
+pub struct Api {
+    pub bus: Bus,
+    pub store: Store,
+    pub directory: Arc<Directory>,
+    pub health: Health,
+    pub recorder: PrometheusHandle,
+    pub admin_token: Option<Secret>,
+    pub stop: Stop,
+    pub keep: Keep,
+}
+
+pub type Shared = Arc<Api>;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Bugle",
+        description = "Events in, notifications out, and what became of each. Errors are RFC 9457 problem details."
+    ),
+    security(("token" = [])),
+    components(schemas(Problem))
+)]
+struct Description;
+
+/// The documented routes and their description, from one table.
+fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
+    let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(events::publish))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::stats))
+        .routes(routes!(stream::outcomes))
+        .routes(routes!(deliveries::get))
+        .routes(routes!(sends::send))
+        .routes(routes!(sends::cancel))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::get))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .split_for_parts();
+    let token = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    description.components.get_or_insert_default().add_security_scheme("token", token);
+    description.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    (router, description)
+}
+
+/// Every route of the API.
+pub fn router(api: Api) -> Router {
+    let (health, recorder) = (api.health.clone(), api.recorder.clone());
+    let (routes, description) = described();
+    routes
+        .route("/openapi.json", get(move || async move { axum::Json(description) }))
+        .with_state(Arc::new(api))
+        .merge(admin::routes(health, recorder))
+        .fallback(|| async { Problem::not_found("there is nothing at this path: see /openapi.json") })
+        .method_not_allowed_fallback(|| async { Problem::method() })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(measure))
+}
+
+/// Serves until told to stop, then lets running requests and streams end.
+pub async fn serve(listener: TcpListener, api: Api) {
+    let stopped = api.stop.soft.clone();
+    let server = axum::serve(listener, router(api)).with_graceful_shutdown(stopped.cancelled_owned());
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the API broke down");
+    }
+}
+
+async fn measure(request: Request, next: Next) -> Response {
+    let method = match request.method().as_str() {
+        "GET" => "get",
+        "POST" => "post",
+        "PUT" => "put",
+        "DELETE" => "delete",
+        _ => "other",
+    };
+    let response = next.run(request).await;
+    let class = match response.status().as_u16() {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    };
+    metrics::api_request(method, class);
+    response
+}
+
+impl Api {
+    /// Waits until the history has everything up to this place of the record stream. False when it does not in time.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn recorded(&self, sequence: u64, patience: std::time::Duration) -> Result<bool, Problem> {
+        let stream = self.bus.names.stream(StreamName::Records);
+        let started = std::time::Instant::now();
+        loop {
+            let position = self.store.position(&stream).await?;
+            if position.is_some_and(|position| position.seq >= sequence) {
+                return Ok(true);
+            }
+            if started.elapsed() > patience {
+                return Ok(false);
+            }
+            clock::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// The last place of the record stream.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn last_record(&self) -> Result<u64, Problem> {
+        Ok(topology::stream(&self.bus, StreamName::Records).await?.cached_info().state.last_sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_described_path_says_what_may_go_wrong() {
+        let (_, description) = described();
+        let json = serde_json::to_value(&description).unwrap();
+        assert!(json["openapi"].as_str().unwrap().starts_with("3.1"));
+        for (path, methods) in json["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let responses = operation["responses"].as_object().unwrap();
+                assert!(responses.contains_key("401"), "{method} {path} does not describe 401");
+                assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+            }
+        }
+    }
+}

@@ -1,3 +1,134 @@
-//! stub
-pub struct R { pub id: String, pub duplicate: bool, pub error: Option<String> }
-pub async fn publish(_: &crate::bus::Bus, _: &crate::ids::WorkspaceId, _: serde_json::Value) -> R { R { id: String::new(), duplicate: false, error: None } }
+//! Events in, for the API and the command line: checked like any other event, published as a structured CloudEvent.
+
+use async_nats::HeaderMap;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::api::auth::random_id;
+use crate::bus::{Bus, BusError};
+use crate::clock;
+use crate::event::{DecodeError, Event, Incoming, decode};
+use crate::ids::{WorkspaceId, digest};
+
+/// The source of an event that names none.
+const SOURCE: &str = "bugle:api";
+/// Longer message ids are hashed: the broker keeps each for two minutes in memory.
+const MESSAGE_ID_BYTES_MAX: usize = 200;
+
+/// What became of one event.
+#[derive(Debug, Clone, Default, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Published {
+    /// As HTTP says it: 202, 400, 413 or 503.
+    pub status: u16,
+    pub id: String,
+    pub source: String,
+    /// The event was there already: nothing new happens.
+    pub duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Publishes one event: a CloudEvent in JSON, or `{type, data, id?, source?, time?, severity?, …}`.
+pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Published {
+    let id = text(&item, "id").unwrap_or_default();
+    let source = text(&item, "source").unwrap_or_default();
+    let refused = |status: u16, error: String| Published { status, id, source, duplicate: false, error: Some(error) };
+    let Value::Object(fields) = item else {
+        return refused(400, "an event is a JSON object".to_owned());
+    };
+    let body = match serde_json::to_vec(&complete(fields)) {
+        Ok(body) => body,
+        Err(error) => return refused(400, error.to_string()),
+    };
+    let bytes_max = bus.event_bytes_max();
+    if body.len() > bytes_max {
+        return refused(413, DecodeError::TooLarge { bytes: body.len(), bytes_max }.to_string());
+    }
+    match checked(workspace, &body) {
+        Err(error) => refused(400, error.to_string()),
+        Ok(event) => match store(bus, workspace, &event, body).await {
+            Ok(duplicate) => {
+                Published { status: 202, id: event.id, source: event.source, duplicate, error: None }
+            }
+            Err(error) => refused(503, error.to_string()),
+        },
+    }
+}
+
+fn text(item: &Value, name: &str) -> Option<String> {
+    item.get(name)?.as_str().map(str::to_owned)
+}
+
+/// Adds what a CloudEvent needs and the sender left out.
+fn complete(mut fields: Map<String, Value>) -> Value {
+    let mut default = |name: &str, value: fn() -> String| {
+        if fields.get(name).is_none_or(Value::is_null) {
+            fields.insert(name.to_owned(), Value::String(value()));
+        }
+    };
+    default("specversion", || "1.0".to_owned());
+    default("source", || SOURCE.to_owned());
+    default("id", random_id);
+    default("time", || clock::now().to_string());
+    Value::Object(fields)
+}
+
+fn checked(workspace: &WorkspaceId, body: &[u8]) -> Result<Event, DecodeError> {
+    decode(&Incoming {
+        workspace: workspace.clone(),
+        subject_type: None,
+        headers: &[("content-type", "application/cloudevents+json")],
+        body,
+        fallback_id: "",
+        fallback_source: SOURCE,
+        received_at: clock::now(),
+    })
+}
+
+/// True when the broker had it already.
+async fn store(bus: &Bus, workspace: &WorkspaceId, event: &Event, body: Vec<u8>) -> Result<bool, BusError> {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/cloudevents+json");
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id(workspace, event).as_str());
+    if let Some(traceparent) = &event.traceparent {
+        headers.insert("traceparent", traceparent.as_str());
+    }
+    let subject = bus.names.event(workspace, event.event_type.as_str());
+    Ok(bus.publish(subject, headers, body.into()).await?.duplicate)
+}
+
+/// The broker dedupes across the whole stream, so the id says whose it is.
+fn message_id(workspace: &WorkspaceId, event: &Event) -> String {
+    let id = format!("{workspace}/{}/{}", event.source, event.id);
+    let plain = id.len() <= MESSAGE_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if plain { id } else { digest(&[workspace.as_str(), &event.source, &event.id]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_short_form_becomes_a_whole_cloud_event() {
+        let Value::Object(fields) = json!({"type": "a.b", "data": {"n": 1}, "tenant": "x"}) else { panic!() };
+        let body = serde_json::to_vec(&complete(fields)).unwrap();
+        let event = checked(&WorkspaceId::default(), &body).unwrap();
+        assert_eq!((event.event_type.as_str(), event.source.as_str()), ("a:b", SOURCE));
+        assert_eq!(event.attributes.get("tenant").map(String::as_str), Some("x"));
+        assert!(!event.id.is_empty());
+    }
+
+    #[test]
+    fn two_sources_with_one_id_are_two_events() {
+        let event = |source: &str| {
+            let body = json!({"specversion": "1.0", "type": "a", "id": "1", "source": source}).to_string();
+            checked(&WorkspaceId::default(), body.as_bytes()).unwrap()
+        };
+        let workspace = WorkspaceId::default();
+        assert_ne!(message_id(&workspace, &event("s")), message_id(&workspace, &event("t")));
+        assert!(message_id(&workspace, &event(&"x".repeat(900))).len() < MESSAGE_ID_BYTES_MAX);
+    }
+}

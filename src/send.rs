@@ -1,3 +1,311 @@
-//! stub
-pub struct Sent { pub id: String }
-pub async fn send(_: &crate::bus::Bus, _: &crate::ids::WorkspaceId, _: serde_json::Value, _: Option<&str>) -> Result<Sent, crate::bus::BusError> { Ok(Sent { id: String::new() }) }
+//! Sends without a rule: now, or at a time that the broker keeps; cancelled as long as they have not fired.
+//!
+//! A send's id is derived from its idempotency key, so that a request that died half-way is finished by its repeat.
+//! The delivery is stored first and recorded then: a record without a delivery would be a lie.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::api::auth::random_id;
+use crate::bus::schedule;
+use crate::bus::{Bus, BusError, StreamName, topology};
+use crate::channel::ChannelSpec;
+use crate::clock;
+use crate::deliver::after;
+use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
+use crate::documents::{Document, Key, strict};
+use crate::event::{EventRef, EventType, Severity};
+use crate::ids::{ChannelId, DeliveryId, DeliveryKey, Recipient, WorkspaceId, digest};
+use crate::metrics;
+use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::route::{expiry, texts};
+use crate::rule::fault::Fault;
+
+const SOURCE: &str = "bugle:send";
+const EVENT_TYPE: &str = "direct:send";
+/// The broker fires times beyond 2262 at once; a year is as far as anybody plans.
+const AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
+const KEY_BYTES_MAX: usize = 255;
+const TITLE_CHARS_MAX: usize = 512;
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const LOOKS_MAX: u32 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What to send.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SendRequest {
+    #[schema(value_type = String)]
+    pub channel: ChannelId,
+    pub title: String,
+    /// A small Markdown.
+    pub body: String,
+    #[serde(default)]
+    pub severity: Severity,
+    #[serde(default)]
+    pub link: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub recipient: Option<Recipient>,
+    /// Goes to the channel beside the text.
+    #[serde(default)]
+    pub data: Option<Value>,
+    /// Milliseconds from now.
+    #[serde(default)]
+    pub delay_ms: Option<u64>,
+    /// A time, RFC 3339.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub send_at: Option<Timestamp>,
+}
+
+/// A send that the broker has.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sent {
+    #[schema(value_type = String)]
+    pub id: DeliveryId,
+    #[schema(value_type = String)]
+    pub channel: ChannelId,
+    pub status: State,
+    #[schema(value_type = String)]
+    pub scheduled_at: Timestamp,
+    /// When it goes out.
+    #[schema(value_type = String)]
+    pub fires_at: Timestamp,
+    /// The place of its record in the broker.
+    #[serde(skip)]
+    pub record: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SendFailure {
+    #[error("{0}")]
+    Invalid(Fault),
+    #[error("the idempotency key was used with another body")]
+    KeyReused,
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// What an idempotency key stands for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Claim {
+    body: String,
+    answer: Sent,
+    /// Everything that the request asked for is stored.
+    done: bool,
+}
+
+/// Sends, or answers a repeat as it was answered before.
+///
+/// # Errors
+/// When the request is not valid, its key was used for another body, or the broker does not answer. Sending again under
+/// the same key is safe.
+pub async fn send(bus: &Bus, workspace: &WorkspaceId, body: Value, key: Option<&str>) -> Result<Sent, SendFailure> {
+    let body_digest = digest(&[&body.to_string()]);
+    let request: SendRequest = strict(body).map_err(SendFailure::Invalid)?;
+    let now = clock::now();
+    let due = check(&request, now).map_err(SendFailure::Invalid)?;
+    let spec = channel(bus, workspace, &request.channel).await?;
+    if key.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+        let message = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} bytes");
+        return Err(SendFailure::Invalid(Fault::new("", message)));
+    }
+    let delivery = delivery(workspace, &request, &spec, key, due);
+    let mut sent = Sent {
+        id: delivery.id.clone(),
+        channel: request.channel.clone(),
+        status: State::Scheduled,
+        scheduled_at: now,
+        fires_at: due,
+        record: 0,
+    };
+    let Some(key) = key else {
+        store(bus, &delivery, &mut sent).await?;
+        return Ok(sent);
+    };
+    let subject = bus.names.idempotency(workspace, key);
+    let claim = Claim { body: body_digest, answer: sent, done: false };
+    let (held, sequence) = take_key(bus, &subject, &claim).await?;
+    if held.body != claim.body {
+        return Err(SendFailure::KeyReused);
+    }
+    // The first request's times hold; what it did not finish is done again under the same ids.
+    let mut sent = held.answer;
+    if !held.done {
+        store(bus, &delivery, &mut sent).await?;
+        let done = Claim { body: held.body, answer: sent.clone(), done: true };
+        match put_claim(bus, &subject, &done, sequence).await {
+            Ok(_) | Err(BusError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sent)
+}
+
+fn check(request: &SendRequest, now: Timestamp) -> Result<Timestamp, Fault> {
+    if request.title.trim().is_empty() {
+        return Err(Fault::new("/title", "is empty"));
+    }
+    if request.body.len() > BODY_BYTES_MAX {
+        return Err(Fault::new("/body", format!("is longer than {BODY_BYTES_MAX} bytes")));
+    }
+    let due = match (request.delay_ms, request.send_at) {
+        (Some(_), Some(_)) => return Err(Fault::new("/sendAt", "and delayMs exclude each other")),
+        (Some(delay), None) => after(now, Duration::from_millis(delay)),
+        (None, Some(at)) => at.max(now),
+        (None, None) => now,
+    };
+    if due > after(now, AHEAD_MAX) {
+        let place = if request.delay_ms.is_some() { "/delayMs" } else { "/sendAt" };
+        return Err(Fault::new(place, "is more than a year ahead"));
+    }
+    Ok(due)
+}
+
+async fn channel(bus: &Bus, workspace: &WorkspaceId, id: &ChannelId) -> Result<ChannelSpec, SendFailure> {
+    let bucket = topology::config_bucket(bus).await?;
+    let key = Key::Channel(workspace.clone(), id.clone());
+    let found = bucket.get(key.to_string()).await.map_err(BusError::request)?;
+    let unknown = || SendFailure::Invalid(Fault::new("/channel", format!("there is no channel {id}")));
+    let document: Document<ChannelSpec> = serde_json::from_slice(&found.ok_or_else(unknown)?).map_err(BusError::from)?;
+    Ok(document.spec)
+}
+
+fn delivery(
+    workspace: &WorkspaceId,
+    request: &SendRequest,
+    spec: &ChannelSpec,
+    key: Option<&str>,
+    due: Timestamp,
+) -> Delivery {
+    let event = key.map_or_else(random_id, |key| format!("key-{}", digest(&[key])));
+    let id = DeliveryKey {
+        workspace,
+        source: SOURCE,
+        event: &event,
+        scope: GLOBAL_SCOPE,
+        rule: None,
+        channel: &request.channel,
+        recipient: request.recipient.as_ref(),
+    }
+    .id();
+    let data = request.data.as_ref().and_then(|data| serde_json::value::to_raw_value(data).ok());
+    let data = data.unwrap_or_else(|| RawValue::NULL.to_owned());
+    // A name of our own that is a valid type.
+    let event_type = EventType::parse(EVENT_TYPE).unwrap_or_else(|_| unreachable!("{EVENT_TYPE} is a type"));
+    Delivery {
+        v: ENVELOPE_VERSION,
+        id,
+        workspace: workspace.clone(),
+        event: EventRef { id: event, source: SOURCE.to_owned(), event_type, time: due, traceparent: None },
+        rule: None,
+        scope: GLOBAL_SCOPE.to_owned(),
+        channel: request.channel.clone(),
+        kind: Some(spec.kind),
+        recipient: request.recipient.clone(),
+        severity: request.severity,
+        title: texts::one_line(&request.title, TITLE_CHARS_MAX),
+        body: request.body.clone(),
+        link: request.link.clone(),
+        data: data.into(),
+        note: None,
+        expires_at: expiry(due, Some(spec)),
+        attempt: 1,
+        redrive: 0,
+        postponed: 0,
+        cancelled: false,
+    }
+}
+
+/// Takes the key, or says who has it; with the sequence of the claim.
+async fn take_key(bus: &Bus, subject: &str, claim: &Claim) -> Result<(Claim, u64), SendFailure> {
+    use async_nats::jetstream::stream::LastRawMessageErrorKind;
+    let stream = topology::stream_handle(bus, StreamName::Throttle).await?;
+    for _ in 0..LOOKS_MAX {
+        match put_claim(bus, subject, claim, 0).await {
+            Ok(sequence) => {
+                let mine = Claim { body: claim.body.clone(), answer: claim.answer.clone(), done: false };
+                return Ok((mine, sequence));
+            }
+            Err(BusError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => {
+                let held = serde_json::from_slice(&message.payload).map_err(BusError::from)?;
+                return Ok((held, message.sequence));
+            }
+            // The winner's claim cannot be read yet, or it expired just now.
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => clock::sleep(LOOK_AGAIN).await,
+            Err(error) => return Err(BusError::request(error).into()),
+        }
+    }
+    Err(BusError::Request("an idempotency key stays contended".to_owned()).into())
+}
+
+async fn put_claim(bus: &Bus, subject: &str, claim: &Claim, expected: u64) -> Result<u64, BusError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+    headers.insert(async_nats::header::NATS_MESSAGE_TTL, IDEMPOTENCY_TTL.as_secs().to_string());
+    let stored = bus.publish(subject.to_owned(), headers, serde_json::to_vec(claim)?.into()).await?;
+    Ok(stored.sequence)
+}
+
+async fn store(bus: &Bus, delivery: &Delivery, sent: &mut Sent) -> Result<(), BusError> {
+    let now = clock::now();
+    let delayed = sent.fires_at > now;
+    let id = delivery.id.as_str();
+    let fresh = if delayed {
+        !schedule::at(bus, delivery, sent.fires_at, id).await?.duplicate
+    } else {
+        !bus.publish_json(bus.names.delivery(delivery), id, delivery).await?.duplicate
+    };
+    if fresh {
+        metrics::delivery_published(delivery);
+    }
+    let verdict = Verdict { next_at: Some(sent.fires_at), ..Verdict::new(State::Scheduled, Reason::Delayed) };
+    let outcome = Outcome::of(delivery, verdict, None, sent.scheduled_at);
+    sent.record = bus.publish_json(bus.names.outcome(&outcome), id, &outcome).await?.sequence;
+    metrics::outcome(&outcome);
+    Ok(())
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancellation {
+    Done,
+    /// No timer is pending in that workspace: it fired, was cancelled before, or never was.
+    NotPending,
+}
+
+/// Cancels a send whose time has not come. `allowed` says whether the caller may touch that delivery.
+///
+/// # Errors
+/// When the broker does not answer; cancelling again is safe.
+pub async fn cancel(
+    bus: &Bus,
+    id: &DeliveryId,
+    allowed: impl Fn(&Delivery) -> bool,
+) -> Result<Cancellation, BusError> {
+    let Some((pending, sequence)) = schedule::pending(bus, id).await? else { return Ok(Cancellation::NotPending) };
+    // A retry waits on the same kind of timer; only what was never tried is a send that has not fired.
+    if pending.attempt > 1 || pending.postponed > 0 || pending.rule.is_some() || !allowed(&pending) {
+        return Ok(Cancellation::NotPending);
+    }
+    if !schedule::cancel(bus, &pending, sequence).await? {
+        return Ok(Cancellation::NotPending);
+    }
+    // The worker that takes the cancelled delivery records the same; this only makes it visible at once.
+    let outcome = Outcome::of(&pending, Verdict::new(State::Suppressed, Reason::Cancelled), None, clock::now());
+    bus.publish_json(bus.names.outcome(&outcome), &format!("{id}/cancel"), &outcome).await?;
+    Ok(Cancellation::Done)
+}

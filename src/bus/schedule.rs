@@ -30,33 +30,25 @@ pub async fn at(bus: &Bus, delivery: &Delivery, due: Timestamp, message_id: &str
     bus.publish(bus.names.later(&delivery.id), headers, payload.into()).await
 }
 
-/// What a cancellation found.
-#[derive(Debug)]
-pub enum Cancelled {
-    Done(Box<Delivery>),
-    /// No timer is pending: it fired, or there never was one.
-    NotPending,
-}
-
-/// Takes a pending timer back. In one atomic step the timer goes and a cancelled delivery enters the queue, which a
-/// worker records: a crash in between leaves either the timer or the record, never neither.
+/// Takes a pending timer back, unless it is no longer the one of that sequence. In one atomic step the timer goes and a
+/// cancelled delivery enters the queue, which a worker records: a crash in between leaves either the timer or the
+/// record, never neither. False when the timer fired or was replaced meanwhile.
 ///
 /// # Errors
 /// When the broker did not answer.
-pub async fn cancel(bus: &Bus, id: &DeliveryId) -> Result<Cancelled, BusError> {
-    let Some((delivery, sequence)) = pending(bus, id).await? else { return Ok(Cancelled::NotPending) };
-    let cancelled = Delivery { cancelled: true, ..delivery };
-    let later = bus.names.later(id);
+pub async fn cancel(bus: &Bus, pending: &Delivery, sequence: u64) -> Result<bool, BusError> {
+    let cancelled = Delivery { cancelled: true, ..pending.clone() };
+    let later = bus.names.later(&pending.id);
     let mut headers = HeaderMap::new();
-    headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("{id}/cancel"));
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("{}/cancel", pending.id));
     headers.insert(EXPECTED_SEQUENCE, sequence.to_string());
     headers.insert(EXPECTED_SUBJECT, later.as_str());
     headers.insert(SCHEDULER, later.as_str());
     headers.insert(SCHEDULE_NEXT, "purge");
     let payload = serde_json::to_vec(&cancelled)?;
     match bus.publish(bus.names.delivery(&cancelled), headers, payload.into()).await {
-        Ok(_) => Ok(Cancelled::Done(Box::new(cancelled))),
-        Err(BusError::Conflict) => Ok(Cancelled::NotPending),
+        Ok(_) => Ok(true),
+        Err(BusError::Conflict) => Ok(false),
         Err(error) => Err(error),
     }
 }

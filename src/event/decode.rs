@@ -286,7 +286,8 @@ fn excerpt(text: &str) -> String {
 }
 
 /// Header values of binary mode are percent-encoded outside printable ASCII. Bytes that make no UTF-8 stay as they came.
-fn percent_decoded(value: &str) -> String {
+#[must_use]
+pub fn percent_decoded(value: &str) -> String {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -1,0 +1,132 @@
+//! The dead letters over HTTP: what was given up, and sending it again.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Shared;
+use super::auth::{Permission, Principal};
+use super::problem::Problem;
+use super::query::Query;
+use crate::dead::letters::{self, Letter, RedriveError};
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LetterPage {
+    #[schema(value_type = Vec<Object>)]
+    pub dead_letters: Vec<Letter>,
+    /// The `from` of the next page; none at the end.
+    pub next_from: Option<u64>,
+}
+
+/// List dead letters, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters",
+    tag = "dead letters",
+    params(
+        ("workspace" = Option<String>, Query), ("limit" = Option<u32>, Query),
+        ("from" = Option<u64>, Query, description = "the sequence to begin with"),
+    ),
+    responses(
+        (status = 200, description = "a page", body = LetterPage),
+        (status = 400, description = "a bad parameter", body = Problem),
+        (status = 401, description = "no valid token", body = Problem),
+        (status = 403, description = "the role may not", body = Problem),
+        (status = 503, description = "the broker does not answer", body = Problem),
+    )
+)]
+pub async fn list(principal: Principal, State(api): State<Shared>, query: Query) -> Result<Json<LetterPage>, Problem> {
+    may_see(&principal, Permission::ReadDeliveries)?;
+    let query = query.only(&["workspace", "limit", "from"])?;
+    let workspace = principal.reads(query.workspace()?)?;
+    let limit = query.limit()? as usize;
+    let from = query.number("from")?.unwrap_or(1);
+    let found = letters::list(&api.bus, workspace.as_ref(), from, limit).await?;
+    let next_from = (found.len() == limit).then(|| found.last().map(|letter| letter.sequence + 1)).flatten();
+    Ok(Json(LetterPage { dead_letters: found, next_from }))
+}
+
+/// One dead letter, whole.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters/{sequence}",
+    tag = "dead letters",
+    params(("sequence" = u64, Path)),
+    responses(
+        (status = 200, description = "the letter", body = Object),
+        (status = 401, description = "no valid token", body = Problem),
+        (status = 403, description = "the role may not", body = Problem),
+        (status = 404, description = "no such letter", body = Problem),
+        (status = 503, description = "the broker does not answer", body = Problem),
+    )
+)]
+pub async fn get(
+    principal: Principal,
+    State(api): State<Shared>,
+    Path(sequence): Path<u64>,
+) -> Result<Json<Letter>, Problem> {
+    may_see(&principal, Permission::ReadDeliveries)?;
+    find(&api, &principal, sequence).await.map(Json)
+}
+
+/// Send a dead letter again, on its channel as it is now.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/{sequence}/redrive",
+    tag = "dead letters",
+    params(("sequence" = u64, Path)),
+    responses(
+        (status = 202, description = "it is on its way again", body = Object),
+        (status = 401, description = "no valid token", body = Problem),
+        (status = 403, description = "the role may not", body = Problem),
+        (status = 404, description = "no such letter", body = Problem),
+        (status = 409, description = "it cannot be sent again as things are", body = Problem),
+        (status = 503, description = "the broker does not answer", body = Problem),
+    )
+)]
+pub async fn redrive(
+    principal: Principal,
+    State(api): State<Shared>,
+    Path(sequence): Path<u64>,
+) -> Result<(axum::http::StatusCode, Json<Value>), Problem> {
+    may_see(&principal, Permission::RedriveDeadLetters)?;
+    find(&api, &principal, sequence).await?;
+    match letters::redrive(&api.bus, sequence).await {
+        Ok(letter) => {
+            let delivery = letter.delivery.map(|delivery| delivery.id.to_string());
+            let answer = serde_json::json!({ "sequence": sequence, "delivery": delivery });
+            Ok((axum::http::StatusCode::ACCEPTED, Json(answer)))
+        }
+        Err(RedriveError::Unknown(_)) => Err(missing(sequence)),
+        Err(error @ (RedriveError::NoChannel(_) | RedriveError::Unreadable)) => Err(Problem::conflict(error.to_string())),
+        Err(RedriveError::Bus(error)) => Err(error.into()),
+    }
+}
+
+/// Letters hold whole deliveries of anybody: a token bound to a recipient sees none.
+fn may_see(principal: &Principal, permission: Permission) -> Result<(), Problem> {
+    principal.may(permission)?;
+    if principal.recipient.is_some() {
+        return Err(Problem::forbidden("a token bound to a recipient does not see dead letters"));
+    }
+    Ok(())
+}
+
+fn missing(sequence: u64) -> Problem {
+    Problem::not_found(format!("there is no dead letter {sequence}"))
+}
+
+async fn find(api: &Shared, principal: &Principal, sequence: u64) -> Result<Letter, Problem> {
+    let letter = letters::get(&api.bus, sequence).await?.ok_or_else(|| missing(sequence))?;
+    let visible = match (&principal.workspace, &letter.delivery) {
+        (None, _) => true,
+        (Some(own), Some(delivery)) => delivery.workspace == *own,
+        (Some(own), None) => {
+            let subject = letter.message.as_ref().map(|message| message.subject.as_str()).unwrap_or_default();
+            api.bus.names.event_parts(subject).is_some_and(|(workspace, _)| workspace == own.as_str())
+        }
+    };
+    if visible { Ok(letter) } else { Err(missing(sequence)) }
+}

@@ -1,0 +1,141 @@
+//! Every error that the API answers, as RFC 9457 problem details.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::bus::BusError;
+use crate::rule::fault::Fault;
+use crate::send::SendFailure;
+use crate::store::StoreError;
+
+/// After this many seconds asking again may help.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
+
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// A stable name of the kind of problem.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub title: &'static str,
+    pub status: u16,
+    /// What is wrong here, in words.
+    pub detail: String,
+    /// Where in the request's body, as a JSON pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), pointer: None }
+    }
+
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "urn:bugle:problem:invalid", "The request is not valid", detail)
+    }
+
+    #[must_use]
+    pub fn fault(fault: Fault) -> Self {
+        let pointer = (!fault.pointer.is_empty()).then(|| fault.pointer.clone());
+        Self { pointer, ..Self::invalid(fault.message) }
+    }
+
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "urn:bugle:problem:unauthorized", "Who are you?", detail)
+    }
+
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "urn:bugle:problem:forbidden", "Not allowed", detail)
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "urn:bugle:problem:not-found", "There is no such thing", detail)
+    }
+
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "urn:bugle:problem:conflict", "Too late, or taken", detail)
+    }
+
+    pub fn method() -> Self {
+        let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, "urn:bugle:problem:method");
+        Self::new(status, kind, "Not with this method", "this path does not answer to that method")
+    }
+
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:bugle:problem:too-large", "The request is too large", detail)
+    }
+
+    pub fn key_reused() -> Self {
+        let (status, kind) = (StatusCode::UNPROCESSABLE_ENTITY, "urn:bugle:problem:idempotency-key-reused");
+        Self::new(status, kind, "Another request had this key", "the Idempotency-Key was used with another body")
+    }
+
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        let (status, kind) = (StatusCode::SERVICE_UNAVAILABLE, "urn:bugle:problem:unavailable");
+        Self::new(status, kind, "Not known at the moment", detail)
+    }
+
+    fn internal() -> Self {
+        let (status, kind) = (StatusCode::INTERNAL_SERVER_ERROR, "urn:bugle:problem:internal");
+        Self::new(status, kind, "Our own fault", "it is logged")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<BusError> for Problem {
+    fn from(error: BusError) -> Self {
+        match error {
+            BusError::TooLarge { .. } => Self::too_large(error.to_string()),
+            BusError::Encode(_) => {
+                tracing::error!(%error, "a request met our own fault");
+                Self::internal()
+            }
+            BusError::Connect { .. } | BusError::TooOld { .. } | BusError::Request(_) | BusError::Conflict => {
+                tracing::warn!(%error, "NATS did not answer a request");
+                Self::unavailable("the broker does not answer at the moment")
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "the database did not answer a request");
+                Self::unavailable("the database does not answer at the moment")
+            }
+            StoreError::Broken(_) | StoreError::Url(_) => {
+                tracing::error!(%error, "a request met our own fault");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<SendFailure> for Problem {
+    fn from(failure: SendFailure) -> Self {
+        match failure {
+            SendFailure::Invalid(fault) => Self::fault(fault),
+            SendFailure::KeyReused => Self::key_reused(),
+            SendFailure::Bus(error) => error.into(),
+        }
+    }
+}

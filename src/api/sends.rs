@@ -1,0 +1,148 @@
+//! Sending without a rule, and taking it back.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State as AxumState};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+use super::auth::{Permission, Principal};
+use super::deliveries::find;
+use super::events::json;
+use super::problem::Problem;
+use super::query::Query;
+use super::{Api, Shared};
+use crate::bus::StreamName;
+use crate::bus::reader::{From, Reader};
+use crate::delivery::Delivery;
+use crate::ids::{DeliveryId, WorkspaceId};
+use crate::outcome::{Outcome, State};
+use crate::send::{self, Cancellation, SendRequest, Sent};
+
+/// So that the state can be asked at once, the answer waits this long for the history.
+const RECORD_PATIENCE: Duration = Duration::from_secs(1);
+/// `?wait=true`.
+const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Send a notification through a channel, now or later.
+///
+/// It is stored in the broker when this answers, its times too. The answer's `id` is a delivery:
+/// `GET /v1/deliveries/{id}` tells its state. With an `Idempotency-Key` (kept for 24 hours) a repeat sends nothing new.
+/// `?wait=true` waits up to 30 seconds for the first try's outcome.
+#[utoipa::path(
+    post,
+    path = "/v1/notifications/send",
+    tag = "sends",
+    params(
+        ("workspace" = Option<String>, Query), ("wait" = Option<bool>, Query),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes"),
+    ),
+    request_body = SendRequest,
+    responses(
+        (status = 202, description = "stored", body = Sent),
+        (status = 400, description = "not valid", body = Problem),
+        (status = 401, description = "no valid token", body = Problem),
+        (status = 403, description = "the role may not", body = Problem),
+        (status = 422, description = "the key was used with another body", body = Problem),
+        (status = 503, description = "the broker does not answer", body = Problem),
+    )
+)]
+pub async fn send(
+    principal: Principal,
+    AxumState(api): AxumState<Shared>,
+    query: Query,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Sent>), Problem> {
+    principal.may(Permission::Send)?;
+    let query = query.only(&["workspace", "wait"])?;
+    let workspace = principal.writes(query.workspace()?)?;
+    let key = headers.get("idempotency-key").map(|value| value.to_str()).transpose();
+    let key = key.map_err(|_| Problem::invalid("the Idempotency-Key is not ASCII"))?;
+    let value = json(&body)?;
+    let watch = match query.flag("wait")? {
+        true => Some(watch(&api, &workspace).await?),
+        false => None,
+    };
+    let mut sent = send::send(&api.bus, &workspace, value, key).await?;
+    if let Some(reader) = watch {
+        sent.status = first_outcome(reader, &sent).await;
+    } else if sent.record > 0
+        && let Err(problem) = api.recorded(sent.record, RECORD_PATIENCE).await
+    {
+        // The database is away: the send is stored all the same.
+        tracing::debug!(detail = problem.detail, "a send is answered before it is in the history");
+    }
+    Ok((StatusCode::ACCEPTED, Json(sent)))
+}
+
+/// Reads outcomes from before the send on.
+async fn watch(api: &Api, workspace: &WorkspaceId) -> Result<Reader, Problem> {
+    let filter = api.bus.names.outcome_filter(Some(workspace));
+    Ok(Reader::open(&api.bus, StreamName::Records, filter, From::New).await?)
+}
+
+async fn first_outcome(mut reader: Reader, sent: &Sent) -> State {
+    let wait = async {
+        loop {
+            let Ok(entries) = reader.next(100).await else { return sent.status };
+            for entry in entries {
+                let Ok(outcome) = serde_json::from_slice::<Outcome>(&entry.payload) else { continue };
+                if outcome.delivery == sent.id && outcome.state != State::Scheduled {
+                    return outcome.state;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(OUTCOME_PATIENCE, wait).await.unwrap_or(sent.status)
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct CancelledSend {
+    pub id: String,
+    /// suppressed
+    pub status: State,
+}
+
+/// Cancel a send that has not fired.
+///
+/// 409 when it is too late: it fired, was sent, or was cancelled before.
+#[utoipa::path(
+    delete,
+    path = "/v1/notifications/send/{id}",
+    tag = "sends",
+    params(("id" = String, Path)),
+    responses(
+        (status = 200, description = "cancelled: it will not be sent", body = CancelledSend),
+        (status = 401, description = "no valid token", body = Problem),
+        (status = 403, description = "the role may not", body = Problem),
+        (status = 404, description = "no such send", body = Problem),
+        (status = 409, description = "too late", body = Problem),
+        (status = 503, description = "the broker does not answer", body = Problem),
+    )
+)]
+pub async fn cancel(
+    principal: Principal,
+    AxumState(api): AxumState<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<CancelledSend>, Problem> {
+    principal.may(Permission::Send)?;
+    let missing = || Problem::not_found(format!("there is no send {id}"));
+    let parsed = DeliveryId::parse(&id).map_err(|_| missing())?;
+    let allowed = |delivery: &Delivery| {
+        principal.workspace.as_ref().is_none_or(|workspace| *workspace == delivery.workspace)
+            && principal.recipient.as_ref().is_none_or(|own| delivery.recipient.as_ref() == Some(own))
+    };
+    match send::cancel(&api.bus, &parsed, allowed).await? {
+        Cancellation::Done => Ok(Json(CancelledSend { id, status: State::Suppressed })),
+        Cancellation::NotPending => {
+            let row = find(&api, &principal, &id).await?;
+            if row.rule.is_some() {
+                return Err(missing());
+            }
+            Err(Problem::conflict(format!("it is too late to cancel: the send has fired and is {}", row.status)))
+        }
+    }
+}

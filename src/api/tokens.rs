@@ -1,0 +1,184 @@
+//! Tokens: made, listed and revoked by the administrator. A secret is shown once and stored as its hash.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::auth::{Permission, Principal, hash, new_secret, random_id};
+use super::events::json;
+use super::problem::Problem;
+use crate::apply::put;
+use crate::bus::{BusError, topology};
+use crate::clock;
+use crate::delivery::ENVELOPE_VERSION;
+use crate::documents::{Document, Key, Role, TokenSpec, strict};
+use crate::ids::{Recipient, WorkspaceId};
+
+const NAME_CHARS_MAX: usize = 100;
+/// A revocation is answered when this process follows it, or after this long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NewToken {
+    /// For people.
+    pub name: String,
+    pub role: Role,
+    /// Every workspace when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub workspace: Option<WorkspaceId>,
+    /// Sees nothing beyond what is this recipient's.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub recipient: Option<Recipient>,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct MadeToken {
+    pub id: String,
+    /// The secret. It is shown this once.
+    pub token: String,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenView {
+    pub id: String,
+    pub name: String,
+    pub role: Role,
+    #[schema(value_type = Option<String>)]
+    pub workspace: Option<WorkspaceId>,
+    #[schema(value_type = Option<String>)]
+    pub recipient: Option<Recipient>,
+    #[schema(value_type = String)]
+    pub created_at: Timestamp,
+    pub created_by: String,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct TokenList {
+    pub tokens: Vec<TokenView>,
+}
+
+/// Make a token.
+#[utoipa::path(
+    post,
+    path = "/v1/tokens",
+    tag = "tokens",
+    request_body = NewToken,
+    responses(
+        (status = 201, description = "made", body = MadeToken),
+        (status = 400, description = "not valid", body = Problem),
+        (status = 401, description = "no valid token", body = Problem),
+        (status = 403, description = "administrators only", body = Problem),
+        (status = 503, description = "the broker does not answer", body = Problem),
+    )
+)]
+pub async fn create(
+    principal: Principal,
+    State(api): State<Shared>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<MadeToken>), Problem> {
+    principal.may(Permission::ManageTokens)?;
+    let new: NewToken = strict(json(&body)?).map_err(Problem::fault)?;
+    let name = new.name.trim();
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+        let fault = crate::rule::fault::Fault::new("/name", format!("must have 1 to {NAME_CHARS_MAX} characters"));
+        return Err(Problem::fault(fault));
+    }
+    // Whoever is bound to a workspace hands out no more than that.
+    let workspace = principal.reads(new.workspace)?;
+    let (id, secret, now) = (format!("tok_{}", random_id()), new_secret(), clock::now());
+    let spec = TokenSpec {
+        id: id.clone(),
+        name: name.to_owned(),
+        role: new.role,
+        workspace,
+        recipient: new.recipient,
+        created_at: now,
+    };
+    let document = Document {
+        v: ENVELOPE_VERSION,
+        owner: "api".to_owned(),
+        version: 1,
+        author: principal.name.clone(),
+        updated_at: now,
+        spec,
+    };
+    let bucket = topology::config_bucket(&api.bus).await?;
+    put(&bucket, &Key::Token(hash(&secret)), &document, 0).await?;
+    tracing::info!(token = id, role = %new.role, by = principal.name, "token made");
+    Ok((StatusCode::CREATED, Json(MadeToken { id, token: secret })))
+}
+
+/// List tokens, without their secrets.
+#[utoipa::path(
+    get,
+    path = "/v1/tokens",
+    tag = "tokens",
+    responses(
+        (status = 200, description = "all of them", body = TokenList),
+        (status = 401, description = "no valid token", body = Problem),
+        (status = 403, description = "administrators only", body = Problem),
+    )
+)]
+pub async fn list(principal: Principal, State(api): State<Shared>) -> Result<Json<TokenList>, Problem> {
+    principal.may(Permission::ManageTokens)?;
+    let snapshot = api.directory.snapshot();
+    let own = |document: &&Document<TokenSpec>| {
+        principal.workspace.is_none() || document.spec.workspace == principal.workspace
+    };
+    let tokens = snapshot.tokens.values().filter(own).map(view).collect();
+    Ok(Json(TokenList { tokens }))
+}
+
+fn view(document: &Document<TokenSpec>) -> TokenView {
+    let TokenSpec { id, name, role, workspace, recipient, created_at } = document.spec.clone();
+    TokenView { id, name, role, workspace, recipient, created_at, created_by: document.author.clone() }
+}
+
+/// Revoke a token.
+#[utoipa::path(
+    delete,
+    path = "/v1/tokens/{id}",
+    tag = "tokens",
+    params(("id" = String, Path)),
+    responses(
+        (status = 204, description = "revoked"),
+        (status = 401, description = "no valid token", body = Problem),
+        (status = 403, description = "administrators only", body = Problem),
+        (status = 404, description = "no such token", body = Problem),
+        (status = 503, description = "the broker does not answer", body = Problem),
+    )
+)]
+pub async fn revoke(
+    principal: Principal,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    principal.may(Permission::ManageTokens)?;
+    let found = crate::apply::read_all(&api.bus).await?.into_iter().find_map(|(key, (_, document))| match key {
+        Key::Token(_) => {
+            let spec: TokenSpec = serde_json::from_value(document.spec).ok()?;
+            let own = principal.workspace.is_none() || spec.workspace == principal.workspace;
+            (spec.id == id && own).then_some(key)
+        }
+        Key::Channel(..) | Key::Rule(..) => None,
+    });
+    let key = found.ok_or_else(|| Problem::not_found(format!("there is no token {id}")))?;
+    let bucket = topology::config_bucket(&api.bus).await?;
+    bucket.purge(key.to_string()).await.map_err(BusError::request)?;
+    let revision = bucket.status().await.map_err(BusError::request)?.info.state.last_sequence;
+    if !api.directory.seen(revision, PATIENCE).await {
+        tracing::warn!(token = id, "a revocation is stored and not followed here yet");
+    }
+    tracing::info!(token = id, by = principal.name, "token revoked");
+    Ok(StatusCode::NO_CONTENT)
+}
