@@ -3,9 +3,13 @@
 //! Adding a kind is one file below `channel/`, one line in the registry at the end of this file, and one row in
 //! `docs/channels.md`. What a failure means is decided by the adapter that saw the answer, never further up.
 
+#[cfg(test)]
+mod conformance;
 pub mod http;
 pub mod markdown;
 pub mod secret;
+mod settings;
+pub mod text;
 
 use std::fmt;
 use std::time::Duration;
@@ -86,7 +90,8 @@ fn empty_object() -> Value {
 /// Makes one try of one delivery.
 pub trait Channel: Send + Sync {
     /// `at` is the moment of the try: adapters have no clock. The caller bounds its time.
-    fn send<'a>(&'a self, delivery: &'a Delivery, at: Timestamp) -> BoxFuture<'a, Result<Receipt, SendError>>;
+    fn send<'a>(&'a self, delivery: &'a Delivery, at: Timestamp)
+    -> BoxFuture<'a, Result<Receipt, SendError>>;
 }
 
 /// What the provider said when it accepted.
@@ -113,8 +118,10 @@ impl SendError {
     #[must_use]
     pub fn failure(&self) -> &Failure {
         match self {
-            Self::Transient { failure, .. } | Self::RateLimited { failure, .. } => failure,
-            Self::Permanent(failure) | Self::Ours(failure) => failure,
+            Self::Transient { failure, .. }
+            | Self::RateLimited { failure, .. }
+            | Self::Permanent(failure)
+            | Self::Ours(failure) => failure,
         }
     }
 }

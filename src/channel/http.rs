@@ -1,4 +1,327 @@
-//! stub
-#[derive(Clone)] pub struct HttpClient; pub struct HttpPolicy { pub allow_plain_http: bool, pub allow_addresses: Vec<ipnet::IpNet>, pub proxy: Option<String> }
-impl HttpClient { pub fn new(_: HttpPolicy) -> Result<Self, String> { Ok(Self) } }
-pub fn install_tls_provider() {}
+//! The one HTTP client of all channels: a POST, its answer, and what a failure on the way means.
+//!
+//! It follows no redirects, takes no proxy from the environment, connects to no address the policy forbids, and reads
+//! 16 KiB of an answer. Errors are told in fixed words: those of the libraries below name hosts and addresses.
+
+pub mod address;
+mod resolve;
+mod status;
+mod transport;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use url::{Host, Url};
+
+use super::SendError;
+use crate::rule::fault::Fault;
+use resolve::GuardedResolver;
+pub use status::{classify_provider_status, classify_status};
+
+const USER_AGENT: &str = concat!("Bugle/", env!("CARGO_PKG_VERSION"));
+
+/// Name resolution, TCP and TLS together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Enough for every slot of a worker to go to one host; idle ones are closed before the usual servers do it (60 to 75 s).
+const IDLE_PER_HOST_MAX: usize = 256;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How soon a connection that is dead without a word is found out.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Providers' errors are short; a page of HTML tells nobody anything.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a body may take once the status is known: the status is the verdict, and to try again because the
+/// receiver is slow to finish its answer would send it twice.
+const BODY_WAIT: Duration = Duration::from_secs(2);
+
+/// The longest wait that a receiver may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+
+/// What may be talked to, and how.
+#[derive(Clone, Default)]
+pub struct HttpPolicy {
+    pub allow_plain_http: bool,
+    /// Networks that may be reached although they are private or special.
+    pub allow_addresses: Vec<IpNet>,
+    /// The URL of a proxy: everything goes through it, and it is trusted to check addresses itself. May hold a password.
+    pub proxy: Option<String>,
+}
+
+impl fmt::Debug for HttpPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpPolicy")
+            .field("allow_plain_http", &self.allow_plain_http)
+            .field("allow_addresses", &self.allow_addresses)
+            .field("proxy", &self.proxy.is_some())
+            .finish()
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    #[error("the configured proxy cannot be used: it must be an http or https URL")]
+    Proxy,
+    #[error("the HTTP client cannot be built: {0}")]
+    Client(&'static str),
+}
+
+/// Cheap to clone; all clones share their connections.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    client: reqwest::Client,
+    policy: Arc<HttpPolicy>,
+}
+
+/// What a receiver answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// More than nothing and at most a day.
+    pub retry_after: Option<Duration>,
+    /// Its first 16 KiB, or as much as came.
+    pub body: Vec<u8>,
+}
+
+/// Makes ring the TLS provider of the whole process. Done again it changes nothing.
+pub fn install_tls_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread may be faster: then the provider is installed just as well.
+        rustls::crypto::ring::default_provider().install_default().ok();
+    }
+}
+
+impl HttpClient {
+    /// # Errors
+    /// When the proxy is no URL a client can use, or the machine has no certificates to trust.
+    pub fn new(policy: HttpPolicy) -> Result<Self, HttpError> {
+        // reqwest panics without one.
+        install_tls_provider();
+        let policy = Arc::new(policy);
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            // One connection carries all requests to a host: a dead one would time them all out until TCP gives it up.
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .tcp_keepalive(PING_INTERVAL)
+            .no_proxy();
+        builder = match &policy.proxy {
+            Some(url) => builder.proxy(parse_proxy(url)?),
+            None => builder.dns_resolver(GuardedResolver::new(Arc::clone(&policy))),
+        };
+        let client = builder
+            .build()
+            .map_err(|_| HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"))?;
+        Ok(Self { client, policy })
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> &HttpPolicy {
+        &self.policy
+    }
+
+    /// Posts once. `at` is the moment of the try, to which a `Retry-After` date is relative. The caller bounds the time.
+    ///
+    /// # Errors
+    /// What kept the request from being answered; any answer is an `Ok`.
+    pub async fn post(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        at: Timestamp,
+    ) -> Result<Answer, SendError> {
+        self.check_literal(url)?;
+        let request = self.client.post(url.clone()).headers(headers).body(body);
+        let mut response = request.send().await.map_err(|error| transport::classify(&error))?;
+        let status = response.status().as_u16();
+        let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = header.and_then(|text| parse_retry_after(text, at));
+        let mut body = Vec::new();
+        // Late or broken: what came is kept, and the status stands.
+        tokio::time::timeout(BODY_WAIT, read_body(&mut response, &mut body)).await.ok();
+        Ok(Answer { status, retry_after, body })
+    }
+
+    /// The resolver never sees a host that is an address already. `url` has made one spelling of all of them.
+    fn check_literal(&self, url: &Url) -> Result<(), SendError> {
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(address.into()),
+            Some(Host::Ipv6(address)) => Some(address.into()),
+            Some(Host::Domain(_)) | None => None,
+        };
+        match literal {
+            Some(address) if self.policy.proxy.is_none() && !self.policy.permits(address) => {
+                Err(transport::blocked())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn parse_proxy(text: &str) -> Result<reqwest::Proxy, HttpError> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.and_then(|url| reqwest::Proxy::all(url).ok()).ok_or(HttpError::Proxy)
+}
+
+async fn read_body(response: &mut reqwest::Response, body: &mut Vec<u8>) {
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = BODY_BYTES_MAX - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == BODY_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+/// Seconds or an HTTP date (RFC 9110, 10.2.3). None when it is neither, or asks for no wait at all.
+#[must_use]
+pub fn parse_retry_after(text: &str, at: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let wait = if let Ok(seconds) = text.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Duration::try_from(date.duration_since(at)).ok()?
+    };
+    (wait > Duration::ZERO).then_some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// The URL of an endpoint in a channel's configuration. `pointer` is its place there.
+///
+/// # Errors
+/// When it is no http(s) URL, is plain http where that is not allowed, or has credentials in it.
+pub fn parse_endpoint(text: &str, policy: &HttpPolicy, pointer: &str) -> Result<Url, Fault> {
+    let fault = |message: &str| Err(Fault::new(pointer.to_owned(), message.to_owned()));
+    if text.trim().is_empty() {
+        return fault("is empty");
+    }
+    let Ok(url) = Url::parse(text) else { return fault("is not an absolute URL") };
+    match url.scheme() {
+        "https" => {}
+        "http" if policy.allow_plain_http => {}
+        "http" => return fault("is plain http, which is not allowed here: use https"),
+        _ => return fault("is not an https URL"),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return fault("holds credentials, which end up in logs on the way: use a header");
+    }
+    Ok(url)
+}
+
+/// `url` at another server: scheme, host, port and a path before its own come from `base`.
+#[must_use]
+pub fn rebase(url: &Url, base: &Url) -> Url {
+    let mut rebased = base.clone();
+    rebased.set_path(&format!("{}{}", base.path().trim_end_matches('/'), url.path()));
+    rebased.set_query(url.query());
+    rebased.set_fragment(None);
+    rebased
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
+        let at: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
+        for (text, seconds) in [
+            ("30", Some(30)),
+            (" 30 ", Some(30)),
+            ("0", None),
+            ("-5", None),
+            ("1.5", None),
+            ("soon", None),
+            ("999999999", Some(86_400)),
+            ("Fri, 20 Nov 2026 10:02:00 GMT", Some(120)),
+            ("Fri, 20 Nov 2026 09:00:00 GMT", None),
+            ("Sat, 20 Nov 2027 09:00:00 GMT", Some(86_400)),
+        ] {
+            assert_eq!(parse_retry_after(text, at), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_https_unless_plain_http_is_allowed() {
+        let strict = HttpPolicy::default();
+        let lax = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
+        assert!(parse_endpoint("https://a.example/x?y=1", &strict, "/url").is_ok());
+        assert!(parse_endpoint("http://a.example/", &lax, "/url").is_ok());
+        for bad in [
+            "",
+            " ",
+            "hunter2",
+            "/x",
+            "http://a.example/",
+            "ftp://a.example",
+            "file:///etc/passwd",
+            "https://",
+        ] {
+            let fault = parse_endpoint(bad, &strict, "/url").unwrap_err();
+            assert_eq!(fault.pointer, "/url");
+            assert!(!fault.message.contains("hunter2"), "{fault}");
+        }
+        for bad in ["https://u:hunter2@a.example/", "https://hunter2@a.example/"] {
+            assert!(!parse_endpoint(bad, &lax, "/url").unwrap_err().message.contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_base_replaces_the_server_and_keeps_the_path() {
+        let url = Url::parse("https://hooks.example/services/T/B?x=1").unwrap();
+        for (base, expected) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/services/T/B?x=1"),
+            ("https://proxy.example/slack/", "https://proxy.example/slack/services/T/B?x=1"),
+        ] {
+            assert_eq!(rebase(&url, &Url::parse(base).unwrap()).as_str(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_written_as_hosts_are_checked_in_every_spelling() {
+        let client = HttpClient::new(HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() }).unwrap();
+        for url in [
+            "http://127.0.0.1:9/",
+            "http://2130706433:9/",
+            "http://0x7f.1:9/",
+            "http://0177.0.0.1:9/",
+            "http://127.0.0.1.:9/",
+            "http://0:9/",
+            "http://[::1]:9/",
+            "http://[::ffff:7f00:1]:9/",
+            "http://[64:ff9b::a00:1]:9/",
+            "http://169.254.169.254/latest/meta-data",
+            "http://①②⑦.0.0.1:9/",
+            "http://localhost:9/",
+        ] {
+            let url = Url::parse(url).unwrap();
+            let sent = client.post(&url, HeaderMap::new(), Bytes::new(), Timestamp::UNIX_EPOCH).await;
+            assert_eq!(sent, Err(transport::blocked()), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_does_not_print() {
+        let proxy = |url: &str| HttpPolicy { proxy: Some(url.to_owned()), ..HttpPolicy::default() };
+        assert!(!format!("{:?}", proxy("http://user:hunter2@proxy.example")).contains("hunter2"));
+        for bad in ["hunter2", "", "socks5://hunter2", "hunter2:8080"] {
+            let error = HttpClient::new(proxy(bad)).unwrap_err();
+            assert!(error == HttpError::Proxy && !error.to_string().contains("hunter2"), "{bad}");
+        }
+    }
+}

@@ -1,1 +1,104 @@
-//! stub
+//! Bodies: a small Markdown, parsed once into a flat list of pieces that each channel writes in its own way.
+//!
+//! Bold, italic, code, code blocks, links (https, http, mailto), lists, quotes and headings (as bold) are known; all else,
+//! raw HTML included, is text. What no channel could nest is never in the list: a style inside itself, a style around
+//! code, code in a link, a quote in a quote. Bullets and blank lines are text already, so that only marks differ.
+
+mod dialect;
+mod parse;
+mod write;
+
+use url::Url;
+
+use dialect::{Plain, Slack, Telegram};
+use write::Limits;
+
+/// More than any channel shows: what comes behind is not even parsed.
+const SOURCE_BYTES_MAX: usize = 64 * 1024;
+
+/// A longer link is shown as text: with many of them a request would be a multiple of its message.
+const LINK_BYTES_MAX: usize = 2048;
+
+/// Telegram gives up formatting beyond 100 entities a message; the title and the context line have some, too.
+const TELEGRAM_TAGS_MAX: usize = 90;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tag {
+    Bold,
+    Italic,
+    Code,
+    CodeBlock,
+    /// An absolute URL of an allowed scheme.
+    Link(String),
+    Quote,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Open(Tag),
+    /// Of the tag that was opened last.
+    Close,
+    /// Clean text, line feeds included.
+    Text(String),
+}
+
+/// A parsed body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document(Vec<Piece>);
+
+impl Document {
+    #[must_use]
+    pub fn parse(source: &str) -> Self {
+        let end = source.floor_char_boundary(SOURCE_BYTES_MAX);
+        let mut pieces = parse::parse(&source[..end]);
+        if end < source.len() {
+            pieces.push(Piece::Text("…".to_owned()));
+        }
+        Self(pieces)
+    }
+
+    /// Slack's mrkdwn in at most `pieces_max` texts of at most `units_max` each, marks and escapes included.
+    #[must_use]
+    pub fn to_slack(&self, units_max: usize, pieces_max: usize) -> Vec<String> {
+        write::write(&self.0, &Slack, &Limits { units_max, pieces_max, tags_max: usize::MAX })
+    }
+
+    /// Telegram's HTML, in which `units_max` bounds the text without tags and escapes, as Telegram counts it.
+    #[must_use]
+    pub fn to_telegram(&self, units_max: usize) -> String {
+        let limits = Limits { units_max, pieces_max: 1, tags_max: TELEGRAM_TAGS_MAX };
+        write::write(&self.0, &Telegram, &limits).concat()
+    }
+
+    /// Text without marks; links show their address behind them.
+    #[must_use]
+    pub fn to_plain(&self, units_max: usize) -> String {
+        write::write(&self.0, &Plain, &Limits { units_max, pieces_max: 1, tags_max: usize::MAX }).concat()
+    }
+}
+
+/// A link that may be shown as one: absolute, of a harmless scheme, and without what could end its markup.
+#[must_use]
+pub fn safe_link(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    if !matches!(url.scheme(), "https" | "http" | "mailto") {
+        return None;
+    }
+    let link = url.as_str().replace('|', "%7C").replace('<', "%3C").replace('>', "%3E").replace('"', "%22");
+    (link.len() <= LINK_BYTES_MAX).then_some(link)
+}
+
+/// `text` in Telegram's HTML.
+#[must_use]
+pub fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// `text` for Slack, which has three characters of its own.
+#[must_use]
+pub fn escape_slack(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests;

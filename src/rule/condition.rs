@@ -1,10 +1,11 @@
 //! Conditions over an event's data: `{"field": "task.retries", "op": ">=", "value": 3}` under `and`, `or` and `not`.
 //!
-//! A condition is checked when it is written and cannot fail when it runs. An empty `and` holds, an empty `or` does not.
+//! A condition is checked when it is written and cannot fail when it runs. An empty `and` holds, an empty `or` does
+//! not.
 
 mod comparison;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod parse;
 mod path;
 mod scalar;
@@ -50,8 +51,9 @@ impl Condition {
         self.0.holds(facts)
     }
 
-    /// The comparisons `path == value` without which the condition cannot hold, null aside: an index over many conditions
-    /// looks them up by [`Scalar::index_key`]. Only `and` is looked into, so there may be others that this misses.
+    /// The comparisons `path == value` without which the condition cannot hold, null aside: an index over many
+    /// conditions looks them up by [`Scalar::index_key`]. Only `and` is looked into, so there may be others that
+    /// this misses.
     #[must_use]
     pub fn required_equalities(&self) -> Vec<(&Path, &Scalar)> {
         let mut found = Vec::new();

@@ -1,8 +1,9 @@
 //! Patterns of event types, such as `task:*`.
 //!
-//! `*` alone matches every type; inside a pattern it stays within one segment and `**` crosses segments; more than two
-//! stars are two; everything else is literal, `?`, `[` and `\` included. `sla:**` does not match `sla`, nor does `a:**:c`
-//! match `a:c`: the separators are literal too. Whatever the pattern, matching takes time proportional to pattern times type.
+//! `*` alone matches every type; inside a pattern it stays within one segment and `**` crosses segments; more than
+//! two stars are two; everything else is literal, `?`, `[` and `\` included. `sla:**` does not match `sla`, nor
+//! does `a:**:c` match `a:c`: the separators are literal too. Whatever the pattern, matching takes time
+//! proportional to pattern times type.
 
 use std::fmt;
 
@@ -110,8 +111,8 @@ impl Pattern {
         matches!(self.shape, Shape::Literal)
     }
 
-    /// True when it starts with the literal segment `notification`. Only such rules may see the events that Bugle emits about
-    /// itself, or a rule for everything would feed itself. [`Pattern::matches`] does not know of it.
+    /// True when it starts with the literal segment `notification`. Only such rules may see the events that Bugle
+    /// emits about itself, or a rule for everything would feed itself. [`Pattern::matches`] does not know of it.
     #[must_use]
     pub fn names_own_events(&self) -> bool {
         matches!(self.segments.first(), Some(Segment::Literal(first)) if first == "notification")
@@ -166,7 +167,8 @@ fn wild_matches(tokens: &[Token], text: &[u8]) -> bool {
     }
 }
 
-/// All ways to match, side by side, a byte at a time. Backtracking would be quicker for most patterns, and stall on some.
+/// All ways to match, side by side, a byte at a time. Backtracking would be quicker for most patterns, and stall on
+/// some.
 fn simulate(tokens: &[Token], text: &[u8]) -> bool {
     // alive[i]: the first i tokens can make the text read so far.
     let mut states = [false; PATTERN_BYTES_MAX + 1];

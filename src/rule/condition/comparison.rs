@@ -1,7 +1,7 @@
 //! One comparison: what a path leads to against a value of the rule.
 //!
-//! Comparisons never fail. What cannot be compared, such as a missing field with `<`, does not hold; each negated operator
-//! is the exact opposite of its sibling, so that `!=` and `not_includes` hold for a missing field.
+//! Comparisons never fail. What cannot be compared, such as a missing field with `<`, does not hold; each negated
+//! operator is the exact opposite of its sibling, so that `!=` and `not_includes` hold for a missing field.
 
 use std::cmp::Ordering;
 

@@ -1,7 +1,7 @@
 //! From JSON to a condition, or to the place of its fault.
 //!
-//! Everything that could go wrong goes wrong here, when the rule is written. Limits are on what one condition may cost
-//! each event: depth, comparisons, and the memory of its regexes.
+//! Everything that could go wrong goes wrong here, when the rule is written. Limits are on what one condition may
+//! cost each event: depth, comparisons, and the memory of its regexes.
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};

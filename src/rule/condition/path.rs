@@ -1,7 +1,7 @@
 //! Paths into an event: `task.tags[0]`, `_event.type`.
 //!
-//! Any run of `.`, `[` and `]` separates steps. A number is an index where it meets a list and a key where it meets an
-//! object. There is no way to write a key that holds a separator, and strings are not walked into.
+//! Any run of `.`, `[` and `]` separates steps. A number is an index where it meets a list and a key where it meets
+//! an object. There is no way to write a key that holds a separator, and strings are not walked into.
 
 use std::borrow::Cow;
 use std::fmt;

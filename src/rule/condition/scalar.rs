@@ -1,7 +1,8 @@
 //! Strings, numbers, booleans and null: how they compare.
 //!
-//! A string that is a JSON number equals that number, and two strings are equal only letter by letter: `1` equals `"1"` and
-//! `"1.0"`, which are not equal to each other. Integers compare exactly, beyond 2^53 too, since ids are that long.
+//! A string that is a JSON number equals that number, and two strings are equal only letter by letter: `1` equals
+//! `"1"` and `"1.0"`, which are not equal to each other. Integers compare exactly, beyond 2^53 too, since ids are
+//! that long.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -32,8 +33,8 @@ pub enum Exact {
     Float(f64),
 }
 
-/// Two values that are equal have the same key; two that have the same key may still differ (`"1"` and `"1.0"`). So an
-/// index by key finds all candidates, and the condition decides.
+/// Two values that are equal have the same key; two that have the same key may still differ (`"1"` and `"1.0"`). So
+/// an index by key finds all candidates, and the condition decides.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key<'a> {
     Bool(bool),

@@ -1,0 +1,69 @@
+//! What it means when there is no answer: no connection, a lost one, or one that policy forbids.
+//!
+//! Only kinds of errors are looked at, and only fixed words come out: the texts below name hosts and addresses.
+
+use std::error::Error;
+use std::io;
+
+use super::resolve::AllForbidden;
+use crate::channel::{Failure, SendError};
+use crate::outcome::Reason;
+
+pub(super) fn blocked() -> SendError {
+    SendError::Permanent(Failure::new(
+        Reason::BlockedAddress,
+        "the network policy forbids the address of the endpoint",
+    ))
+}
+
+pub(super) fn classify(error: &reqwest::Error) -> SendError {
+    let causes = Causes::of(error);
+    if causes.forbidden {
+        return blocked();
+    }
+    if error.is_timeout() {
+        return transient(Reason::Timeout, "no connection in time");
+    }
+    if error.is_builder() {
+        return SendError::Ours(Failure::new(Reason::Internal, "the request could not be built"));
+    }
+    let detail = match causes.io {
+        _ if error.is_dns() => "name not resolved",
+        _ if causes.tls => "TLS handshake failed",
+        Some(io::ErrorKind::ConnectionRefused) => "connection refused",
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "no route to the host",
+        _ if error.is_connect() => "connection failed",
+        _ => "connection closed before the answer",
+    };
+    transient(Reason::Unreachable, detail)
+}
+
+fn transient(reason: Reason, detail: &str) -> SendError {
+    SendError::Transient { failure: Failure::new(reason, detail), retry_after: None }
+}
+
+/// What is found in the chain of causes.
+#[derive(Default)]
+struct Causes {
+    forbidden: bool,
+    tls: bool,
+    io: Option<io::ErrorKind>,
+}
+
+impl Causes {
+    fn of(error: &reqwest::Error) -> Self {
+        let mut causes = Self::default();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            causes.forbidden |= cause.is::<AllForbidden>();
+            causes.tls |= cause.is::<rustls::Error>();
+            next = cause.source();
+            if let Some(io) = cause.downcast_ref::<io::Error>() {
+                causes.io = causes.io.or(Some(io.kind()));
+                // `source` of an io::Error skips the error it wraps.
+                next = io.get_ref().map(|inner| inner as &(dyn Error + 'static));
+            }
+        }
+        causes
+    }
+}
