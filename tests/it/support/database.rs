@@ -1,0 +1,58 @@
+//! The two databases. Where Postgres cannot be had its tests say so in one line, unless it is required.
+
+use std::path::Path;
+
+use super::Folder;
+use super::postgres::Postgres;
+
+/// One database of the test's own, empty at first.
+pub enum Database {
+    Sqlite(Folder),
+    Postgres(Postgres),
+}
+
+impl Database {
+    pub fn sqlite() -> Self {
+        Self::Sqlite(Folder::new())
+    }
+
+    /// None where there is no Postgres and nobody insists.
+    pub async fn postgres() -> Option<Self> {
+        Postgres::empty_database().await.map(Self::Postgres)
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => sqlite_url(&folder.join("bugle.db")),
+            Self::Postgres(postgres) => postgres.url(),
+        }
+    }
+}
+
+fn sqlite_url(path: &Path) -> String {
+    format!("sqlite://{}?mode=rwc", path.display())
+}
+
+/// Makes one test a database of a journey that must hold on both.
+macro_rules! on_both_databases {
+    ($(async fn $name:ident($database:ident: Database) $body:block)+) => {$(
+        mod $name {
+            use super::*;
+
+            async fn journey($database: $crate::support::database::Database) $body
+
+            #[tokio::test]
+            async fn on_sqlite() {
+                journey($crate::support::database::Database::sqlite()).await;
+            }
+
+            #[tokio::test]
+            async fn on_postgres() {
+                if let Some(database) = $crate::support::database::Database::postgres().await {
+                    journey(database).await;
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use on_both_databases;
