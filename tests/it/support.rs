@@ -6,7 +6,7 @@ pub mod api;
 pub mod broker;
 pub mod bugle;
 pub mod database;
-#[path = "../../support/postgres.rs"]
+#[path = "../support/postgres.rs"]
 pub mod postgres;
 pub mod process;
 pub mod sink;
