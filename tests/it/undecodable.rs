@@ -63,7 +63,7 @@ async fn an_event_that_is_too_large_says_so_and_stops_nobody() {
 }
 
 #[tokio::test]
-async fn a_mended_event_is_routed_when_it_is_sent_again() {
+async fn an_event_that_is_sent_again_goes_its_way_anew() {
     let sink = Sink::start().await;
     let (bugle, wire) = routing(&sink).await;
     wire.put(&wire.subject("events.default"), &[], "{}").await;

@@ -247,6 +247,13 @@ impl Bugle {
         }
     }
 
+    /// Sends a signal to every member, by its name.
+    pub fn signal_all(&self, signal: &str) {
+        for member in lock(&self.members).iter_mut() {
+            member.process.signal(signal);
+        }
+    }
+
     /// Readiness of every member: its name, the status, the complaints.
     pub async fn readiness(&self) -> Vec<(String, u16, String)> {
         let ports: Vec<(String, u16)> =
