@@ -209,6 +209,11 @@ impl Bugle {
         self.run("bugle", Path::new(env!("CARGO_BIN_EXE_bugle")), &["run"], true)
     }
 
+    /// `bugle setup`, to be killed.
+    pub fn spawn_setup(&self) -> Process {
+        self.run("setup", Path::new(env!("CARGO_BIN_EXE_bugle")), &["setup"], false).process
+    }
+
     /// Adds a member whose end this installation sees to.
     pub fn adopt(&self, member: Member) {
         lock(&self.members).push(member);

@@ -21,6 +21,20 @@ impl Database {
         Postgres::empty_database().await.map(Self::Postgres)
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> String {
+        let url = url::Url::parse(&self.url()).unwrap();
+        format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))
+    }
+
+    /// The same database, reached through a relay on loopback.
+    pub fn url_through(&self, port: u16) -> String {
+        let mut url = url::Url::parse(&self.url()).unwrap();
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(port)).unwrap();
+        url.to_string()
+    }
+
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => sqlite_url(&folder.join("bugle.db")),
