@@ -38,7 +38,7 @@ impl Process {
     /// Starts a program; both its outputs go to `log`, behind what is there already.
     pub fn start(name: &str, program: &Path, arguments: &[&str], variables: &[(String, String)], log: &Path) -> Self {
         let output = File::options().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new("sh");
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", SUPERVISOR, "bugle-it"]).arg(program).args(arguments);
         for (inherited, _) in std::env::vars_os() {
             if inherited.to_string_lossy().starts_with("BUGLE") {
