@@ -1,6 +1,7 @@
 //! A producer on NATS that knows nothing of Bugle's code, and a wire that a test can cut.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -75,6 +76,14 @@ impl Wire {
 pub struct Cable {
     pub port: u16,
     whole: Arc<watch::Sender<bool>>,
+    carried: Arc<Carried>,
+}
+
+/// How many connections there are, and were at most.
+#[derive(Default)]
+struct Carried {
+    now: AtomicUsize,
+    most: AtomicUsize,
 }
 
 impl Cable {
@@ -82,21 +91,37 @@ impl Cable {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let whole = Arc::new(watch::Sender::new(true));
-        let state = Arc::clone(&whole);
+        let (state, carried) = (Arc::clone(&whole), Arc::<Carried>::default());
+        let counted = Arc::clone(&carried);
         tokio::spawn(async move {
             loop {
                 let Ok((socket, _)) = listener.accept().await else { return };
                 if *state.borrow() {
-                    tokio::spawn(relay(socket, target.clone(), state.subscribe()));
+                    let (target, whole, counted) = (target.clone(), state.subscribe(), Arc::clone(&counted));
+                    tokio::spawn(async move {
+                        let now = counted.now.fetch_add(1, Ordering::SeqCst) + 1;
+                        counted.most.fetch_max(now, Ordering::SeqCst);
+                        relay(socket, target, whole).await;
+                        counted.now.fetch_sub(1, Ordering::SeqCst);
+                    });
                 }
             }
         });
-        Self { port, whole }
+        Self { port, whole, carried }
     }
 
     /// Ends every connection and refuses new ones.
     pub fn cut(&self) {
         self.whole.send_replace(false);
+    }
+
+    /// The most connections at the same time since [`Cable::forget`].
+    pub fn most_at_once(&self) -> usize {
+        self.carried.most.load(Ordering::SeqCst)
+    }
+
+    pub fn forget(&self) {
+        self.carried.most.store(0, Ordering::SeqCst);
     }
 
     pub fn mend(&self) {
