@@ -9,7 +9,7 @@ use crate::support::bugle::{Bugle, Role, everything_to, rule, webhook, with};
 use crate::support::database::Database;
 use crate::support::sink::Sink;
 use crate::support::wire::Wire;
-use crate::support::{LATER, SOON, ensure, eventually};
+use crate::support::{LATER, ensure, eventually};
 
 /// What the issue promises is a second; the rest is for a machine that does other things too.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);

@@ -22,9 +22,10 @@ async fn a_broker_killed_in_the_middle_of_a_burst_loses_no_acknowledged_event() 
     bugle.start_with(&everything_to(&sink.url("/hook"))).await;
     let wire = bugle.wire().await;
     let events: Vec<String> = (0..BURST).map(|number| format!("e{number}")).collect();
-    let produce = join_all(events.chunks(BURST / PRODUCERS).map(|mine| async {
+    let producer = &wire;
+    let produce = join_all(events.chunks(BURST / PRODUCERS).map(|mine| async move {
         for event in mine {
-            wire.event_whatever_happens("a:b", event, &json!({})).await;
+            producer.event_whatever_happens("a:b", event, &json!({})).await;
         }
     }));
     let interrupt = async {
