@@ -105,11 +105,12 @@ fn foreign_headers(found: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     let mut bytes = 0;
     for (name, values) in found.iter() {
-        if name.as_ref().starts_with("Nats-") {
+        let text: &str = name.as_ref();
+        if text.starts_with("Nats-") {
             continue;
         }
         for value in values {
-            bytes += name.as_ref().len() + value.as_str().len();
+            bytes += text.len() + value.as_str().len();
             if bytes <= FOREIGN_HEADERS_BYTES_MAX {
                 kept.append(name.clone(), value.clone());
             }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::clock;
 use crate::config::{Embedded, environment};
@@ -90,6 +90,8 @@ fn absent(error: std::io::Error) -> std::io::Result<()> {
 /// The running child.
 pub struct NatsServer {
     supervisor: Child,
+    /// Our end of the pipe. Waiting for a child closes its standard input, so it is held apart.
+    lifeline: Option<ChildStdin>,
 }
 
 impl NatsServer {
@@ -107,7 +109,7 @@ impl NatsServer {
         let config = folder.join("nats-server.conf");
         std::fs::write(&config, configuration(settings, &folder)?)
             .map_err(|error| format!("{}: {error}", config.display()))?;
-        let supervisor = Command::new("sh")
+        let mut supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "bugle-nats"])
             .arg(&binary)
             .arg("-c")
@@ -118,7 +120,8 @@ impl NatsServer {
             .process_group(0)
             .spawn()
             .map_err(|error| format!("sh, which supervises nats-server, cannot be started: {error}"))?;
-        let mut server = Self { supervisor };
+        let lifeline = supervisor.stdin.take();
+        let mut server = Self { supervisor, lifeline };
         server.wait_until_ready(settings.port, &folder).await?;
         Ok(server)
     }
@@ -150,7 +153,7 @@ impl NatsServer {
 
     /// Tells the server to stop and waits for it.
     pub async fn stop(mut self) {
-        drop(self.supervisor.stdin.take());
+        drop(self.lifeline.take());
         if tokio::time::timeout(ORPHAN_PATIENCE, self.supervisor.wait()).await.is_err() {
             tracing::warn!("the embedded nats-server takes long to stop; the next start will find it");
         }

@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn the_derivation_never_changes() {
         let (workspace, channel) = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
-        assert_eq!(key(&workspace, &channel, "e", "global").id().as_str(), "d_bivfuvuqt5zrxmfsw4jhrdbp");
+        assert_eq!(key(&workspace, &channel, "e", "global").id().as_str(), "d_s4embne4rzupod7z7x7fklw7");
     }
 
     #[test]

@@ -103,7 +103,11 @@ pub async fn run<H: Handler>(bus: Bus, keep: Keep, source: Source, handler: Arc<
     let this = Loop { bus, keep, source, handler, stop, slots, running: TaskTracker::new(), pulse };
     let mut backoff = Backoff::default();
     while !this.stop.soft.is_cancelled() {
-        let error = match this.consumer().await {
+        let consumer = tokio::select! {
+            consumer = this.consumer() => consumer,
+            () = this.stop.soft.cancelled() => break,
+        };
+        let error = match consumer {
             Ok(consumer) => match this.pull_until_trouble(&consumer, &mut backoff).await {
                 Ok(()) => break,
                 Err(error) => error,

@@ -187,7 +187,8 @@ async fn redrive_event(bus: &Bus, entry: &Entry) -> Result<(), RedriveError> {
     let subject = subject.ok_or(RedriveError::Unreadable)?;
     let mut headers = HeaderMap::new();
     for (name, values) in entry.headers.iter() {
-        if name.as_ref().starts_with("Nats-") || name.as_ref().starts_with("Bugle-") {
+        let text: &str = name.as_ref();
+        if text.starts_with("Nats-") || text.starts_with("Bugle-") {
             continue;
         }
         for value in values {

@@ -307,6 +307,7 @@ fn hex(byte: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::condition::Facts;
 
     fn incoming<'a>(headers: &'a [(&'a str, &'a str)], body: &'a [u8]) -> Incoming<'a> {
         Incoming {
@@ -370,7 +371,7 @@ mod tests {
             (&[("content-type", "application/cloudevents-batch+json")], b"[]", "batches"),
             (&[ce], b"{}", "no type"),
             (&[ce, ("ce-type", "a:b")], b"{}", "no id"),
-            (&[ce, ("ce-type", "a b"), ("ce-id", "1"), ("ce-source", "s")], b"{}", "a b"),
+            (&[ce, ("ce-type", "a b"), ("ce-id", "1"), ("ce-source", "s")], b"{}", "character 2"),
             (&[("ce-specversion", "0.3")], b"{}", "0.3"),
             (&[("content-type", "application/cloudevents+json")], br#"{"specversion":"1.0","type":"a","id":""}"#, "id"),
         ];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::event::Event;
 use crate::ids::WorkspaceId;
 use crate::rule::Rule;
-use crate::rule::condition::{IndexKey, Path};
+use crate::rule::condition::{Key, Path, index_key_of};
 use crate::rule::pattern::{Pattern, Segment};
 
 /// All rules of all workspaces. Cheap to clone.
@@ -30,10 +30,10 @@ struct Workspace {
 #[derive(Default)]
 struct Node {
     literal: HashMap<String, Node>,
-    /// A segment with stars that stay within it.
-    globs: Vec<(Segment, Node)>,
-    /// Patterns from here on that cross segments: asked whole.
-    deep: Vec<(Pattern, Candidates)>,
+    /// A `*` of its own.
+    any: Option<Box<Node>>,
+    /// Patterns with stars inside a segment or across segments: asked whole.
+    whole: Vec<(Pattern, Candidates)>,
     /// Patterns that end here.
     ends: Candidates,
 }
@@ -43,7 +43,7 @@ struct Node {
 struct Candidates {
     rules: Vec<usize>,
     always: Vec<usize>,
-    by_value: Vec<(Path, HashMap<IndexKey, Vec<usize>>)>,
+    by_value: Vec<(Path, HashMap<Key<'static>, Vec<usize>>)>,
 }
 
 impl RuleSet {
@@ -102,41 +102,31 @@ impl Node {
             self.ends.rules.push(rule);
             return;
         };
-        if pattern.is_everything() || rest.iter().any(Segment::crosses) {
-            self.insert_deep(pattern, rule);
-            return;
-        }
-        match first.literal() {
-            Some(text) => self.literal.entry(text.to_owned()).or_default().insert(pattern, tail, rule),
-            None => {
-                let position = self.globs.iter().position(|(segment, _)| segment == first);
-                let position = position.unwrap_or_else(|| {
-                    self.globs.push((first.clone(), Self::default()));
-                    self.globs.len() - 1
-                });
-                self.globs[position].1.insert(pattern, tail, rule);
-            }
+        match first {
+            Segment::Literal(text) => self.literal.entry(text.clone()).or_default().insert(pattern, tail, rule),
+            Segment::Any => self.any.get_or_insert_default().insert(pattern, tail, rule),
+            Segment::Glob(_) | Segment::Deep(_) => self.insert_whole(pattern, rule),
         }
     }
 
-    fn insert_deep(&mut self, pattern: &Pattern, rule: usize) {
-        match self.deep.iter_mut().find(|(known, _)| known == pattern) {
+    fn insert_whole(&mut self, pattern: &Pattern, rule: usize) {
+        match self.whole.iter_mut().find(|(known, _)| known.as_str() == pattern.as_str()) {
             Some((_, candidates)) => candidates.rules.push(rule),
             None => {
-                self.deep.push((pattern.clone(), Candidates { rules: vec![rule], ..Candidates::default() }));
+                self.whole.push((pattern.clone(), Candidates { rules: vec![rule], ..Candidates::default() }));
             }
         }
     }
 
     fn index(&mut self, rules: &[Arc<Rule>]) {
         self.ends.index(rules);
-        self.deep.iter_mut().for_each(|(_, candidates)| candidates.index(rules));
+        self.whole.iter_mut().for_each(|(_, candidates)| candidates.index(rules));
         self.literal.values_mut().for_each(|node| node.index(rules));
-        self.globs.iter_mut().for_each(|(_, node)| node.index(rules));
+        self.any.iter_mut().for_each(|node| node.index(rules));
     }
 
     fn collect(&self, rest: &[&str], event: &Event, found: &mut Vec<usize>) {
-        for (pattern, candidates) in &self.deep {
+        for (pattern, candidates) in &self.whole {
             if pattern.matches(event.event_type.as_str()) {
                 candidates.collect(event, found);
             }
@@ -148,10 +138,8 @@ impl Node {
         if let Some(node) = self.literal.get(*first) {
             node.collect(tail, event, found);
         }
-        for (segment, node) in &self.globs {
-            if segment.matches(first) {
-                node.collect(tail, event, found);
-            }
+        if let Some(node) = &self.any {
+            node.collect(tail, event, found);
         }
     }
 }
@@ -159,11 +147,11 @@ impl Node {
 impl Candidates {
     /// Puts each rule under the equality that the fewest of its neighbours share.
     fn index(&mut self, rules: &[Arc<Rule>]) {
-        let mut shared: HashMap<(Path, IndexKey), usize> = HashMap::new();
+        let mut shared: HashMap<(Path, Key<'static>), usize> = HashMap::new();
         for demand in self.rules.iter().flat_map(|rule| demands(rules, *rule)) {
             *shared.entry(demand).or_default() += 1;
         }
-        let mut by_value: HashMap<Path, HashMap<IndexKey, Vec<usize>>> = HashMap::new();
+        let mut by_value: HashMap<Path, HashMap<Key<'static>, Vec<usize>>> = HashMap::new();
         for rule in std::mem::take(&mut self.rules) {
             let rarest = demands(rules, rule).into_iter().min_by_key(|demand| shared.get(demand).copied());
             match rarest {
@@ -177,8 +165,8 @@ impl Candidates {
     fn collect(&self, event: &Event, found: &mut Vec<usize>) {
         found.extend(&self.always);
         for (path, values) in &self.by_value {
-            let key = path.find(event).and_then(|value| IndexKey::of(&value));
-            if let Some(rules) = key.and_then(|key| values.get(&key)) {
+            let value = path.find(event);
+            if let Some(rules) = value.as_deref().and_then(index_key_of).and_then(|key| values.get(&key)) {
                 found.extend(rules);
             }
         }
@@ -186,8 +174,89 @@ impl Candidates {
 }
 
 /// The equalities without which the rule's condition cannot hold.
-fn demands(rules: &[Arc<Rule>], rule: usize) -> Vec<(Path, IndexKey)> {
+fn demands(rules: &[Arc<Rule>], rule: usize) -> Vec<(Path, Key<'static>)> {
     let condition = rules.get(rule).and_then(|rule| rule.condition.as_ref());
     let equalities = condition.map(|condition| condition.required_equalities()).unwrap_or_default();
-    equalities.into_iter().map(|(path, scalar)| (path.clone(), scalar.index_key())).collect()
+    let key = |(path, scalar): (&Path, &crate::rule::condition::Scalar)| {
+        Some((path.clone(), scalar.index_key()?.into_owned()))
+    };
+    equalities.into_iter().filter_map(key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::{Incoming, decode};
+    use crate::rule::RuleSpec;
+
+    fn rules(documents: serde_json::Value) -> Vec<Arc<Rule>> {
+        let specs: Vec<RuleSpec> = serde_json::from_value(documents).unwrap();
+        specs.iter().map(|spec| Arc::new(Rule::compile(spec).unwrap())).collect()
+    }
+
+    fn event(event_type: &str, data: &serde_json::Value) -> Event {
+        decode(&Incoming {
+            workspace: WorkspaceId::default(),
+            subject_type: Some(event_type),
+            headers: &[],
+            body: data.to_string().as_bytes(),
+            fallback_id: "1",
+            fallback_source: "test",
+            received_at: jiff::Timestamp::UNIX_EPOCH,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_index_finds_exactly_what_a_scan_of_all_rules_finds() {
+        let patterns = ["*", "**", "task:*", "task:**", "ta*:done", "*:done", "task:done", "**:done", "a:*:c", "notification:*"];
+        let conditions = [
+            json!(null),
+            json!({"field": "n", "op": "==", "value": 1}),
+            json!({"field": "n", "op": "==", "value": "1"}),
+            json!({"and": [{"field": "s", "op": "==", "value": "x"}, {"field": "n", "op": ">", "value": 0}]}),
+            json!({"or": [{"field": "s", "op": "==", "value": "x"}, {"field": "n", "op": "==", "value": 2}]}),
+            json!({"field": "gone", "op": "==", "value": null}),
+        ];
+        let mut documents = Vec::new();
+        for (p, pattern) in patterns.iter().enumerate() {
+            for (c, condition) in conditions.iter().enumerate() {
+                let mut rule = json!({"id": format!("r-{p:02}-{c}"), "events": [pattern, "never:this"], "channels": ["x"]});
+                if !condition.is_null() {
+                    rule["condition"] = condition.clone();
+                }
+                documents.push(rule);
+            }
+        }
+        let rules = rules(json!(documents));
+        let set = RuleSet::new(rules.iter().map(|rule| (WorkspaceId::default(), Arc::clone(rule))));
+        let holds = |rule: &Rule, event: &Event| rule.condition.as_ref().is_none_or(|condition| condition.holds(event));
+        for event_type in ["task", "task:done", "task:a:done", "done", "a:b:c", "notification:sent", "never:this"] {
+            for data in [json!({}), json!({"n": 1}), json!({"n": "1.0", "s": "x"}), json!({"n": 2}), json!({"n": [1]})] {
+                let event = event(event_type, &data);
+                let scan: Vec<&str> = rules
+                    .iter()
+                    .filter(|rule| rule.matches_type(&event) && holds(rule, &event))
+                    .map(|rule| rule.id.as_str())
+                    .collect();
+                let found: Vec<&str> = set
+                    .candidates(&event)
+                    .into_iter()
+                    .filter(|rule| holds(rule, &event))
+                    .map(|rule| rule.id.as_str())
+                    .collect();
+                assert_eq!(found, scan, "{event_type} {data}");
+            }
+        }
+    }
+
+    #[test]
+    fn rules_of_another_workspace_are_not_asked() {
+        let other = WorkspaceId::parse("other").unwrap();
+        let rules = rules(json!([{"id": "r", "events": ["*"], "channels": ["x"]}]));
+        let set = RuleSet::new(rules.into_iter().map(|rule| (other.clone(), rule)));
+        assert!(set.candidates(&event("task:done", &json!({}))).is_empty());
+    }
 }

@@ -1,13 +1,123 @@
-//! A private Postgres for tests. (Placeholder until the store's own harness is here.)
+//! A private Postgres for tests: one cluster a process, a fresh database a test. It ends with the process, however that
+//! ends: a shell holds the other end of a pipe and stops the server when it closes.
 
-pub struct Postgres(String);
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-impl Postgres {
-    pub async fn empty_database() -> Option<Self> {
-        None
+const SUPERVISOR: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+( cat <&3 >/dev/null; kill -INT "$server" 2>/dev/null ) &
+exec 3<&-
+wait "$server"
+rm -rf "$FOLDER"
+"#;
+
+pub struct Cluster {
+    pub port: u16,
+    databases: AtomicU32,
+    /// Holds our end of the pipe.
+    _supervisor: Child,
+}
+
+/// The URL of a fresh database; None where Postgres cannot be had and is not required.
+pub fn fresh_database() -> Option<String> {
+    static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| programs().map(|programs| Cluster::start(&programs)));
+    if cluster.is_none() {
+        assert!(!required(), "BUGLE_TEST_POSTGRES=required, but there are no server programs: see scripts/postgres.sh");
+        println!("no PostgreSQL: skipped");
+    }
+    cluster.as_ref().map(Cluster::fresh_database)
+}
+
+fn required() -> bool {
+    std::env::var("BUGLE_TEST_POSTGRES").is_ok_and(|value| value == "required")
+}
+
+fn programs() -> Option<PathBuf> {
+    let complete = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file());
+    if let Some(folder) = std::env::var_os("BUGLE_TEST_POSTGRES_BIN") {
+        return Some(PathBuf::from(folder));
+    }
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path().join("bin")).filter(complete).collect();
+    folders.sort();
+    folders.pop()
+}
+
+impl Cluster {
+    pub fn start(programs: &Path) -> Self {
+        let folder = std::env::temp_dir().join(format!("bugle-postgres-{}-{}", std::process::id(), free_port()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let user = unprivileged();
+        if let Some((uid, gid)) = user {
+            std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).unwrap();
+        }
+        let data = folder.join("data");
+        let mut initdb = Command::new(programs.join("initdb"));
+        initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync", "--locale=C", "-D"]).arg(&data);
+        let made = as_user(&mut initdb, user).current_dir(&folder).output().expect("initdb runs");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = free_port();
+        let mut server = Command::new("sh");
+        server.args(["-c", SUPERVISOR, "postgres"]).arg(programs.join("postgres")).arg("-D").arg(&data);
+        server.args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"]).arg(&folder);
+        server.args(["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=64MB"]);
+        server.env("FOLDER", &folder).current_dir(&folder).process_group(0);
+        server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let supervisor = as_user(&mut server, user).spawn().expect("postgres starts");
+        let cluster = Self { port, databases: AtomicU32::new(0), _supervisor: supervisor };
+        let started = Instant::now();
+        while cluster.execute("select 1").is_err() {
+            assert!(started.elapsed() < Duration::from_secs(60), "postgres does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        cluster
     }
 
-    pub fn url(&self) -> String {
-        self.0.clone()
+    pub fn fresh_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.execute(&format!("create database {name}")).expect("a database can be made");
+        format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
     }
+
+    /// Runs a statement as the superuser, outside any pool.
+    fn execute(&self, statement: &str) -> Result<(), String> {
+        let port = self.port.to_string();
+        let run = Command::new("psql")
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-qc", statement])
+            .output()
+            .map_err(|error| error.to_string())?;
+        if run.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&run.stderr).into_owned()) }
+    }
+}
+
+fn as_user(command: &mut Command, user: Option<(u32, u32)>) -> &mut Command {
+    match user {
+        Some((uid, gid)) => command.uid(uid).gid(gid),
+        None => command,
+    }
+}
+
+/// Postgres refuses to run as root: then it runs as postgres, or as nobody.
+fn unprivileged() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| {
+        let output = Command::new("id").args(arguments).output().ok()?;
+        String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().ok()
+    };
+    if id(&["-u"])? != 0 {
+        return None;
+    }
+    ["postgres", "nobody"].iter().find_map(|name| Some((id(&["-u", name])?, id(&["-g", name])?)))
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::Folder;
-use super::postgres::Postgres;
+use super::postgres::fresh_database;
 
 /// One database of the test's own, empty at first.
 pub enum Database {
     Sqlite(Folder),
-    Postgres(Postgres),
+    Postgres(String),
 }
 
 impl Database {
@@ -18,7 +18,7 @@ impl Database {
 
     /// None where there is no Postgres and nobody insists.
     pub async fn postgres() -> Option<Self> {
-        Postgres::empty_database().await.map(Self::Postgres)
+        tokio::task::spawn_blocking(fresh_database).await.unwrap().map(Self::Postgres)
     }
 
     /// Where the server listens.
@@ -38,7 +38,7 @@ impl Database {
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => sqlite_url(&folder.join("bugle.db")),
-            Self::Postgres(postgres) => postgres.url(),
+            Self::Postgres(url) => url.clone(),
         }
     }
 }

@@ -1,0 +1,40 @@
+# make run starts Bugle on this machine, make test tests it. Each target does the set-up that it needs.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint bench setup
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+run: ## build and start everything on this machine (config/quickstart.toml)
+	@scripts/check-tools.sh
+	@scripts/nats-server.sh >/dev/null
+	@cargo build --release --locked --bin bugle
+	@BUGLE__NATS__EMBEDDED__BINARY=$$(scripts/nats-server.sh) exec target/release/bugle run --config config/quickstart.toml
+
+build: ## build every program in release mode
+	@scripts/check-tools.sh
+	@cargo build --release --locked --bins
+
+setup: ## obtain what the tests need
+	@scripts/check-tools.sh
+	@scripts/nats-server.sh >/dev/null
+	@scripts/test-tools.sh >/dev/null
+	@scripts/postgres.sh >/dev/null || [ "$${BUGLE_TEST_POSTGRES:-}" != required ]
+
+test: setup ## run every test (SQLite always, Postgres where it can be had)
+	@export BUGLE_NATS_SERVER=$$(scripts/nats-server.sh) BUGLE_TEST_PYTHON=$$(scripts/test-tools.sh); \
+	if programs=$$(scripts/postgres.sh 2>/dev/null); then export BUGLE_TEST_POSTGRES_BIN=$$programs; \
+	else echo "make test: no PostgreSQL can be had here: only SQLite is tested."; fi; \
+	cargo test --locked
+
+lint: ## formatting and lints, warnings denied
+	@scripts/check-tools.sh
+	@cargo fmt --check
+	@cargo clippy --all-targets --locked -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
+
+bench: ## measure the whole chain on this machine
+	@scripts/check-tools.sh
+	@BUGLE_NATS_SERVER=$$(scripts/nats-server.sh) cargo bench --locked --bench chain

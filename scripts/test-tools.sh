@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Prints the path of a Python that has the packages of the tests' foreign clients, in a venv of this checkout.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(nats-py==2.16.0 standardwebhooks==1.1.0)
+venv=$PWD/.tools/venv
+stamp=$venv/packages
+
+fail() { echo "test tools: $1" >&2; exit 1; }
+
+if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "${packages[*]}" ]; then
+  echo "$venv/bin/python"
+  exit
+fi
+command -v python3 >/dev/null || fail "python3 is missing: install it (Debian: apt install python3 python3-venv)."
+echo "test tools: making a venv with ${packages[*]} …" >&2
+mkdir -p .tools
+python3 -m venv --clear "$venv" >&2 || fail "python3 cannot make a venv: install it (Debian: apt install python3-venv)."
+"$venv/bin/pip" install --quiet "${packages[@]}" >&2 || fail "PyPI cannot be reached."
+echo "${packages[*]}" > "$stamp"
+echo "$venv/bin/python"

@@ -1,0 +1,185 @@
+//! The history in SQL, the same statements on SQLite and Postgres. Nothing outside this module speaks SQL.
+//!
+//! Times are Unix milliseconds and flags are numbers, since the common driver reads neither SQLite's booleans nor
+//! timestamps; this is the edge where they become types again.
+
+pub mod deliveries;
+pub mod merge;
+pub mod record;
+pub mod stats;
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyPool, Executor};
+
+/// How long a statement waits for a connection or for SQLite's one writer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the database did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is away, busy or shutting down: trying again later may help.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A statement or a row is wrong: our bug.
+    #[error("the database and this program do not agree: {0}")]
+    Broken(String),
+    /// The settings name no database that can be used.
+    #[error("database.url {0}")]
+    Url(String),
+}
+
+/// What cannot be said in one SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    fn of(url: &str) -> Result<Self, StoreError> {
+        if url.starts_with("sqlite:") {
+            Ok(Self::Sqlite)
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Ok(Self::Postgres)
+        } else {
+            Err(StoreError::Url("must start with sqlite:// or postgres://".to_owned()))
+        }
+    }
+
+    /// SQLite takes the write lock at once, or a second writer fails in the middle.
+    fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "begin immediate",
+            Self::Postgres => "begin",
+        }
+    }
+
+    /// Rows in one insert: where each of them stops gaining (measured).
+    fn rows_per_statement(self) -> usize {
+        match self {
+            Self::Sqlite => 20,
+            Self::Postgres => 100,
+        }
+    }
+
+    fn on_connect(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 5000; pragma foreign_keys = on"
+            }
+            Self::Postgres => "set statement_timeout = '30s'",
+        }
+    }
+}
+
+/// A pool of connections. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: AnyPool,
+    dialect: Dialect,
+}
+
+impl Store {
+    /// Prepares a pool. It connects when it is used first, so that a database that is away is no reason not to start.
+    ///
+    /// # Errors
+    /// When the URL names no database that can be used.
+    pub async fn open(url: &str, connections_max: u32) -> Result<Self, StoreError> {
+        install_default_drivers();
+        let dialect = Dialect::of(url)?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(PATIENCE)
+            .after_connect(move |connection, _| {
+                Box::pin(async move { connection.execute(dialect.on_connect()).await.map(|_| ()) })
+            })
+            .connect_lazy(url)
+            // The driver's own words may hold the password.
+            .map_err(|_| StoreError::Url("is not a valid address of a database".to_owned()))?;
+        Ok(Self { pool, dialect })
+    }
+
+    /// Brings the tables up to date. Safe to run from several processes, and to be killed in.
+    ///
+    /// # Errors
+    /// When the database is not available, or was written by a newer program.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        sqlx::migrate!().run(&self.pool).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => error.into(),
+            other => StoreError::Broken(other.to_string()),
+        })
+    }
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("select 1").execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Self::Unavailable(error.to_string()),
+            sqlx::Error::Database(cause) => {
+                let code = cause.code().unwrap_or_default().into_owned();
+                if passes(&code) { Self::Unavailable(cause.to_string()) } else { Self::Broken(cause.to_string()) }
+            }
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// Codes of troubles that pass: SQLite busy or locked (5, 6 and their kin) and full or unwritable (10, 13, 14);
+/// Postgres connection trouble (08), resources (53), serialization (40), shutdown and cancellation (57), login (28).
+fn passes(code: &str) -> bool {
+    if let Ok(number) = code.parse::<u32>()
+        && code.len() < 5
+    {
+        return matches!(number & 0xff, 5 | 6 | 10 | 13 | 14);
+    }
+    ["08", "53", "40", "57", "28"].contains(&code.get(..2).unwrap_or_default())
+}
+
+/// `($1, $2), ($3, $4)`: placeholders for so many rows of so many columns.
+fn placeholders(rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * columns * 6);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..columns {
+            let comma = if column == 0 { "" } else { ", " };
+            // Writing to a String cannot fail.
+            let _: std::fmt::Result = write!(text, "{comma}${}", row * columns + column + 1);
+        }
+        text.push(')');
+    }
+    text
+}
+
+fn time(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Postgres takes no NUL in a text.
+fn clean(text: &str) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
+}
+
+fn number(found: u64) -> i64 {
+    i64::try_from(found).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
