@@ -21,25 +21,24 @@ on_both_databases! {
         let requests = sink.receives(1, "/hook").await;
         let body = requests[0].json();
         assert_eq!(body["data"], json!({ "taskId": "t-42", "to": "failed" }));
-        assert!(requests[0].headers["webhook-signature"].starts_with("v1,") || requests[0].id.starts_with("d_"));
 
         let shown = bugle.api().shows(1, "status=sent").await;
         assert_eq!(shown.len(), 1);
         assert_eq!(shown[0]["id"], requests[0].id.as_str(), "the receiver knows the delivery by its id");
         assert_eq!((&shown[0]["channel"], &shown[0]["kind"]), (&json!("hook"), &json!("webhook")));
         assert_eq!(shown[0]["rule"], "everything");
-        assert_eq!(shown[0]["event"]["id"], "e-1");
-        assert_eq!(shown[0]["event"]["type"], "task:transition");
+        assert_eq!(shown[0]["event"], "e-1");
+        assert_eq!(shown[0]["eventType"], "task:transition");
 
         let whole = bugle.api().delivery(&requests[0].id).await;
-        let attempts = whole["attempts"].as_array().unwrap();
+        let attempts = whole["timeline"].as_array().unwrap();
         assert_eq!(attempts.len(), 1, "{whole:#}");
         assert_eq!((&attempts[0]["state"], &attempts[0]["code"]), (&json!("sent"), &json!(200)));
 
         let stats = bugle.api().get("/v1/deliveries/stats").await.expect(200);
-        assert_eq!(stats["totals"]["sent"], 1, "{stats:#}");
+        assert_eq!(stats["states"]["sent"], 1, "{stats:#}");
 
-        let told = live.next(SOON).await.expect("the stream goes on");
+        let told = live.outcome(SOON).await;
         assert_eq!(told.json()["delivery"], requests[0].id.as_str(), "{told:?}");
         assert_eq!(told.json()["state"], "sent");
         assert_eq!(sink.requests("/hook").len(), 1);
@@ -72,10 +71,10 @@ async fn structured_and_binary_cloudevents_arrive_like_bare_json() {
         assert_eq!(request.json()["data"], data);
     }
     let shown = bugle.api().shows(3, "status=sent").await;
-    let mut events: Vec<_> = shown.iter().map(|delivery| delivery["event"]["id"].as_str().unwrap()).collect();
+    let mut events: Vec<_> = shown.iter().map(|delivery| delivery["event"].as_str().unwrap()).collect();
     events.sort_unstable();
     assert_eq!(events, ["b-1", "n-1", "s-1"]);
-    assert!(shown.iter().all(|delivery| delivery["event"]["type"] == "order:placed"), "{shown:#?}");
+    assert!(shown.iter().all(|delivery| delivery["eventType"] == "order:placed"), "{shown:#?}");
 }
 
 #[tokio::test]

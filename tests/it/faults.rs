@@ -29,7 +29,7 @@ async fn each_is_sent_once(api: &Api, sink: &Sink, path: &str, events: &[String]
         if sent.len() >= wanted.len() { Ok(sent) } else { Err(format!("{} of {}", sent.len(), wanted.len())) }
     })
     .await;
-    let found: BTreeSet<&str> = sent.iter().map(|delivery| delivery["event"]["id"].as_str().unwrap()).collect();
+    let found: BTreeSet<&str> = sent.iter().map(|delivery| delivery["event"].as_str().unwrap()).collect();
     assert_eq!(found, wanted);
     assert_eq!(sent.len(), wanted.len(), "an event has two deliveries");
     assert_eq!(api.deliveries("").await.len(), wanted.len(), "a delivery is in two states");
@@ -40,8 +40,8 @@ async fn each_is_sent_once(api: &Api, sink: &Sink, path: &str, events: &[String]
 }
 
 fn finals(delivery: &Value) -> usize {
-    let attempts = delivery["attempts"].as_array().unwrap();
-    attempts.iter().filter(|attempt| FINAL.contains(&attempt["state"].as_str().unwrap())).count()
+    let steps = delivery["timeline"].as_array().unwrap();
+    steps.iter().filter(|step| FINAL.contains(&step["state"].as_str().unwrap())).count()
 }
 
 /// Publishes until an event arrives: the way through works (again).

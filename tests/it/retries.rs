@@ -17,9 +17,9 @@ async fn fleet(sink: &Sink, more: &Value) -> Bugle {
 }
 
 fn states(delivery: &Value) -> Vec<(String, u64)> {
-    let attempts = delivery["attempts"].as_array().unwrap();
+    let tries = delivery["timeline"].as_array().unwrap().iter().filter(|step| step["attempt"] != 0);
     let state = |attempt: &Value| attempt["state"].as_str().unwrap().to_owned();
-    attempts.iter().map(|attempt| (state(attempt), attempt["attempt"].as_u64().unwrap())).collect()
+    tries.map(|attempt| (state(attempt), attempt["attempt"].as_u64().unwrap())).collect()
 }
 
 fn wait_between(requests: &[Request]) -> Duration {
@@ -37,8 +37,8 @@ async fn a_503_and_then_a_200_are_two_attempts_of_one_delivery() {
     assert!(wait_between(&requests) >= Duration::from_millis(240), "{:?}", wait_between(&requests));
     let delivery = bugle.api().becomes(&requests[0].id, "sent").await;
     assert_eq!(states(&delivery), [("retrying".to_owned(), 1), ("sent".to_owned(), 2)]);
-    assert_eq!(delivery["attempts"][0]["code"], 503);
-    assert_eq!(delivery["attempts"][0]["reason"], "provider_error");
+    assert_eq!(delivery["timeline"][0]["code"], 503);
+    assert_eq!(delivery["timeline"][0]["reason"], "provider_error");
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_refusal_for_good_is_not_tried_again() {
         let failed = bugle.api().shows(1, "status=failed").await;
         let delivery = bugle.api().delivery(failed[0]["id"].as_str().unwrap()).await;
         assert_eq!(states(&delivery), [("failed".to_owned(), 1)]);
-        assert_eq!(delivery["attempts"][0]["reason"], reason, "{status}");
+        assert_eq!(delivery["timeline"][0]["reason"], reason, "{status}");
         assert_eq!(bugle.buries(1).await[0]["reason"], reason);
         assert_eq!(sink.requests("/hook").len(), 1);
     }
@@ -135,7 +135,7 @@ async fn no_answer_in_time_and_no_connection_are_tried_again() {
     bugle.wire().await.event("a:b", "1", &json!({})).await;
     let requests = sink.receives(2, "/hook").await;
     let delivery = bugle.api().becomes(&requests[0].id, "sent").await;
-    assert_eq!(delivery["attempts"][0]["reason"], "timeout");
+    assert_eq!(delivery["timeline"][0]["reason"], "timeout");
 
     let closed = format!("http://127.0.0.1:{}/", crate::support::free_port());
     bugle.apply(&everything_to(&closed)).await;
@@ -174,7 +174,7 @@ async fn a_channel_that_cannot_be_built_costs_no_attempt_and_says_why() {
     bugle.wire().await.event("a:b", "1", &json!({})).await;
     let shown = bugle.api().shows(1, "status=retrying").await;
     let delivery = bugle.api().delivery(shown[0]["id"].as_str().unwrap()).await;
-    let first = &delivery["attempts"][0];
+    let first = &delivery["timeline"][0];
     assert_eq!(first["reason"], "misconfigured");
     assert!(first["detail"].as_str().unwrap().contains("BUGLE_IT_NOT_SET"), "{first}");
 }

@@ -7,7 +7,6 @@ pub mod broker;
 pub mod bugle;
 pub mod database;
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "the store's own tests use more of it")]
 pub mod postgres;
 pub mod process;
 pub mod sink;

@@ -22,7 +22,7 @@ async fn a_reader_that_resumes_after_a_restart_of_the_api_misses_and_repeats_not
     }
     let (mut told, mut last) = (Vec::new(), String::new());
     for _ in 0..6 {
-        let sent = stream.next(SOON).await.expect("the stream goes on");
+        let sent = stream.outcome(SOON).await;
         assert!(!sent.id.is_empty(), "{sent:?}");
         told.push(sent.json()["event"]["id"].as_str().unwrap().to_owned());
         last = sent.id;
@@ -39,13 +39,13 @@ async fn a_reader_that_resumes_after_a_restart_of_the_api_misses_and_repeats_not
     bugle.start_roles(&[Role::Api]).await;
     let mut stream = bugle.api().stream(STREAM, Some(&last)).await;
     while told.len() < 20 {
-        let sent = stream.next(SOON).await.expect("the stream goes on");
+        let sent = stream.outcome(SOON).await;
         told.push(sent.json()["event"]["id"].as_str().unwrap().to_owned());
     }
     let distinct: BTreeSet<&String> = told.iter().collect();
     assert_eq!(distinct.len(), 20, "{told:?}");
     wire.event("a:b", "the-last", &json!({})).await;
-    let next = stream.next(SOON).await.expect("the stream goes on");
+    let next = stream.outcome(SOON).await;
     assert_eq!(next.json()["event"]["id"], "the-last", "nothing is repeated");
 }
 
@@ -58,7 +58,11 @@ async fn a_shutdown_ends_the_stream_at_once_and_the_api_with_0() {
     let (code, took) = api.process.sigterm(LATER).await;
     assert_eq!(code, 0, "{}", api.process.output());
     assert!(took < Duration::from_secs(8), "it waited for its readers: {took:?}");
-    assert!(stream.next(SOON).await.is_none());
+    let mut last = String::new();
+    while let Some(sent) = stream.next(SOON).await {
+        last = sent.event;
+    }
+    assert_eq!(last, "server_shutdown");
 }
 
 #[tokio::test]
@@ -66,8 +70,12 @@ async fn a_quiet_stream_shows_that_it_lives() {
     let bugle = Bugle::new().await;
     bugle.start().await;
     let mut stream = bugle.api().stream(STREAM, None).await;
-    let block = stream.block(Duration::from_secs(40)).await.expect("a heartbeat");
-    assert!(block.starts_with(':') || block.starts_with("retry:"), "{block:?}");
+    loop {
+        let block = stream.block(Duration::from_secs(30)).await.expect("the stream goes on");
+        if block.starts_with(':') {
+            return;
+        }
+    }
 }
 
 #[tokio::test]
@@ -83,7 +91,7 @@ async fn a_stream_tells_only_what_was_asked_for() {
     wire.event("a:x", "1", &json!({})).await;
     sink.receives(1, "/a").await;
     wire.event("b:x", "2", &json!({})).await;
-    assert_eq!(only_b.next(SOON).await.unwrap().json()["channel"], "b");
+    assert_eq!(only_b.outcome(SOON).await.json()["channel"], "b");
 }
 
 #[tokio::test]

@@ -63,6 +63,6 @@ on_both_databases! {
             assert_eq!((*count, finals(&bugle.api().delivery(id).await)), (1, 1), "{id}");
         }
         let stats = bugle.api().get("/v1/deliveries/stats").await.expect(200);
-        assert_eq!(stats["totals"]["sent"], events.len());
+        assert_eq!(stats["states"]["sent"], events.len());
     }
 }

@@ -70,10 +70,6 @@ impl NatsServer {
         self.process = Self::run(&self.folder);
         self.until_ready().await;
     }
-
-    pub async fn client(&self) -> async_nats::Client {
-        async_nats::connect(self.url()).await.unwrap()
-    }
 }
 
 /// The server's program: `BUGLE_NATS_SERVER`, else PATH, else where the set-up script puts it.

@@ -42,6 +42,16 @@ impl LiveStream {
         }
     }
 
+    /// The next outcome; what else the server says is passed over.
+    pub async fn outcome(&mut self, patience: Duration) -> Sent {
+        loop {
+            let sent = self.next(patience).await.expect("the stream goes on");
+            if sent.event == "outcome" {
+                return sent;
+            }
+        }
+    }
+
     /// Everything between here and the next empty line, comments included.
     pub async fn block(&mut self, patience: Duration) -> Option<String> {
         loop {
