@@ -1,1 +1,16 @@
+//! The journeys: what users are promised, tried on the real programs against a real nats-server and both databases.
+//!
+//! Each test has an installation of its own (a prefix, a database, a folder, free ports), so they run side by side.
 
+mod support;
+
+mod api;
+mod clients;
+mod delivery;
+mod embedded;
+mod faults;
+mod retries;
+mod rules;
+mod sends;
+mod settings;
+mod undecodable;

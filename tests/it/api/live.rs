@@ -1,0 +1,103 @@
+//! The live stream: what happens as it happens, and after an interruption from where one left off.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::bugle::{Bugle, Role, everything_to, rule, webhook};
+use crate::support::sink::Sink;
+use crate::support::{LATER, SOON};
+
+const STREAM: &str = "/v1/deliveries/stream";
+
+#[tokio::test]
+async fn a_reader_that_resumes_after_a_restart_of_the_api_misses_and_repeats_nothing() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let wire = bugle.wire().await;
+    let mut stream = bugle.api().stream(STREAM, None).await;
+    for number in 0..10 {
+        wire.event("a:b", &format!("first-{number}"), &json!({})).await;
+    }
+    let (mut told, mut last) = (Vec::new(), String::new());
+    for _ in 0..6 {
+        let sent = stream.outcome(SOON).await;
+        assert!(!sent.id.is_empty(), "{sent:?}");
+        told.push(sent.json()["event"]["id"].as_str().unwrap().to_owned());
+        last = sent.id;
+    }
+    drop(stream);
+    sink.receives(10, "/hook").await;
+    for mut member in bugle.take(Role::Api) {
+        assert_eq!(member.process.sigterm(LATER).await.0, 0);
+    }
+    for number in 0..10 {
+        wire.event("a:b", &format!("second-{number}"), &json!({})).await;
+    }
+    sink.receives(20, "/hook").await;
+    bugle.start_roles(&[Role::Api]).await;
+    let mut stream = bugle.api().stream(STREAM, Some(&last)).await;
+    while told.len() < 20 {
+        let sent = stream.outcome(SOON).await;
+        told.push(sent.json()["event"]["id"].as_str().unwrap().to_owned());
+    }
+    let distinct: BTreeSet<&String> = told.iter().collect();
+    assert_eq!(distinct.len(), 20, "{told:?}");
+    wire.event("a:b", "the-last", &json!({})).await;
+    let next = stream.outcome(SOON).await;
+    assert_eq!(next.json()["event"]["id"], "the-last", "nothing is repeated");
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_the_stream_at_once_and_the_api_with_0() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    let mut stream = bugle.api().stream(STREAM, None).await;
+    let mut api = bugle.take(Role::Api).remove(0);
+    let (code, took) = api.process.sigterm(LATER).await;
+    assert_eq!(code, 0, "{}", api.process.output());
+    assert!(took < Duration::from_secs(8), "it waited for its readers: {took:?}");
+    let mut last = String::new();
+    while let Some(sent) = stream.next(SOON).await {
+        last = sent.event;
+    }
+    assert_eq!(last, "server_shutdown");
+}
+
+#[tokio::test]
+async fn a_quiet_stream_shows_that_it_lives() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    let mut stream = bugle.api().stream(STREAM, None).await;
+    loop {
+        let block = stream.block(Duration::from_secs(30)).await.expect("the stream goes on");
+        if block.starts_with(':') {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_tells_only_what_was_asked_for() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let documents = json!({
+        "channels": [webhook("a", &sink.url("/a")), webhook("b", &sink.url("/b"))],
+        "rules": [rule("to-a", "a:*", "a"), rule("to-b", "b:*", "b")],
+    });
+    bugle.start_with(&documents).await;
+    let mut only_b = bugle.api().stream(&format!("{STREAM}?channel=b"), None).await;
+    let wire = bugle.wire().await;
+    wire.event("a:x", "1", &json!({})).await;
+    sink.receives(1, "/a").await;
+    wire.event("b:x", "2", &json!({})).await;
+    assert_eq!(only_b.outcome(SOON).await.json()["channel"], "b");
+}
+
+#[tokio::test]
+async fn an_id_that_cannot_be_resumed_from_is_refused() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    let request = bugle.api().request("GET", STREAM).header("Last-Event-ID", "nonsense");
+    crate::support::api::reply(request).await.expect_problem(400);
+}

@@ -1,0 +1,125 @@
+//! The surface: events in over HTTP, problems, the description of itself, health.
+
+use serde_json::{Value, json};
+
+use crate::support::bugle::{Bugle, Role, everything_to};
+use crate::support::sink::Sink;
+
+#[tokio::test]
+async fn events_come_in_over_http_one_or_many() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let api = bugle.api();
+    let one = json!({ "type": "task:done", "id": "h-1", "source": "/http", "data": { "n": 1 } });
+    let accepted = api.post("/v1/events", &one).await;
+    assert!((200..300).contains(&accepted.status), "{accepted:?}");
+    assert_eq!(accepted.body["id"], "h-1", "{accepted:?}");
+    sink.receives(1, "/hook").await;
+
+    let again = api.post("/v1/events", &one).await;
+    assert!((200..300).contains(&again.status), "{again:?}");
+    let many = json!([{ "type": "task:done", "data": { "n": 2 } }, { "type": "task:done", "data": { "n": 3 } }]);
+    let accepted = api.post("/v1/events", &many).await;
+    assert!((200..300).contains(&accepted.status) && accepted.status != 207, "{accepted:?}");
+    sink.receives(3, "/hook").await;
+    assert_eq!(sink.requests("/hook").len(), 3, "the same id was routed twice");
+
+    let mixed = json!([{ "type": "task:done", "data": { "n": 4 } }, { "data": {} }, { "type": "no good type" }]);
+    let reply = api.post("/v1/events", &mixed).await.expect(207);
+    let results = reply["results"].as_array().unwrap_or_else(|| panic!("{reply:#}"));
+    assert_eq!(results.len(), 3);
+    assert!(results[0]["error"].is_null() && !results[1]["error"].is_null(), "{reply:#}");
+    assert!(results[2].to_string().contains("no good type"), "{reply:#}");
+    sink.receives(4, "/hook").await;
+}
+
+#[tokio::test]
+async fn events_that_are_none_are_refused_with_the_reason() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    for (event, says) in [
+        (json!({ "data": {} }), "type"),
+        (json!({ "type": "a:b", "severity": "loud" }), "severity"),
+        (json!({ "type": "a:b", "tipe": "x", "time": "never" }), "time"),
+        (json!("text"), "object"),
+        (json!({ "type": "a:*" }), "a:*"),
+    ] {
+        let problem = bugle.api().post("/v1/events", &event).await.expect_problem(400);
+        assert!(problem.to_string().contains(says), "{event}: {problem:#}");
+    }
+    let large = json!({ "type": "a:b", "data": { "text": "x".repeat(400 * 1024) } });
+    let refused = bugle.api().post("/v1/events", &large).await;
+    assert!([400, 413].contains(&refused.status), "{refused:?}");
+}
+
+#[tokio::test]
+async fn every_error_is_a_problem() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    let api = bugle.api();
+    api.get("/v1/nothing/here").await.expect_problem(404);
+    api.get("/nothing").await.expect_problem(404);
+    api.delete("/v1/events").await.expect_problem(405);
+    let text = |content_type: &str, body: &'static str| {
+        api.request("POST", "/v1/notifications/send").header("Content-Type", content_type.to_owned()).body(body)
+    };
+    crate::support::api::reply(text("application/json", "{ not json")).await.expect_problem(400);
+    crate::support::api::reply(text("application/json", "[]")).await.expect_problem(400);
+    let plain = crate::support::api::reply(text("text/plain", "{}")).await;
+    assert!([400, 415].contains(&plain.status), "{plain:?}");
+    plain.clone().expect_problem(plain.status);
+    api.post("/v1/tokens", &json!({ "name": "x", "role": "king" })).await.expect_problem(400);
+}
+
+#[tokio::test]
+async fn the_api_describes_every_path_it_serves() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    let document = bugle.api_as("").get("/openapi.json").await.expect(200);
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{document:#}");
+    for (path, methods) in [
+        ("/v1/events", &["post"][..]),
+        ("/v1/deliveries", &["get"]),
+        ("/v1/deliveries/{id}", &["get"]),
+        ("/v1/deliveries/stats", &["get"]),
+        ("/v1/deliveries/stream", &["get"]),
+        ("/v1/notifications/send", &["post"]),
+        ("/v1/notifications/send/{id}", &["delete"]),
+        ("/v1/tokens", &["get", "post"]),
+        ("/v1/tokens/{id}", &["delete"]),
+    ] {
+        for method in methods {
+            let operation: &Value = &document["paths"][path][method];
+            assert!(operation.is_object(), "{method} {path} is not described");
+            assert!(operation["responses"].as_object().is_some_and(|all| !all.is_empty()), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_process_tells_that_it_lives_is_ready_and_what_it_counted() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    bugle.wire().await.event("a:b", "1", &json!({})).await;
+    bugle.api().shows(1, "status=sent").await;
+    for (role, counted) in [
+        (Role::Router, "bugle_events_routed_total"),
+        (Role::Worker, "bugle_attempts_total"),
+        (Role::Recorder, "bugle_"),
+        (Role::Api, "bugle_"),
+    ] {
+        let members = bugle.take(role);
+        let member = &members[0];
+        assert_eq!(member.admin("/healthz").await.0, 200);
+        assert_eq!(member.admin("/readyz").await.0, 200);
+        let (status, metrics) = member.admin("/metrics").await;
+        assert_eq!(status, 200);
+        assert!(metrics.contains(counted), "{role:?} has no {counted}: {metrics}");
+        if let Some(port) = member.api_port {
+            for path in ["healthz", "readyz", "metrics"] {
+                let (status, _) = crate::support::api::get_text(&format!("http://127.0.0.1:{port}/{path}")).await;
+                assert_eq!(status, 200, "{path} on the API's own port");
+            }
+        }
+    }
+}

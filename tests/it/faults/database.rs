@@ -1,0 +1,68 @@
+//! The database goes away, and the recorders fight.
+
+use serde_json::json;
+
+use super::{each_is_sent_once, finals};
+use crate::support::broker::NatsServer;
+use crate::support::bugle::{Bugle, Role, everything_to};
+use crate::support::database::{Database, on_both_databases};
+use crate::support::sink::Sink;
+use crate::support::wire::Cable;
+use crate::support::{LATER, SOON, ensure, eventually};
+
+#[tokio::test]
+async fn while_the_database_is_away_deliveries_go_on_and_the_history_catches_up() {
+    let Some(database) = Database::postgres().await else { return };
+    let sink = Sink::start().await;
+    let cable = Cable::to(database.address()).await;
+    let bugle = Bugle::on(NatsServer::shared().await, database);
+    bugle.set("DATABASE__URL", &bugle.database.url_through(cable.port));
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let wire = bugle.wire().await;
+    wire.event("a:b", "before", &json!({})).await;
+    bugle.api().shows(1, "status=sent").await;
+
+    cable.cut();
+    eventually("the API says that it cannot know", SOON, async || {
+        let reply = bugle.api().get("/v1/deliveries").await;
+        ensure(reply.status == 503, format!("{reply:?}"))
+    })
+    .await;
+    bugle.api().get("/v1/deliveries").await.expect_problem(503);
+    bugle.api().get("/v1/deliveries/stats").await.expect_problem(503);
+    for number in 0..20 {
+        wire.event("a:b", &format!("during-{number}"), &json!({})).await;
+    }
+    sink.receives(21, "/hook").await;
+
+    cable.mend();
+    bugle.api().shows_within(LATER, 21, "status=sent").await;
+    let mut events: Vec<String> = (0..20).map(|number| format!("during-{number}")).collect();
+    events.push("before".to_owned());
+    each_is_sent_once(&bugle.api(), &sink, "/hook", &events).await;
+    assert_eq!(bugle.ended(), []);
+}
+
+on_both_databases! {
+    async fn of_two_recorders_one_may_die_and_nothing_is_lost_or_doubled(database: Database) {
+        let (bugle, sink) = (Bugle::on(NatsServer::shared().await, database), Sink::start().await);
+        bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+        bugle.start_roles(&[Role::Recorder]).await;
+        let wire = bugle.wire().await;
+        let events: Vec<String> = (0..400).map(|number| format!("e{number}")).collect();
+        for (index, event) in events.iter().enumerate() {
+            wire.event("a:b", event, &json!({})).await;
+            if index == 200 {
+                let mut recorders = bugle.take(Role::Recorder);
+                recorders.remove(0).process.kill_9();
+                recorders.into_iter().for_each(|member| bugle.adopt(member));
+            }
+        }
+        each_is_sent_once(&bugle.api(), &sink, "/hook", &events).await;
+        for (id, count) in sink.counts("/hook").iter().take(25) {
+            assert_eq!((*count, finals(&bugle.api().delivery(id).await)), (1, 1), "{id}");
+        }
+        let stats = bugle.api().get("/v1/deliveries/stats").await.expect(200);
+        assert_eq!(stats["states"]["sent"], events.len());
+    }
+}

@@ -1,0 +1,107 @@
+//! Somebody deletes what the fleet stands on.
+
+use serde_json::json;
+
+use super::an_event_gets_through;
+use crate::support::broker::NatsServer;
+use crate::support::bugle::{Bugle, Role, everything_to};
+use crate::support::database::Database;
+use crate::support::sink::Sink;
+use crate::support::wire::Wire;
+use crate::support::{LATER, eventually};
+
+async fn fleet() -> (NatsServer, Bugle, Sink, Wire) {
+    let (server, sink) = (NatsServer::start().await, Sink::start().await);
+    let bugle = Bugle::on(&server, Database::sqlite());
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let wire = bugle.wire().await;
+    an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
+    (server, bugle, sink, wire)
+}
+
+/// The consumers of a stream whose names hold a text.
+async fn consumers(wire: &Wire, stream: &str, holding: &str) -> Vec<String> {
+    let stream = wire.js.get_stream(wire.stream_name(stream)).await.unwrap();
+    let names: Vec<_> = futures_util::StreamExt::collect(stream.consumer_names()).await;
+    let names = names.into_iter().map(|name: Result<String, _>| name.unwrap());
+    names.filter(|name| name.contains(holding)).collect()
+}
+
+async fn delete_consumers(wire: &Wire, stream: &str, holding: &str) {
+    let found = consumers(wire, stream, holding).await;
+    assert!(!found.is_empty(), "{stream} has no consumer with {holding}");
+    let stream = wire.js.get_stream(wire.stream_name(stream)).await.unwrap();
+    for name in found {
+        stream.delete_consumer(&name).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn consumers_deleted_by_hand_are_made_again() {
+    let (_server, bugle, sink, wire) = fleet().await;
+    for (stream, holding) in [("EVENTS", "router"), ("DELIVERIES", "webhook")] {
+        delete_consumers(&wire, stream, holding).await;
+        an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
+        assert!(!consumers(&wire, stream, holding).await.is_empty());
+    }
+    delete_consumers(&wire, "RECORDS", "").await;
+    an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
+    bugle.api().shows_within(LATER, sink.counts("/hook").len(), "status=sent").await;
+}
+
+#[tokio::test]
+async fn consumers_deleted_while_the_broker_was_hidden_are_made_again() {
+    let (mut server, bugle, sink, wire) = fleet().await;
+    // Frozen, the fleet cannot see the deletion; the restart then hides it behind a reconnect.
+    bugle.signal_all("STOP");
+    delete_consumers(&wire, "EVENTS", "router").await;
+    delete_consumers(&wire, "DELIVERIES", "webhook").await;
+    delete_consumers(&wire, "RECORDS", "").await;
+    server.kill_9();
+    server.start_again().await;
+    bugle.signal_all("CONT");
+    an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
+    bugle.api().shows_within(LATER, sink.counts("/hook").len(), "status=sent").await;
+}
+
+#[tokio::test]
+async fn streams_deleted_by_hand_are_made_again() {
+    for name in ["EVENTS", "DELIVERIES", "RECORDS", "THROTTLE", "PACE"] {
+        let (_server, bugle, sink, wire) = fleet().await;
+        let before = bugle.api().shows(sink.counts("/hook").len(), "status=sent").await.len();
+        wire.js.delete_stream(wire.stream_name(name)).await.unwrap();
+        eventually("the fleet resumes or is started anew", LATER, async || {
+            for (role, code) in bugle.ended() {
+                assert_ne!(code, 0, "{role} ended without saying that it failed");
+            }
+            revive(&bugle);
+            Ok(())
+        })
+        .await;
+        resumes(&bugle, &wire, &sink, name).await;
+        bugle.api().shows_within(LATER, before + 1, "status=sent").await;
+    }
+}
+
+/// What a supervisor does: starts anew what ended with a failure.
+fn revive(bugle: &Bugle) {
+    for role in Role::ALL {
+        for mut member in bugle.take(role) {
+            let again = member.process.ended().is_some();
+            bugle.adopt(if again { bugle.spawn(role) } else { member });
+        }
+    }
+}
+
+async fn resumes(bugle: &Bugle, wire: &Wire, sink: &Sink, deleted: &str) {
+    let before = sink.requests("/hook").len();
+    let mut number = 0;
+    eventually(&format!("after {deleted} was deleted an event gets through"), LATER, async || {
+        revive(bugle);
+        number += 1;
+        wire.event_whatever_happens("a:b", &format!("after-{deleted}-{number}"), &json!({})).await;
+        crate::support::pause(std::time::Duration::from_millis(200)).await;
+        crate::support::ensure(sink.requests("/hook").len() > before, "nothing arrives")
+    })
+    .await;
+}

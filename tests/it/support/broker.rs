@@ -1,0 +1,86 @@
+//! A nats-server of the test's own, or the one that all tests share behind prefixes of their own.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::process::Process;
+use super::{Folder, SOON, eventually, free_port};
+
+pub struct NatsServer {
+    pub port: u16,
+    process: Process,
+    folder: Folder,
+}
+
+impl NatsServer {
+    /// A server that this test may kill.
+    pub async fn start() -> Self {
+        let server = Self::spawn();
+        server.until_ready().await;
+        server
+    }
+
+    /// The server of those who leave it alone.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceLock<NatsServer> = OnceLock::new();
+        let server = SHARED.get_or_init(Self::spawn);
+        server.until_ready().await;
+        server
+    }
+
+    fn spawn() -> Self {
+        let (folder, port) = (Folder::new(), free_port());
+        let store = folder.join("store");
+        let config = format!(
+            "listen: \"127.0.0.1:{port}\"\nserver_name: it\njetstream {{\n  store_dir: {:?}\n}}\n",
+            store.display().to_string()
+        );
+        folder.write("nats.conf", &config);
+        Self { port, process: Self::run(&folder), folder }
+    }
+
+    fn run(folder: &Folder) -> Process {
+        let config = folder.join("nats.conf").display().to_string();
+        Process::start("nats-server", &binary(), &["-c", &config], &[], &folder.join("nats.log"))
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    async fn until_ready(&self) {
+        let greeting = async || {
+            let mut socket = TcpStream::connect(("127.0.0.1", self.port)).map_err(|error| error.to_string())?;
+            socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            let mut head = [0; 4];
+            socket.read_exact(&mut head).map_err(|error| error.to_string())
+        };
+        eventually("nats-server greets", SOON, greeting).await;
+    }
+
+    pub fn kill_9(&mut self) {
+        self.process.kill_9();
+    }
+
+    /// The same port, the same store.
+    pub async fn start_again(&mut self) {
+        self.process = Self::run(&self.folder);
+        self.until_ready().await;
+    }
+}
+
+/// The server's program: `BUGLE_NATS_SERVER`, else PATH, else where the set-up script puts it.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("BUGLE_NATS_SERVER") {
+        return PathBuf::from(path);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file());
+    let set_up = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server");
+    let binary = found.unwrap_or(set_up);
+    assert!(binary.is_file(), "there is no nats-server: `make test` obtains one, or name it by BUGLE_NATS_SERVER");
+    binary
+}

@@ -1,0 +1,97 @@
+//! A child process that cannot outlive the test: a shell holds the other end of its pipe and takes signals through it.
+//!
+//! The exit code seen here is the child's own, or 128 and the signal that ended it.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::eventually;
+
+/// Each line on its input is a signal for the child; the input's end is SIGKILL.
+const SUPERVISOR: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+(
+    while read -r signal <&3; do kill -"$signal" "$child"; done
+    kill -CONT "$child"
+    kill -KILL "$child"
+) 2>/dev/null &
+watcher=$!
+exec 3<&-
+wait "$child"
+status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"#;
+
+pub struct Process {
+    pub name: String,
+    supervisor: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program; both its outputs go to `log`, behind what is there already.
+    pub fn start(name: &str, program: &Path, arguments: &[&str], variables: &[(String, String)], log: &Path) -> Self {
+        let output = File::options().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", SUPERVISOR, "bugle-it"]).arg(program).args(arguments);
+        for (inherited, _) in std::env::vars_os() {
+            if inherited.to_string_lossy().starts_with("BUGLE") {
+                command.env_remove(inherited);
+            }
+        }
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let supervisor = command.spawn().unwrap();
+        Self { name: name.to_owned(), supervisor, log: log.to_owned() }
+    }
+
+    /// Sends a signal by its name. One that is dead already does not mind.
+    pub fn signal(&mut self, signal: &str) {
+        if let Some(input) = self.supervisor.stdin.as_mut() {
+            drop(writeln!(input, "{signal}").and_then(|()| input.flush()));
+        }
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill_9(&mut self) {
+        self.signal("KILL");
+        let _ended = self.supervisor.wait().unwrap();
+    }
+
+    /// The exit code, once it ended.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.supervisor.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// Waits for the end and returns the exit code.
+    pub async fn exit_code(&mut self, patience: Duration) -> i32 {
+        let what = format!("{} ends", self.name);
+        eventually(&what, patience, async || self.ended().ok_or_else(|| "it still runs".to_owned())).await
+    }
+
+    /// Asks for an orderly end and returns the exit code and how long it took.
+    pub async fn sigterm(&mut self, patience: Duration) -> (i32, Duration) {
+        let since = Instant::now();
+        self.signal("TERM");
+        (self.exit_code(patience).await, since.elapsed())
+    }
+
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            self.kill_9();
+        }
+    }
+}

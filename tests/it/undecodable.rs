@@ -1,0 +1,80 @@
+//! A message that is no event is kept among the dead letters with its bytes and the reason; the next one goes on.
+
+use serde_json::{Value, json};
+
+use crate::support::bugle::{Bugle, Role, everything_to};
+use crate::support::sink::Sink;
+use crate::support::wire::Wire;
+
+async fn routing(sink: &Sink) -> (Bugle, Wire) {
+    let bugle = Bugle::new().await;
+    bugle.cli(&["setup"]).await.ok();
+    bugle.apply(&everything_to(&sink.url("/hook"))).await;
+    bugle.start_roles(&[Role::Router, Role::Worker]).await;
+    let wire = bugle.wire().await;
+    (bugle, wire)
+}
+
+fn with_text<'a>(letters: &'a [Value], text: &str) -> &'a Value {
+    let found = letters.iter().find(|letter| letter["detail"].as_str().is_some_and(|detail| detail.contains(text)));
+    found.unwrap_or_else(|| panic!("no dead letter says {text:?}: {letters:#?}"))
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_kept_with_its_bytes_and_the_reason() {
+    let sink = Sink::start().await;
+    let (bugle, wire) = routing(&sink).await;
+    let of_default = |rest: &str| wire.subject(&format!("events.default.{rest}"));
+    let encoding = [("Content-Type", "application/msgpack")];
+    wire.put(&wire.subject("events.default"), &[], "{\"no\": \"type\"}").await;
+    wire.put(&wire.subject("events.Bad!Workspace.a.b"), &[], "{}").await;
+    wire.put(&of_default("a.b"), &[], vec![b'{', 0xff, b'}']).await;
+    wire.put(&of_default("a.b"), &encoding, "{\"un\": \"known\"}").await;
+    wire.put(&of_default("a.b"), &[], "[1, 2]").await;
+    wire.put(&of_default("a.b"), &[], "{ not json").await;
+    wire.put(&of_default("a.b"), &[], "{\"specversion\": \"0.3\", \"type\": \"a:b\", \"source\": \"s\", \"id\": \"1\"}").await;
+    let letters = bugle.buries(7).await;
+
+    assert_eq!(with_text(&letters, "no type")["message"]["body"], "{\"no\": \"type\"}");
+    let workspace = with_text(&letters, "workspace");
+    assert_eq!(workspace["message"]["subject"], wire.subject("events.Bad!Workspace.a.b"));
+    assert_eq!(with_text(&letters, "UTF-8")["message"]["bytes"], 3);
+    assert_eq!(with_text(&letters, "application/msgpack")["reason"], "undecodable");
+    with_text(&letters, "not an object");
+    with_text(&letters, "not JSON");
+    with_text(&letters, "specversion");
+
+    wire.event("a:b", "good", &json!({})).await;
+    sink.receives(1, "/hook").await;
+    assert_eq!(bugle.dead_letters().await.len(), 7, "each is kept once");
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_says_so_and_stops_nobody() {
+    let sink = Sink::start().await;
+    let (bugle, wire) = routing(&sink).await;
+    let large = json!({ "text": "x".repeat(400 * 1024) });
+    wire.event("a:b", "large", &large).await;
+    wire.event("a:b", "small", &json!({})).await;
+    let letters = bugle.buries(1).await;
+    assert_eq!(letters[0]["reason"], "too_large", "{letters:#?}");
+    assert_eq!(letters[0]["message"]["bytes"], large.to_string().len());
+    sink.receives(1, "/hook").await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_sent_again_goes_its_way_anew() {
+    let sink = Sink::start().await;
+    let (bugle, wire) = routing(&sink).await;
+    wire.put(&wire.subject("events.default"), &[], "{}").await;
+    let letters = bugle.buries(1).await;
+    let number = letters[0]["sequence"].to_string();
+    let shown: Value = serde_json::from_str(&bugle.cli(&["dead", "show", &number]).await.ok()).unwrap();
+    assert_eq!(shown["message"]["subject"], wire.subject("events.default"));
+    bugle.cli(&["dead", "redrive", &number]).await.ok();
+    // It is as broken as before: it comes back under a number of its own, and the old one is gone.
+    let again = bugle.buries(1).await;
+    assert_ne!(again[0]["sequence"].to_string(), number);
+    assert_eq!(bugle.cli(&["dead", "show", &number]).await.code, 1);
+    assert_eq!(bugle.cli(&["dead", "redrive", "999999"]).await.code, 1);
+}
