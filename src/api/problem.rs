@@ -107,7 +107,11 @@ impl From<BusError> for Problem {
                 tracing::error!(%error, "a request met our own fault");
                 Self::internal()
             }
-            BusError::Connect { .. } | BusError::TooOld { .. } | BusError::Request(_) | BusError::Conflict => {
+            BusError::Connect { .. }
+            | BusError::Credentials { .. }
+            | BusError::TooOld { .. }
+            | BusError::Request(_)
+            | BusError::Conflict => {
                 tracing::warn!(%error, "NATS did not answer a request");
                 Self::unavailable("the broker does not answer at the moment")
             }
