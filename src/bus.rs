@@ -122,7 +122,12 @@ impl Bus {
     ///
     /// # Errors
     /// When the broker refuses, or does not acknowledge in time. Publishing again under the same id is safe.
-    pub async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Stored, BusError> {
+    pub async fn publish(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Stored, BusError> {
         let bytes = payload.len();
         let message = jetstream::message::PublishMessage::build().headers(headers).payload(payload);
         let failed = |error: jetstream::context::PublishError| publish_error(&error, bytes);
@@ -176,7 +181,10 @@ async fn connect_client(
         });
     let bad = |reason: String| BusError::Connect { url: redacted(url), reason };
     if let Some(file) = &settings.credentials_file {
-        options = options.credentials_file(file).await.map_err(|error| bad(format!("{}: {error}", file.display())))?;
+        options = options
+            .credentials_file(file)
+            .await
+            .map_err(|error| bad(format!("{}: {error}", file.display())))?;
     }
     let servers: Vec<&str> = url.split(',').map(str::trim).collect();
     options.connect(servers).await.map_err(|error| bad(error.to_string()))
@@ -208,7 +216,9 @@ fn publish_error(error: &jetstream::context::PublishError, bytes: usize) -> BusE
     let code = std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<jetstream::Error>())
         .map(|error| error.error_code().0);
-    if error.kind() == PublishErrorKind::WrongLastSequence || code.is_some_and(|code| WRONG_LAST_SEQUENCE.contains(&code)) {
+    if error.kind() == PublishErrorKind::WrongLastSequence
+        || code.is_some_and(|code| WRONG_LAST_SEQUENCE.contains(&code))
+    {
         return BusError::Conflict;
     }
     if error.kind() == PublishErrorKind::MaxPayloadExceeded {
