@@ -4,6 +4,15 @@
 //! and stops by itself. Latency is from an event's publish to the sink's receipt, waiting included. Figures of one run
 //! on one machine: compare them with each other, not with another machine's.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it measures time, waits for it, prints figures and rounds them"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -49,67 +58,78 @@ async fn measure() -> Anything<()> {
 }
 
 async fn measure_in(folder: &Path) -> Anything<()> {
-    let nats_port = free_port()?;
-    let nats = Process::start("nats-server", Command::new(nats_server()).args(["-js", "-a", "127.0.0.1", "-p"]).arg(nats_port.to_string()).arg("-sd").arg(folder.join("nats")))?;
-    let (sink, sink_port) = start_sink()?;
-    let documents = folder.join("documents.json");
-    std::fs::write(&documents, documents_for(sink_port).to_string())?;
-    let url = format!("nats://127.0.0.1:{nats_port}");
-    wait_for_port(nats_port).await?;
-    let environment = |port: u16| settings(folder, &url, &documents, port);
-    let setup = Command::new(env!("CARGO_BIN_EXE_bugle")).arg("setup").envs(environment(0)).stdout(Stdio::null()).status()?;
-    if !setup.success() {
-        return Err("bugle setup failed".into());
-    }
-    let mut processes = vec![nats, sink];
-    for (name, binary) in ROLES {
-        let port = free_port()?;
-        processes.push(Process::start(name, Command::new(binary).envs(environment(port)))?);
-        wait_for_ready(port).await?;
-    }
-    let at_rest = memory(&processes);
-    let client = async_nats::connect(&url).await?;
-    let js = jetstream::new(client);
+    let mut chain = Chain::start(folder).await?;
+    let at_rest = memory(&chain.processes);
+    let js = jetstream::new(async_nats::connect(&chain.url).await?);
 
     burst(&js, 0, WARM_UP).await?;
-    sink::wait(sink_port, WARM_UP).await?;
-    let before = cpu(&processes);
+    sink::wait(chain.sink_port, WARM_UP).await?;
+    let before = cpu(&chain.processes);
     let started = Instant::now();
     burst(&js, WARM_UP, EVENTS).await?;
     let published = started.elapsed();
-    sink::wait(sink_port, WARM_UP + EVENTS).await?;
+    sink::wait(chain.sink_port, WARM_UP + EVENTS).await?;
     let sent = started.elapsed();
     recorded(&folder.join("history.db"), WARM_UP + EVENTS).await?;
-    let recorded_after = started.elapsed();
-    let after = cpu(&processes);
+    let in_history = started.elapsed();
+    let after = cpu(&chain.processes);
 
-    let rate = EVENTS as f64 / sent.as_secs_f64();
+    let per_second = |took: Duration| EVENTS as f64 / took.as_secs_f64();
     println!("\nthe chain: {EVENTS} events, {RULES} rules of which one matches, one webhook channel, SQLite");
-    println!("  published  {:>8.0} events/s", EVENTS as f64 / published.as_secs_f64());
-    println!("  delivered  {rate:>8.0} events/s   (publish → accepted by the sink)");
-    println!("  recorded   {:>8.0} events/s   (publish → in the history)", EVENTS as f64 / recorded_after.as_secs_f64());
+    println!("  published  {:>8.0} events/s", per_second(published));
+    println!("  delivered  {:>8.0} events/s   (publish → accepted by the sink)", per_second(sent));
+    println!("  recorded   {:>8.0} events/s   (publish → in the history)", per_second(in_history));
 
-    let load = rate * LATENCY_LOAD;
-    let latencies = latency(&js, sink_port, load, WARM_UP + EVENTS).await?;
-    println!("latency at {load:.0} events/s: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", latencies[0], latencies[1], latencies[2]);
+    let load = per_second(sent) * LATENCY_LOAD;
+    let [p50, p99, max] = latency(&js, chain.sink_port, load, WARM_UP + EVENTS).await?;
+    println!("latency at {load:.0} events/s: p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms\n");
 
     println!("{:<12} {:>12} {:>12} {:>22}", "process", "at rest MiB", "peak MiB", "CPU s per 1,000 events");
-    let peak = peaks(&processes);
-    for process in &processes {
-        let spent = after[&process.name] - before[&process.name];
-        println!(
-            "{:<12} {:>12.1} {:>12.1} {:>22.3}",
-            process.name,
-            at_rest[&process.name],
-            peak[&process.name],
-            spent * 1_000.0 / EVENTS as f64
-        );
+    let peak = peaks(&chain.processes);
+    for Process { name, .. } in &chain.processes {
+        let spent = (after[name] - before[name]) * 1_000.0 / EVENTS as f64;
+        println!("{name:<12} {:>12.1} {:>12.1} {spent:>22.3}", at_rest[name], peak[name]);
     }
     // The broker last: the roles drain against it.
-    while let Some(process) = processes.pop() {
+    while let Some(process) = chain.processes.pop() {
         process.stop();
     }
     Ok(())
+}
+
+/// Everything that runs.
+struct Chain {
+    processes: Vec<Process>,
+    url: String,
+    sink_port: u16,
+}
+
+impl Chain {
+    async fn start(folder: &Path) -> Anything<Self> {
+        let nats_port = free_port()?;
+        let mut command = Command::new(nats_server());
+        command
+            .args(["-js", "-a", "127.0.0.1", "-p", &nats_port.to_string(), "-sd"])
+            .arg(folder.join("nats"));
+        let mut processes = vec![Process::start("nats-server", &mut command)?];
+        let (sink, sink_port) = start_sink()?;
+        processes.push(sink);
+        wait_for_port(nats_port).await?;
+        let documents = folder.join("documents.json");
+        std::fs::write(&documents, documents_for(sink_port).to_string())?;
+        let url = format!("nats://127.0.0.1:{nats_port}");
+        let environment = |port: u16| settings(folder, &url, &documents, port);
+        let mut setup = Command::new(env!("CARGO_BIN_EXE_bugle"));
+        if !setup.arg("setup").envs(environment(0)).stdout(Stdio::null()).status()?.success() {
+            return Err("bugle setup failed".into());
+        }
+        for (name, binary) in ROLES {
+            let port = free_port()?;
+            processes.push(Process::start(name, Command::new(binary).envs(environment(port)))?);
+            wait_for_ready(port).await?;
+        }
+        Ok(Self { processes, url, sink_port })
+    }
 }
 
 fn settings(folder: &Path, url: &str, documents: &Path, admin_port: u16) -> Vec<(String, String)> {
@@ -150,7 +170,9 @@ fn documents_for(sink_port: u16) -> serde_json::Value {
 
 fn payload(number: u64) -> Vec<u8> {
     let filler = "x".repeat(300);
-    serde_json::json!({"taskId": format!("t-{number}"), "to": "failed", "n": number, "note": filler}).to_string().into_bytes()
+    serde_json::json!({"taskId": format!("t-{number}"), "to": "failed", "n": number, "note": filler})
+        .to_string()
+        .into_bytes()
 }
 
 async fn burst(js: &jetstream::Context, first: u64, count: u64) -> Anything<()> {
@@ -163,7 +185,9 @@ async fn burst(js: &jetstream::Context, first: u64, count: u64) -> Anything<()> 
 }
 
 async fn publish(js: &jetstream::Context, number: u64) -> Anything<()> {
-    let message = jetstream::message::PublishMessage::build().message_id(format!("bench-{number}")).payload(payload(number).into());
+    let message = jetstream::message::PublishMessage::build()
+        .message_id(format!("bench-{number}"))
+        .payload(payload(number).into());
     js.send_publish("bugle.events.default.bench7.done", message).await?.await?;
     Ok(())
 }
@@ -201,7 +225,7 @@ async fn latency(js: &jetstream::Context, sink_port: u16, load: f64, first: u64)
 }
 
 async fn recorded(database: &Path, wanted: u64) -> Anything<()> {
-    let store = bugle::store::Store::open(&format!("sqlite://{}?mode=rwc", database.display()), 1).await?;
+    let store = bugle::store::Store::open(&format!("sqlite://{}?mode=rwc", database.display()), 1)?;
     let started = Instant::now();
     while store.stats(&bugle::store::deliveries::Filter::default()).await?.total < wanted {
         if started.elapsed() > PATIENCE {
@@ -247,7 +271,8 @@ impl Drop for Process {
 fn status(process: &Process, field: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-    let kilobytes: f64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default();
+    let kilobytes: f64 =
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default();
     kilobytes / 1024.0
 }
 
@@ -265,7 +290,8 @@ fn cpu(processes: &[Process]) -> BTreeMap<String, f64> {
     let used = |process: &Process| {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", process.child.id())).unwrap_or_default();
         let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+        let ticks =
+            |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
         (ticks(11) + ticks(12)) / TICKS_PER_SECOND
     };
     processes.iter().map(|process| (process.name.clone(), used(process))).collect()
@@ -333,9 +359,22 @@ mod sink {
         writeln!(std::io::stdout(), "{}", listener.local_addr()?.port())?;
         let routes = axum::Router::new()
             .route("/hook", post(receive))
-            .route("/count", get_route(|State(arrivals): State<Arrivals>| async move { lock(&arrivals).len().to_string() }))
-            .route("/arrivals", get_route(|State(arrivals): State<Arrivals>| async move { axum::Json(lock(&arrivals).clone()) }))
-            .route("/forget", get_route(|State(arrivals): State<Arrivals>| async move { lock(&arrivals).clear() }))
+            .route(
+                "/count",
+                get_route(
+                    |State(arrivals): State<Arrivals>| async move { lock(&arrivals).len().to_string() },
+                ),
+            )
+            .route(
+                "/arrivals",
+                get_route(
+                    |State(arrivals): State<Arrivals>| async move { axum::Json(lock(&arrivals).clone()) },
+                ),
+            )
+            .route(
+                "/forget",
+                get_route(|State(arrivals): State<Arrivals>| async move { lock(&arrivals).clear() }),
+            )
             .with_state(Arrivals::default());
         axum::serve(listener, routes).await?;
         Ok(())
@@ -343,8 +382,10 @@ mod sink {
 
     async fn receive(State(arrivals): State<Arrivals>, body: bytes::Bytes) {
         let marker = b"\"n\":";
-        let start = body.windows(marker.len()).position(|window| window == marker).map(|start| start + marker.len());
-        let digits: Vec<u8> = body[start.unwrap_or(body.len())..].iter().copied().take_while(u8::is_ascii_digit).collect();
+        let start =
+            body.windows(marker.len()).position(|window| window == marker).map(|start| start + marker.len());
+        let digits: Vec<u8> =
+            body[start.unwrap_or(body.len())..].iter().copied().take_while(u8::is_ascii_digit).collect();
         if let Some(number) = String::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
             lock(&arrivals).entry(number).or_insert_with(now_micros);
         }

@@ -84,7 +84,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .split_for_parts();
     let token = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     description.components.get_or_insert_default().add_security_scheme("token", token);
-    description.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    description.info.version = String::from(env!("CARGO_PKG_VERSION"));
     (router, description)
 }
 

@@ -80,7 +80,11 @@ struct RoleArguments {
 #[must_use]
 pub fn main(role: Role) -> ExitCode {
     let arguments = RoleArguments::parse();
-    finish(Settings::load(arguments.config.as_deref()).map_err(Failure::config).and_then(|settings| run(role, settings)))
+    finish(
+        Settings::load(arguments.config.as_deref())
+            .map_err(Failure::config)
+            .and_then(|settings| run(role, settings)),
+    )
 }
 
 /// Prints the sentence of a failure and makes the exit code.
@@ -245,7 +249,7 @@ impl Running {
     /// Runs a loop that ends only when it is told to.
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let (ended, slot) = (Arc::clone(&self.ended), Arc::clone(&self.name));
-        let guard = Ended { name, ended, slot };
+        let guard = Ended { name, told: ended, slot };
         self.tracker.spawn(async move {
             let _guard = guard;
             work.await;
@@ -275,14 +279,14 @@ impl Default for Running {
 /// Tells that a loop ended, also when it panicked.
 struct Ended {
     name: &'static str,
-    ended: Arc<tokio::sync::Notify>,
+    told: Arc<tokio::sync::Notify>,
     slot: Arc<std::sync::Mutex<Option<&'static str>>>,
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
         self.slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(self.name);
-        self.ended.notify_one();
+        self.told.notify_one();
     }
 }
 

@@ -111,7 +111,11 @@ fn resolved(spec: &ChannelSpec) -> Enabled {
 fn check_owners(wanted: &Wanted, found: &Found, owner: &str) -> Result<(), ApplyError> {
     for key in wanted.keys() {
         if let Some((_, document)) = found.get(key).filter(|(_, document)| document.owner != owner) {
-            return Err(ApplyError::Foreign { key: key.clone(), owner: document.owner.clone(), mine: owner.to_owned() });
+            return Err(ApplyError::Foreign {
+                key: key.clone(),
+                owner: document.owner.clone(),
+                mine: owner.to_owned(),
+            });
         }
     }
     Ok(())
@@ -130,7 +134,8 @@ async fn apply_once(
         if known.is_some_and(|(_, document)| document.spec == *spec) {
             continue;
         }
-        let (revision, version) = known.map_or((0, 1), |(revision, document)| (*revision, document.version + 1));
+        let (revision, version) =
+            known.map_or((0, 1), |(revision, document)| (*revision, document.version + 1));
         let document = Document {
             v: ENVELOPE_VERSION,
             owner: owner.to_owned(),
@@ -142,10 +147,17 @@ async fn apply_once(
         if !put(bucket, key, &document, revision).await? {
             return Ok(false);
         }
-        changes.push(if known.is_some() { Change::Updated(key.clone()) } else { Change::Created(key.clone()) });
+        changes.push(if known.is_some() {
+            Change::Updated(key.clone())
+        } else {
+            Change::Created(key.clone())
+        });
     }
     // Rules before channels: a rule never points at a channel that was removed before it.
-    let gone = found.iter().rev().filter(|(key, (_, document))| document.owner == owner && !wanted.contains_key(key));
+    let gone = found
+        .iter()
+        .rev()
+        .filter(|(key, (_, document))| document.owner == owner && !wanted.contains_key(key));
     for (key, (revision, _)) in gone {
         if bucket.delete_expect_revision(key.to_string(), Some(*revision)).await.is_err() {
             return Ok(false);

@@ -124,7 +124,12 @@ impl Bus {
     ///
     /// # Errors
     /// When the broker refuses, or does not acknowledge in time. Publishing again under the same id is safe.
-    pub async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Stored, BusError> {
+    pub async fn publish(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Stored, BusError> {
         let bytes = payload.len();
         let message = jetstream::message::PublishMessage::build().headers(headers).payload(payload);
         let failed = |error: jetstream::context::PublishError| publish_error(&error, bytes);
@@ -178,7 +183,8 @@ async fn connect_client(
         });
     if let Some(file) = &settings.credentials_file {
         let shown = file.display().to_string();
-        let unusable = |error: std::io::Error| BusError::Credentials { file: shown, reason: error.to_string() };
+        let unusable =
+            |error: std::io::Error| BusError::Credentials { file: shown, reason: error.to_string() };
         options = options.credentials_file(file).await.map_err(unusable)?;
     }
     let bad = |reason: String| BusError::Connect { url: redacted(url), reason };
@@ -215,7 +221,9 @@ fn publish_error(error: &jetstream::context::PublishError, bytes: usize) -> BusE
     let code = std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<jetstream::Error>())
         .map(|error| error.error_code().0);
-    if error.kind() == PublishErrorKind::WrongLastSequence || code.is_some_and(|code| WRONG_LAST_SEQUENCE.contains(&code)) {
+    if error.kind() == PublishErrorKind::WrongLastSequence
+        || code.is_some_and(|code| WRONG_LAST_SEQUENCE.contains(&code))
+    {
         return BusError::Conflict;
     }
     if error.kind() == PublishErrorKind::MaxPayloadExceeded {

@@ -74,11 +74,12 @@ impl Serialize for Enabled {
 
 impl<'de> Deserialize<'de> for Enabled {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Bool(true) => Ok(Self::On),
-            Value::Bool(false) => Ok(Self::Off),
-            Value::String(word) if word == "auto" => Ok(Self::Auto),
-            other => Err(serde::de::Error::custom(format!("{other} is none of true, false, \"auto\""))),
+        let found = Value::deserialize(deserializer)?;
+        match (found.as_bool(), found.as_str()) {
+            (Some(true), _) => Ok(Self::On),
+            (Some(false), _) => Ok(Self::Off),
+            (None, Some("auto")) => Ok(Self::Auto),
+            (None, _) => Err(serde::de::Error::custom(format!("{found} is none of true, false, \"auto\""))),
         }
     }
 }

@@ -94,10 +94,16 @@ pub fn greet(settings: &Settings, address: SocketAddr, new_token: Option<&str>) 
     say("")?;
     say(&format!("  API          http://{address}   (/openapi.json describes it)"))?;
     match new_token {
-        Some(token) => say(&format!("  admin token  {token}\n               (kept in {})", token_file.display()))?,
-        None if settings.api.admin_token.is_none() => say(&format!("  admin token  in {}", token_file.display()))?,
+        Some(token) => {
+            say(&format!("  admin token  {token}\n               (kept in {})", token_file.display()))?;
+        }
+        None if settings.api.admin_token.is_none() => {
+            say(&format!("  admin token  in {}", token_file.display()))?;
+        }
         None => say("  admin token  the one of api.admin_token")?,
     }
     say("\n  Publish a first event:\n")?;
-    say(&format!("    {program} publish{config} task:transition '{{\"taskId\": \"t-42\", \"to\": \"failed\"}}'\n"))
+    say(&format!(
+        "    {program} publish{config} task:transition '{{\"taskId\": \"t-42\", \"to\": \"failed\"}}'\n"
+    ))
 }

@@ -168,8 +168,9 @@ impl Settings {
     fn from_parts(file: Option<&Path>, environment: &[(String, String)]) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Toml::string(DEFAULTS));
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| ConfigError(format!("the configuration file {} cannot be read: {error}", path.display())))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                ConfigError(format!("the configuration file {} cannot be read: {error}", path.display()))
+            })?;
             text.parse::<toml::Table>().map_err(|error| ConfigError(not_toml(path, &text, &error)))?;
             figment = figment.merge(Toml::string(&text));
         }
@@ -181,7 +182,8 @@ impl Settings {
             figment = figment.merge(Serialized::from(nested(&path, value), Profile::Default));
         }
         let shown = file.map(|path| format!("{}: ", path.display())).unwrap_or_default();
-        let mut settings: Self = figment.extract().map_err(|error| ConfigError(format!("{shown}{}", sentence(&error))))?;
+        let mut settings: Self =
+            figment.extract().map_err(|error| ConfigError(format!("{shown}{}", sentence(&error))))?;
         settings.anchor(file);
         settings.check()?;
         Ok(settings)
@@ -204,23 +206,28 @@ impl Settings {
             return refuse(format!("nats.replicas is {}: 1, 3 or 5", self.nats.replicas));
         }
         if self.nats.url.is_none() && self.nats.replicas != 1 {
-            return refuse("nats.replicas is more than 1, which the embedded server cannot do: set nats.url".to_owned());
+            return refuse(
+                "nats.replicas is more than 1, which the embedded server cannot do: set nats.url".to_owned(),
+            );
         }
         for (key, slots) in [("router.slots", self.router.slots), ("worker.slots", self.worker.slots)] {
             if !(1..=10_000).contains(&slots) {
                 return refuse(format!("{key} is {slots}: 1 to 10000"));
             }
         }
-        for (key, part) in
-            [("worker.channel_share", self.worker.channel_share), ("worker.workspace_share", self.worker.workspace_share)]
-        {
+        for (key, part) in [
+            ("worker.channel_share", self.worker.channel_share),
+            ("worker.workspace_share", self.worker.workspace_share),
+        ] {
             if !(0.01..=1.0).contains(&part) {
                 return refuse(format!("{key} is {part}: 0.01 to 1"));
             }
         }
-        for (key, days) in
-            [("events", self.keep.events_days), ("records", self.keep.records_days), ("dead", self.keep.dead_days)]
-        {
+        for (key, days) in [
+            ("events", self.keep.events_days),
+            ("records", self.keep.records_days),
+            ("dead", self.keep.dead_days),
+        ] {
             if !(1..=3650).contains(&days) {
                 return refuse(format!("keep.{key}_days is {days}: 1 to 3650"));
             }
@@ -237,15 +244,24 @@ impl Settings {
         let sync = &self.nats.embedded.sync_interval;
         let interval = |text: &str| {
             let digits = text.trim_end_matches(|character: char| character.is_ascii_lowercase());
-            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && ["ms", "s", "m"].contains(&&text[digits.len()..])
+            !digits.is_empty()
+                && digits.bytes().all(|byte| byte.is_ascii_digit())
+                && ["ms", "s", "m"].contains(&&text[digits.len()..])
         };
         if sync != "always" && !interval(sync) {
-            return refuse(format!("nats.embedded.sync_interval is {sync:?}: \"always\" or a time like \"1s\""));
+            return refuse(format!(
+                "nats.embedded.sync_interval is {sync:?}: \"always\" or a time like \"1s\""
+            ));
         }
         if !(1..=600).contains(&self.shutdown.deadline_seconds) {
-            return refuse(format!("shutdown.deadline_seconds is {}: 1 to 600", self.shutdown.deadline_seconds));
+            return refuse(format!(
+                "shutdown.deadline_seconds is {}: 1 to 600",
+                self.shutdown.deadline_seconds
+            ));
         }
-        crate::telemetry::filter(&self.log.level).map_err(|error| ConfigError(format!("log.level: {error}"))).map(|_| ())
+        crate::telemetry::filter(&self.log.level)
+            .map_err(|error| ConfigError(format!("log.level: {error}")))
+            .map(|_| ())
     }
 
     #[must_use]
@@ -286,7 +302,8 @@ pub fn environment(name: &str) -> Option<String> {
 }
 
 fn environment_variables() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The key that a variable sets and its value, in the type of the key's default.
@@ -336,16 +353,22 @@ fn sentence(error: &figment::Error) -> String {
         Kind::MissingField(field) => format!("{key}: {field} is missing"),
         Kind::InvalidType(_, wanted) => format!("{key} must be {wanted}"),
         Kind::UnknownVariant(found, known) => format!("{key} is {found:?}: one of {}", known.join(", ")),
-        Kind::Message(_) | Kind::InvalidValue(..) | Kind::InvalidLength(..) | Kind::DuplicateField(_) => {
-            format!("{key} is not valid: {}", error.kind)
-        }
-        Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) | Kind::Unsupported(_) | Kind::UnsupportedKey(..) => {
+        Kind::Message(_)
+        | Kind::InvalidValue(..)
+        | Kind::InvalidLength(..)
+        | Kind::DuplicateField(_)
+        | Kind::ISizeOutOfRange(_)
+        | Kind::USizeOutOfRange(_)
+        | Kind::Unsupported(_)
+        | Kind::UnsupportedKey(..) => {
             format!("{key} is not valid: {}", error.kind)
         }
     }
 }
 
-fn empty_is_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn empty_is_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     use serde::de::IntoDeserializer;
     let text = String::deserialize(deserializer)?;
     if text.is_empty() {

@@ -44,7 +44,12 @@ pub async fn give_up(
 ///
 /// # Errors
 /// When the broker did not store both; doing it again is safe.
-pub async fn record_failure(bus: &Bus, delivery: &Delivery, outcome: &Outcome, id: &str) -> Result<(), BusError> {
+pub async fn record_failure(
+    bus: &Bus,
+    delivery: &Delivery,
+    outcome: &Outcome,
+    id: &str,
+) -> Result<(), BusError> {
     let letter = DeadLetter {
         v: ENVELOPE_VERSION,
         at: outcome.at,

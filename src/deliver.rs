@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_try_that_would_come_after_the_expiry_is_not_promised() {
-        let late = Standing { now: after(Timestamp::UNIX_EPOCH, Duration::from_secs(86_398)), ..standing(1, 0.5) };
+        let late =
+            Standing { now: after(Timestamp::UNIX_EPOCH, Duration::from_secs(86_398)), ..standing(1, 0.5) };
         assert_eq!(decide(transient(None), &late).next, Next::GiveUp);
     }
 

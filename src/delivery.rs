@@ -114,7 +114,14 @@ impl Delivery {
     /// A new life for a delivery that was given up.
     #[must_use]
     pub fn redriven(&self, expires_at: Timestamp) -> Self {
-        Self { attempt: 1, postponed: 0, redrive: self.redrive + 1, cancelled: false, expires_at, ..self.clone() }
+        Self {
+            attempt: 1,
+            postponed: 0,
+            redrive: self.redrive + 1,
+            cancelled: false,
+            expires_at,
+            ..self.clone()
+        }
     }
 }
 

@@ -77,8 +77,12 @@ impl Key {
         let mut parts = text.splitn(3, '.');
         let (head, second, third) = (parts.next()?, parts.next()?, parts.next());
         match (head, third) {
-            ("channels", Some(id)) => Some(Self::Channel(WorkspaceId::parse(second).ok()?, ChannelId::parse(id).ok()?)),
-            ("rules", Some(id)) => Some(Self::Rule(WorkspaceId::parse(second).ok()?, RuleId::parse(id).ok()?)),
+            ("channels", Some(id)) => {
+                Some(Self::Channel(WorkspaceId::parse(second).ok()?, ChannelId::parse(id).ok()?))
+            }
+            ("rules", Some(id)) => {
+                Some(Self::Rule(WorkspaceId::parse(second).ok()?, RuleId::parse(id).ok()?))
+            }
             ("tokens", None) => Some(Self::Token(second.to_owned())),
             _ => None,
         }
@@ -141,7 +145,10 @@ fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
     for (index, spec) in file.channels.iter().enumerate() {
         check_channel(spec).map_err(|fault| fault.below(&format!("/channels/{index}")))?;
         if file.channels[..index].iter().any(|earlier| earlier.id == spec.id) {
-            return Err(Fault::new(format!("/channels/{index}/id"), format!("channel {} is there twice", spec.id)));
+            return Err(Fault::new(
+                format!("/channels/{index}/id"),
+                format!("channel {} is there twice", spec.id),
+            ));
         }
     }
     for (index, spec) in file.rules.iter().enumerate() {
@@ -171,7 +178,10 @@ pub fn check_channel(spec: &ChannelSpec) -> Result<(), Fault> {
     range("/expiresInMs", spec.expires_in_ms, 1, EXPIRY_MS_MAX)?;
     let waits = spec.retry.as_ref().map_or(&[][..], |retry| &retry.schedule_ms);
     if waits.len() > RETRIES_MAX {
-        return Err(Fault::new("/retry/scheduleMs", format!("has {} waits: at most {RETRIES_MAX}", waits.len())));
+        return Err(Fault::new(
+            "/retry/scheduleMs",
+            format!("has {} waits: at most {RETRIES_MAX}", waits.len()),
+        ));
     }
     for (index, wait) in waits.iter().enumerate() {
         range(&format!("/retry/scheduleMs/{index}"), Some(*wait), 1, RETRY_WAIT_MS_MAX)?;
@@ -197,7 +207,9 @@ pub fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
     let read = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
-    let read = read.map_err(|error: serde_json::Error| Fault::new(pointer(&track.path().to_string()), error.to_string()))?;
+    let read = read.map_err(|error: serde_json::Error| {
+        Fault::new(pointer(&track.path().to_string()), error.to_string())
+    })?;
     match unknown.first() {
         None => Ok(read),
         Some(path) => Err(Fault::new(pointer(path), "is not a known field")),
@@ -207,7 +219,7 @@ pub fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
 /// From serde's `rules[0].events` or `rules.0.events` to a JSON pointer.
 fn pointer(path: &str) -> String {
     let parts = path.split(['.', '[', ']', '?']).filter(|part| !part.is_empty());
-    parts.map(|part| format!("/{part}")).collect()
+    parts.flat_map(|part| ["/", part]).collect()
 }
 
 /// Every kind's word, for messages.

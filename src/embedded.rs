@@ -45,7 +45,8 @@ impl DataDir {
     /// One sentence: it cannot be made, or another process has it.
     pub fn open(path: &Path) -> Result<Self, String> {
         let shown = path.display();
-        std::fs::create_dir_all(path).map_err(|error| format!("the data directory {shown} cannot be made: {error}"))?;
+        std::fs::create_dir_all(path)
+            .map_err(|error| format!("the data directory {shown} cannot be made: {error}"))?;
         let path = path.canonicalize().map_err(|error| format!("{shown}: {error}"))?;
         let lock = File::create(path.join("lock")).map_err(|error| format!("{shown}/lock: {error}"))?;
         match lock.try_lock() {
@@ -137,7 +138,10 @@ impl NatsServer {
                 return Ok(());
             }
             if started.elapsed() > Duration::from_secs(60) {
-                return Err(format!("nats-server does not listen on port {port} after a minute: see {}", folder.join("nats-server.log").display()));
+                return Err(format!(
+                    "nats-server does not listen on port {port} after a minute: see {}",
+                    folder.join("nats-server.log").display()
+                ));
             }
             clock::sleep(Duration::from_millis(20)).await;
         }
@@ -168,7 +172,8 @@ fn find(configured: Option<&Path>) -> Result<PathBuf, String> {
     let path = environment("PATH").unwrap_or_default();
     let mut found = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
     found.find(|candidate| candidate.is_file()).ok_or_else(|| {
-        "there is no nats-server on PATH: `make run` obtains one, or set nats.url to a server that runs".to_owned()
+        "there is no nats-server on PATH: `make run` obtains one, or set nats.url to a server that runs"
+            .to_owned()
     })
 }
 
@@ -181,7 +186,10 @@ async fn check_version(binary: &Path) -> Result<(), String> {
     let mut numbers = found.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < VERSION_MIN {
-        return Err(format!("{shown} is {}: Bugle needs nats-server 2.14.3 or newer, which `make run` obtains", text.trim()));
+        return Err(format!(
+            "{shown} is {}: Bugle needs nats-server 2.14.3 or newer, which `make run` obtains",
+            text.trim()
+        ));
     }
     Ok(())
 }
@@ -197,9 +205,13 @@ fn check_port(port: u16) -> Result<(), String> {
 }
 
 fn configuration(settings: &Embedded, folder: &Path) -> Result<String, String> {
-    let quoted = |path: PathBuf| serde_json::to_string(&path.display().to_string()).map_err(|error| error.to_string());
-    let (store, pid, log) =
-        (quoted(folder.join("store"))?, quoted(folder.join("nats.pid"))?, quoted(folder.join("nats-server.log"))?);
+    let quoted =
+        |path: PathBuf| serde_json::to_string(&path.display().to_string()).map_err(|error| error.to_string());
+    let (store, pid, log) = (
+        quoted(folder.join("store"))?,
+        quoted(folder.join("nats.pid"))?,
+        quoted(folder.join("nats-server.log"))?,
+    );
     let (port, sync) = (settings.port, &settings.sync_interval);
     Ok(format!(
         "listen: \"127.0.0.1:{port}\"\nserver_name: bugle\npid_file: {pid}\nlog_file: {log}\nlog_size_limit: 10MB\nlog_max_num: 3\njetstream {{\n  store_dir: {store}\n  sync_interval: {sync}\n}}\n"
@@ -231,12 +243,11 @@ async fn end_orphan(folder: &Path) -> Result<(), String> {
 
 /// True when the process lives and is the server of this very folder, and not another one that got its number.
 async fn runs(pid: u32, config: &str) -> bool {
-    let arguments = match std::fs::read(format!("/proc/{pid}/cmdline")) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).replace('\0', " "),
-        Err(_) => {
-            let listed = Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output().await;
-            listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
-        }
+    let arguments = if let Ok(bytes) = std::fs::read(format!("/proc/{pid}/cmdline")) {
+        String::from_utf8_lossy(&bytes).replace('\0', " ")
+    } else {
+        let listed = Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output().await;
+        listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
     };
     arguments.contains(config)
 }

@@ -43,7 +43,8 @@ impl Pulse {
             return Some(format!("{} has not started", self.name));
         }
         let since = (*lock(&self.trouble_since))?;
-        (since.elapsed() > TROUBLE_MAX).then(|| format!("{} is in trouble for {} s", self.name, since.elapsed().as_secs()))
+        (since.elapsed() > TROUBLE_MAX)
+            .then(|| format!("{} is in trouble for {} s", self.name, since.elapsed().as_secs()))
     }
 }
 

@@ -124,8 +124,15 @@ impl DeliveryKey<'_> {
         let mut hasher = Sha256::new();
         let rule = self.rule.map_or("", RuleId::as_str);
         let recipient = self.recipient.map_or("", Recipient::as_str);
-        let fields =
-            [self.workspace.as_str(), self.source, self.event, self.scope, rule, self.channel.as_str(), recipient];
+        let fields = [
+            self.workspace.as_str(),
+            self.source,
+            self.event,
+            self.scope,
+            rule,
+            self.channel.as_str(),
+            recipient,
+        ];
         for field in fields {
             hasher.update((field.len() as u64).to_be_bytes());
             hasher.update(field.as_bytes());
@@ -154,7 +161,12 @@ pub fn digest(parts: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    fn key<'a>(workspace: &'a WorkspaceId, channel: &'a ChannelId, event: &'a str, scope: &'a str) -> DeliveryKey<'a> {
+    fn key<'a>(
+        workspace: &'a WorkspaceId,
+        channel: &'a ChannelId,
+        event: &'a str,
+        scope: &'a str,
+    ) -> DeliveryKey<'a> {
         DeliveryKey { workspace, source: "s", event, scope, rule: None, channel, recipient: None }
     }
 

@@ -37,9 +37,12 @@ const STREAMS_OPEN: &str = "bugle_streams_open";
 const REQUESTS: &str = "bugle_api_requests_total";
 const BUILD: &str = "bugle_build_info";
 
-const AGE_BUCKETS: &[f64] =
-    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0];
-const SECONDS_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const AGE_BUCKETS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0,
+    86_400.0,
+];
+const SECONDS_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Installs the recorder of this process and starts every label at zero.
 ///
@@ -70,7 +73,10 @@ fn describe() {
         (RECORDED, "Outcomes written to the database."),
         (RECORDS_UNREADABLE, "Records that could not be read and were left out of the history."),
         (RECORDS_MISSED, "Records that the broker had forgotten before the database could take them."),
-        (DOCUMENTS_UNREADABLE, "Documents in the bucket that could not be read; the last good form stays in force."),
+        (
+            DOCUMENTS_UNREADABLE,
+            "Documents in the bucket that could not be read; the last good form stays in force.",
+        ),
         (PANICS, "Handlers that panicked; their messages are handed out again."),
         (DISCONNECTS, "Times that the connection to NATS was lost."),
         (REQUESTS, "API requests, by method and class of status."),
@@ -78,7 +84,11 @@ fn describe() {
         describe_counter!(name, Unit::Count, what);
     }
     describe_histogram!(ATTEMPT_SECONDS, Unit::Seconds, "Length of one try, by kind.");
-    describe_histogram!(DELIVERY_AGE, Unit::Seconds, "From an event to the acceptance of its delivery, waiting included.");
+    describe_histogram!(
+        DELIVERY_AGE,
+        Unit::Seconds,
+        "From an event to the acceptance of its delivery, waiting included."
+    );
     describe_histogram!(RECORD_SECONDS, Unit::Seconds, "Length of one transaction of the recorder.");
     describe_gauge!(ATTEMPTS_RUNNING, Unit::Count, "Tries running now, by kind.");
     describe_gauge!(RECORD_LAG, Unit::Count, "Records that the database does not have yet.");
@@ -128,7 +138,8 @@ pub fn event_routed(rules_fired: usize) {
 }
 
 pub fn delivery_published(delivery: &Delivery) {
-    counter!(DELIVERIES_PUBLISHED, "kind" => kind_of(delivery), "lane" => delivery.lane().as_str()).increment(1);
+    counter!(DELIVERIES_PUBLISHED, "kind" => kind_of(delivery), "lane" => delivery.lane().as_str())
+        .increment(1);
 }
 
 pub fn outcome(outcome: &Outcome) {

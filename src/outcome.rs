@@ -193,7 +193,12 @@ impl Verdict {
 impl Outcome {
     /// An outcome of a delivery whose attempt (if `tried`) ended at `at`.
     #[must_use]
-    pub fn of(delivery: &Delivery, verdict: Verdict, tried: Option<std::time::Duration>, at: Timestamp) -> Self {
+    pub fn of(
+        delivery: &Delivery,
+        verdict: Verdict,
+        tried: Option<std::time::Duration>,
+        at: Timestamp,
+    ) -> Self {
         Self {
             v: ENVELOPE_VERSION,
             delivery: delivery.id.clone(),

@@ -33,7 +33,8 @@ pub struct Published {
 pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Published {
     let id = text(&item, "id").unwrap_or_default();
     let source = text(&item, "source").unwrap_or_default();
-    let refused = |status: u16, error: String| Published { status, id, source, duplicate: false, error: Some(error) };
+    let refused =
+        |status: u16, error: String| Published { status, id, source, duplicate: false, error: Some(error) };
     let Value::Object(fields) = item else {
         return refused(400, "an event is a JSON object".to_owned());
     };

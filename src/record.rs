@@ -126,13 +126,20 @@ impl Recorder {
             return self.reset(&known, Position { stream, epoch, seq: 0 }).await;
         }
         if known.seq > state.last_sequence {
-            tracing::error!(recorded = known.seq, last = state.last_sequence, "the broker lost records that the history has: going on at its end");
+            tracing::error!(
+                recorded = known.seq,
+                last = state.last_sequence,
+                "the broker lost records that the history has: going on at its end"
+            );
             return self.reset(&known, Position { stream, epoch, seq: state.last_sequence }).await;
         }
         let missed = state.first_sequence.saturating_sub(known.seq + 1);
         if missed > 0 && known.seq > 0 {
             metrics::records_missed(missed);
-            tracing::error!(missed, "records expired in the broker before the database could take them: the history has a gap");
+            tracing::error!(
+                missed,
+                "records expired in the broker before the database could take them: the history has a gap"
+            );
         }
         Ok(known)
     }

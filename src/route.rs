@@ -69,7 +69,8 @@ impl Step {
 /// Every rule that fires, in the order of the rules' ids.
 #[must_use]
 pub fn plan(event: &Event, rules: &RuleSet, channels: &Channels) -> Vec<Firing> {
-    let fires = |rule: &&Rule| rule.enabled && rule.condition.as_ref().is_none_or(|condition| condition.holds(event));
+    let fires =
+        |rule: &&Rule| rule.enabled && rule.condition.as_ref().is_none_or(|condition| condition.holds(event));
     rules.candidates(event).into_iter().filter(fires).map(|rule| firing(event, rule, channels)).collect()
 }
 
@@ -106,7 +107,8 @@ fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, bad_recipients: &[String]
     let delivery = draft.delivery(spec, bad_recipients);
     match spec {
         None => {
-            let detail = format!("rule {} names channel {}, which does not exist", draft.rule.id, draft.channel);
+            let detail =
+                format!("rule {} names channel {}, which does not exist", draft.rule.id, draft.channel);
             Step::GiveUp(delivery, Reason::UnknownChannel, detail)
         }
         Some(spec) if spec.enabled != Enabled::On => Step::Suppress(delivery, Reason::ChannelDisabled),
@@ -156,7 +158,10 @@ impl Draft<'_> {
 #[must_use]
 pub fn expiry(from: Timestamp, spec: Option<&ChannelSpec>) -> Timestamp {
     let expires_in = spec.and_then(|spec| spec.expires_in_ms).map_or(EXPIRES_IN, Duration::from_millis);
-    SignedDuration::try_from(expires_in).ok().and_then(|span| from.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(expires_in)
+        .ok()
+        .and_then(|span| from.checked_add(span).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// The rendered texts, and what could not be rendered.
@@ -177,11 +182,14 @@ impl Text {
             }
             result.ok()
         };
-        let title = rendered("title", rule.title.as_ref()).map(|title| texts::one_line(&title, TITLE_CHARS_MAX));
+        let title =
+            rendered("title", rule.title.as_ref()).map(|title| texts::one_line(&title, TITLE_CHARS_MAX));
         let title = title.filter(|title| !title.is_empty()).unwrap_or_else(|| texts::title(event, severity));
         let body = rendered("body", rule.body.as_ref()).unwrap_or_else(|| texts::body(event));
         let link = rendered("link", rule.link.as_ref()).map(|link| link.trim().to_owned());
-        let link = link.filter(|link| !link.is_empty() && link.len() <= LINK_BYTES_MAX && !link.chars().any(char::is_control));
+        let link = link.filter(|link| {
+            !link.is_empty() && link.len() <= LINK_BYTES_MAX && !link.chars().any(char::is_control)
+        });
         Self { title, body, link, notes }
     }
 }

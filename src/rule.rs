@@ -115,10 +115,13 @@ impl Rule {
         }
         let parts = match &spec.template {
             None => TemplateParts::default(),
-            Some(TemplateSpec::Body(body)) => TemplateParts { body: Some(body.clone()), ..TemplateParts::default() },
+            Some(TemplateSpec::Body(body)) => {
+                TemplateParts { body: Some(body.clone()), ..TemplateParts::default() }
+            }
             Some(TemplateSpec::Parts(parts)) => parts.clone(),
         };
-        let body_place = if matches!(spec.template, Some(TemplateSpec::Body(_))) { "/template" } else { "/template/body" };
+        let body_place =
+            if matches!(spec.template, Some(TemplateSpec::Body(_))) { "/template" } else { "/template/body" };
         Ok(Self {
             id: spec.id.clone(),
             enabled: spec.enabled,

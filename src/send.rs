@@ -109,7 +109,12 @@ struct Claim {
 /// # Errors
 /// When the request is not valid, its key was used for another body, or the broker does not answer. Sending again under
 /// the same key is safe.
-pub async fn send(bus: &Bus, workspace: &WorkspaceId, body: Value, key: Option<&str>) -> Result<Sent, SendFailure> {
+pub async fn send(
+    bus: &Bus,
+    workspace: &WorkspaceId,
+    body: Value,
+    key: Option<&str>,
+) -> Result<Sent, SendFailure> {
     let body_digest = digest(&[&body.to_string()]);
     let request: SendRequest = strict(body).map_err(SendFailure::Invalid)?;
     let now = clock::now();
@@ -176,7 +181,8 @@ async fn channel(bus: &Bus, workspace: &WorkspaceId, id: &ChannelId) -> Result<C
     let key = Key::Channel(workspace.clone(), id.clone());
     let found = bucket.get(key.to_string()).await.map_err(BusError::request)?;
     let unknown = || SendFailure::Invalid(Fault::new("/channel", format!("there is no channel {id}")));
-    let document: Document<ChannelSpec> = serde_json::from_slice(&found.ok_or_else(unknown)?).map_err(BusError::from)?;
+    let document: Document<ChannelSpec> =
+        serde_json::from_slice(&found.ok_or_else(unknown)?).map_err(BusError::from)?;
     Ok(document.spec)
 }
 
@@ -245,7 +251,9 @@ async fn take_key(bus: &Bus, subject: &str, claim: &Claim) -> Result<(Claim, u64
                 return Ok((held, message.sequence));
             }
             // The winner's claim cannot be read yet, or it expired just now.
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => clock::sleep(LOOK_AGAIN).await,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                clock::sleep(LOOK_AGAIN).await;
+            }
             Err(error) => return Err(BusError::request(error).into()),
         }
     }
@@ -296,7 +304,9 @@ pub async fn cancel(
     id: &DeliveryId,
     allowed: impl Fn(&Delivery) -> bool,
 ) -> Result<Cancellation, BusError> {
-    let Some((pending, sequence)) = schedule::pending(bus, id).await? else { return Ok(Cancellation::NotPending) };
+    let Some((pending, sequence)) = schedule::pending(bus, id).await? else {
+        return Ok(Cancellation::NotPending);
+    };
     // A retry waits on the same kind of timer; only what was never tried is a send that has not fired.
     if pending.attempt > 1 || pending.postponed > 0 || pending.rule.is_some() || !allowed(&pending) {
         return Ok(Cancellation::NotPending);
@@ -305,7 +315,8 @@ pub async fn cancel(
         return Ok(Cancellation::NotPending);
     }
     // The worker that takes the cancelled delivery records the same; this only makes it visible at once.
-    let outcome = Outcome::of(&pending, Verdict::new(State::Suppressed, Reason::Cancelled), None, clock::now());
+    let outcome =
+        Outcome::of(&pending, Verdict::new(State::Suppressed, Reason::Cancelled), None, clock::now());
     bus.publish_json(bus.names.outcome(&outcome), &format!("{id}/cancel"), &outcome).await?;
     Ok(Cancellation::Done)
 }

@@ -8,7 +8,6 @@ pub mod merge;
 pub mod record;
 pub mod stats;
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -94,7 +93,7 @@ impl Store {
     ///
     /// # Errors
     /// When the URL names no database that can be used.
-    pub async fn open(url: &str, connections_max: u32) -> Result<Self, StoreError> {
+    pub fn open(url: &str, connections_max: u32) -> Result<Self, StoreError> {
         install_default_drivers();
         let dialect = Dialect::of(url)?;
         let pool = AnyPoolOptions::new()
@@ -114,10 +113,12 @@ impl Store {
     /// # Errors
     /// When the database is not available, or was written by a newer program.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        sqlx::migrate!().run(&self.pool).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => error.into(),
-            other => StoreError::Broken(other.to_string()),
-        })
+        use sqlx::migrate::MigrateError;
+        match sqlx::migrate!().run(&self.pool).await {
+            Ok(()) => Ok(()),
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(error.into()),
+            Err(other) => Err(StoreError::Broken(other.to_string())),
+        }
     }
 
     /// Asks for a sign of life.
@@ -132,19 +133,22 @@ impl Store {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::Protocol(_) => Self::Unavailable(error.to_string()),
-            sqlx::Error::Database(cause) => {
-                let code = cause.code().unwrap_or_default().into_owned();
-                if passes(&code) { Self::Unavailable(cause.to_string()) } else { Self::Broken(cause.to_string()) }
-            }
-            _ => Self::Broken(error.to_string()),
+        if let sqlx::Error::Database(cause) = &error {
+            let code = cause.code().unwrap_or_default().into_owned();
+            let text = cause.to_string();
+            return if passes(&code) { Self::Unavailable(text) } else { Self::Broken(text) };
         }
+        let away = matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::BeginFailed
+        );
+        if away { Self::Unavailable(error.to_string()) } else { Self::Broken(error.to_string()) }
     }
 }
 
@@ -166,8 +170,9 @@ fn placeholders(rows: usize, columns: usize) -> String {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 0..columns {
             let comma = if column == 0 { "" } else { ", " };
-            // Writing to a String cannot fail.
-            let _: std::fmt::Result = write!(text, "{comma}${}", row * columns + column + 1);
+            text.push_str(comma);
+            text.push('$');
+            text.push_str(&(row * columns + column + 1).to_string());
         }
         text.push(')');
     }

@@ -46,9 +46,10 @@ impl Permission {
 pub fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{ManageTokens, PublishEvents, ReadDeliveries, RedriveDeadLetters, Send};
     match (role, permission) {
-        (Role::Admin, _) | (Role::Publisher | Role::Agent, PublishEvents) => true,
-        (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries) => true,
-        (Role::Operator, Send | RedriveDeadLetters | PublishEvents) => true,
+        (Role::Admin, _)
+        | (Role::Publisher | Role::Operator | Role::Agent, PublishEvents)
+        | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries)
+        | (Role::Operator, Send | RedriveDeadLetters) => true,
         (Role::Operator, ManageTokens)
         | (Role::Publisher, ReadDeliveries | Send | RedriveDeadLetters | ManageTokens)
         | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | ManageTokens)
@@ -104,7 +105,8 @@ impl FromRequestParts<Shared> for Principal {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, Problem> {
-        let secret = bearer(parts).ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))?;
+        let secret =
+            bearer(parts).ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))?;
         authenticate(api, &secret).await
     }
 }
@@ -119,14 +121,15 @@ fn bearer(parts: &Parts) -> Option<String> {
         return None;
     }
     let query = parts.uri.query().unwrap_or_default();
-    url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "token").map(|(_, value)| value.into_owned())
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == "token")
+        .map(|(_, value)| value.into_owned())
 }
 
 async fn authenticate(api: &Api, secret: &str) -> Result<Principal, Problem> {
     let hash = hash(secret);
-    let is_admin = |token: &crate::config::Secret| {
-        self::hash(token.expose()).as_bytes().ct_eq(hash.as_bytes()).into()
-    };
+    let is_admin =
+        |token: &crate::config::Secret| self::hash(token.expose()).as_bytes().ct_eq(hash.as_bytes()).into();
     if api.admin_token.as_ref().is_some_and(is_admin) {
         let name = "admin".to_owned();
         return Ok(Principal { name, role: Role::Admin, workspace: None, recipient: None, token_hash: None });

@@ -37,7 +37,11 @@ pub struct LetterPage {
         (status = 503, description = "the broker does not answer", body = Problem),
     )
 )]
-pub async fn list(principal: Principal, State(api): State<Shared>, query: Query) -> Result<Json<LetterPage>, Problem> {
+pub async fn list(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+) -> Result<Json<LetterPage>, Problem> {
     may_see(&principal, Permission::ReadDeliveries)?;
     let query = query.only(&["workspace", "limit", "from"])?;
     let workspace = principal.reads(query.workspace()?)?;
@@ -100,7 +104,9 @@ pub async fn redrive(
             Ok((axum::http::StatusCode::ACCEPTED, Json(answer)))
         }
         Err(RedriveError::Unknown(_)) => Err(missing(sequence)),
-        Err(error @ (RedriveError::NoChannel(_) | RedriveError::Unreadable)) => Err(Problem::conflict(error.to_string())),
+        Err(error @ (RedriveError::NoChannel(_) | RedriveError::Unreadable)) => {
+            Err(Problem::conflict(error.to_string()))
+        }
         Err(RedriveError::Bus(error)) => Err(error.into()),
     }
 }

@@ -124,8 +124,19 @@ pub struct Step {
 
 impl From<OutcomeRow> for Step {
     fn from(row: OutcomeRow) -> Self {
-        let OutcomeRow { state, reason, detail, code, provider_id, attempt, redrive, at, duration_ms, next_at, repeats } =
-            row;
+        let OutcomeRow {
+            state,
+            reason,
+            detail,
+            code,
+            provider_id,
+            attempt,
+            redrive,
+            at,
+            duration_ms,
+            next_at,
+            repeats,
+        } = row;
         Self { state, reason, detail, code, attempt, redrive, at, duration_ms, next_at, provider_id, repeats }
     }
 }
@@ -230,13 +241,22 @@ pub async fn stats(
     Ok(Json(StatsView {
         total: stats.total,
         states: words(&stats.states),
-        channels: channels.map(|(channel, kind, counts)| ChannelStats { channel, kind, states: words(&counts) }).collect(),
-        hours: stats.hours.into_iter().map(|(hour, counts)| HourStats { hour, states: words(&counts) }).collect(),
+        channels: channels
+            .map(|(channel, kind, counts)| ChannelStats { channel, kind, states: words(&counts) })
+            .collect(),
+        hours: stats
+            .hours
+            .into_iter()
+            .map(|(hour, counts)| HourStats { hour, states: words(&counts) })
+            .collect(),
     }))
 }
 
 fn words(counts: &Counts) -> BTreeMap<String, u64> {
-    State::ALL.iter().map(|state| (state.to_string(), counts.get(state).copied().unwrap_or_default())).collect()
+    State::ALL
+        .iter()
+        .map(|state| (state.to_string(), counts.get(state).copied().unwrap_or_default()))
+        .collect()
 }
 
 /// One delivery, with every step.

@@ -85,7 +85,8 @@ async fn many(api: &Shared, workspace: &WorkspaceId, items: Vec<Value>) -> Resul
     let results: Vec<Published> = futures_util::stream::iter(publishes).buffered(IN_FLIGHT).collect().await;
     let first = results.first().map_or(202, |published| published.status);
     let same = results.iter().all(|published| published.status == first);
-    let status = if same { StatusCode::from_u16(first).unwrap_or_default() } else { StatusCode::MULTI_STATUS };
+    let status =
+        if same { StatusCode::from_u16(first).unwrap_or_default() } else { StatusCode::MULTI_STATUS };
     Ok((status, Json(Results { results })).into_response())
 }
 
@@ -93,15 +94,22 @@ fn items(headers: &HeaderMap, body: &[u8]) -> Result<Items, Problem> {
     if headers.contains_key("ce-specversion") {
         return binary(headers, body).map(Items::One);
     }
-    let value = json(body)?;
-    match value {
-        Value::Array(items) if items.is_empty() => Err(Problem::invalid("the list is empty")),
-        Value::Array(items) if items.len() > ITEMS_MAX => {
-            Err(Problem::too_large(format!("{} events in one request: at most {ITEMS_MAX}", items.len())))
+    let items = match json(body)? {
+        Value::Array(items) => items,
+        one @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            return Ok(Items::One(one));
         }
-        Value::Array(items) => Ok(Items::Many(items)),
-        one => Ok(Items::One(one)),
+    };
+    if items.is_empty() {
+        return Err(Problem::invalid("the list is empty"));
     }
+    if items.len() > ITEMS_MAX {
+        return Err(Problem::too_large(format!(
+            "{} events in one request: at most {ITEMS_MAX}",
+            items.len()
+        )));
+    }
+    Ok(Items::Many(items))
 }
 
 /// A CloudEvent whose attributes are headers.
@@ -109,7 +117,8 @@ fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Value, Problem> {
     let mut fields = Map::new();
     for (name, value) in headers {
         if let Some(attribute) = name.as_str().strip_prefix("ce-") {
-            let text = value.to_str().map_err(|_| Problem::invalid(format!("the header {name} is not ASCII")))?;
+            let text =
+                value.to_str().map_err(|_| Problem::invalid(format!("the header {name} is not ASCII")))?;
             fields.insert(attribute.to_owned(), crate::event::decode::percent_decoded(text).into());
         }
     }

@@ -58,18 +58,30 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "urn:bugle:problem:conflict", "Too late, or taken", detail)
     }
 
+    #[must_use]
     pub fn method() -> Self {
         let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, "urn:bugle:problem:method");
         Self::new(status, kind, "Not with this method", "this path does not answer to that method")
     }
 
     pub fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:bugle:problem:too-large", "The request is too large", detail)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "urn:bugle:problem:too-large",
+            "The request is too large",
+            detail,
+        )
     }
 
+    #[must_use]
     pub fn key_reused() -> Self {
         let (status, kind) = (StatusCode::UNPROCESSABLE_ENTITY, "urn:bugle:problem:idempotency-key-reused");
-        Self::new(status, kind, "Another request had this key", "the Idempotency-Key was used with another body")
+        Self::new(
+            status,
+            kind,
+            "Another request had this key",
+            "the Idempotency-Key was used with another body",
+        )
     }
 
     pub fn unavailable(detail: impl Into<String>) -> Self {

@@ -27,7 +27,17 @@ impl FromRequestParts<Shared> for Query {
 
 /// What the filters of deliveries are called.
 pub const FILTERS: [&str; 11] = [
-    "workspace", "status", "channel", "kind", "rule", "event", "eventType", "recipient", "severity", "since", "until",
+    "workspace",
+    "status",
+    "channel",
+    "kind",
+    "rule",
+    "event",
+    "eventType",
+    "recipient",
+    "severity",
+    "since",
+    "until",
 ];
 
 impl Query {
@@ -41,7 +51,10 @@ impl Query {
     pub fn only(self, known: &[&str]) -> Result<Self, Problem> {
         for (name, _) in &self.0 {
             if !known.contains(&name.as_str()) {
-                return Err(Problem::invalid(format!("unknown parameter {name}: known are {}", known.join(", "))));
+                return Err(Problem::invalid(format!(
+                    "unknown parameter {name}: known are {}",
+                    known.join(", ")
+                )));
             }
             if name != "status" && self.0.iter().filter(|(other, _)| other == name).count() > 1 {
                 return Err(Problem::invalid(format!("parameter {name} comes more than once")));
@@ -69,7 +82,8 @@ impl Query {
     /// # Errors
     /// 400 unless it is true or false.
     pub fn flag(&self, name: &str) -> Result<bool, Problem> {
-        let flag = self.parsed(name, |text| text.parse().map_err(|_| format!("{text:?} is neither true nor false")))?;
+        let flag = self
+            .parsed(name, |text| text.parse().map_err(|_| format!("{text:?} is neither true nor false")))?;
         Ok(flag.unwrap_or(false))
     }
 
@@ -125,7 +139,8 @@ impl Query {
     /// `status=failed,retrying` or `status` several times.
     fn states(&self) -> Result<Vec<State>, Problem> {
         let mut states = Vec::new();
-        for word in self.0.iter().filter(|(name, _)| name == "status").flat_map(|(_, value)| value.split(',')) {
+        for word in self.0.iter().filter(|(name, _)| name == "status").flat_map(|(_, value)| value.split(','))
+        {
             let known = State::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
             let unknown = || Problem::invalid(format!("parameter status: {word:?} is none of {known}"));
             states.push(State::parse(word.trim()).ok_or_else(unknown)?);
@@ -147,7 +162,9 @@ mod tests {
 
     #[test]
     fn filters_combine_and_states_may_be_several() {
-        let query = Query::parse("status=failed,retrying&status=sent&channel=hook&since=2026-01-02T00:00:00Z&until=5");
+        let query = Query::parse(
+            "status=failed,retrying&status=sent&channel=hook&since=2026-01-02T00:00:00Z&until=5",
+        );
         let filter = query.filter().unwrap();
         assert_eq!(filter.status, [State::Failed, State::Retrying, State::Sent]);
         assert_eq!(filter.channel.unwrap().as_str(), "hook");

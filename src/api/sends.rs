@@ -62,10 +62,7 @@ pub async fn send(
     let key = headers.get("idempotency-key").map(|value| value.to_str()).transpose();
     let key = key.map_err(|_| Problem::invalid("the Idempotency-Key is not ASCII"))?;
     let value = json(&body)?;
-    let watch = match query.flag("wait")? {
-        true => Some(watch(&api, &workspace).await?),
-        false => None,
-    };
+    let watch = if query.flag("wait")? { Some(watch(&api, &workspace).await?) } else { None };
     let mut sent = send::send(&api.bus, &workspace, value, key).await?;
     if let Some(reader) = watch {
         sent.status = first_outcome(reader, &sent).await;
@@ -142,7 +139,10 @@ pub async fn cancel(
             if row.rule.is_some() {
                 return Err(missing());
             }
-            Err(Problem::conflict(format!("it is too late to cancel: the send has fired and is {}", row.status)))
+            Err(Problem::conflict(format!(
+                "it is too late to cancel: the send has fired and is {}",
+                row.status
+            )))
         }
     }
 }

@@ -66,7 +66,16 @@ pub async fn outcomes(
 ) -> Result<Response, Problem> {
     principal.may(Permission::ReadDeliveries)?;
     let query = query.only(&[
-        "workspace", "status", "channel", "kind", "rule", "event", "eventType", "recipient", "severity", "lastEventId",
+        "workspace",
+        "status",
+        "channel",
+        "kind",
+        "rule",
+        "event",
+        "eventType",
+        "recipient",
+        "severity",
+        "lastEventId",
         "token",
     ])?;
     let filter = visible(&principal, &query)?;
@@ -163,7 +172,8 @@ impl Feed {
     async fn follow(&mut self) -> End {
         let names = &self.api.bus.names;
         let filter = names.outcome_filter(self.filter.workspace.as_ref());
-        let opened = Reader::open(&self.api.bus, StreamName::Records, filter, From::Sequence(self.last + 1)).await;
+        let opened =
+            Reader::open(&self.api.bus, StreamName::Records, filter, From::Sequence(self.last + 1)).await;
         let mut reader = match opened {
             Ok(reader) => reader,
             Err(error) => return End::Bus(error),

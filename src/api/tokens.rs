@@ -90,7 +90,8 @@ pub async fn create(
     let new: NewToken = strict(json(&body)?).map_err(Problem::fault)?;
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        let fault = crate::rule::fault::Fault::new("/name", format!("must have 1 to {NAME_CHARS_MAX} characters"));
+        let fault =
+            crate::rule::fault::Fault::new("/name", format!("must have 1 to {NAME_CHARS_MAX} characters"));
         return Err(Problem::fault(fault));
     }
     // Whoever is bound to a workspace hands out no more than that.
@@ -164,14 +165,15 @@ pub async fn revoke(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     principal.may(Permission::ManageTokens)?;
-    let found = crate::apply::read_all(&api.bus).await?.into_iter().find_map(|(key, (_, document))| match key {
-        Key::Token(_) => {
-            let spec: TokenSpec = serde_json::from_value(document.spec).ok()?;
-            let own = principal.workspace.is_none() || spec.workspace == principal.workspace;
-            (spec.id == id && own).then_some(key)
-        }
-        Key::Channel(..) | Key::Rule(..) => None,
-    });
+    let found =
+        crate::apply::read_all(&api.bus).await?.into_iter().find_map(|(key, (_, document))| match key {
+            Key::Token(_) => {
+                let spec: TokenSpec = serde_json::from_value(document.spec).ok()?;
+                let own = principal.workspace.is_none() || spec.workspace == principal.workspace;
+                (spec.id == id && own).then_some(key)
+            }
+            Key::Channel(..) | Key::Rule(..) => None,
+        });
     let key = found.ok_or_else(|| Problem::not_found(format!("there is no token {id}")))?;
     let bucket = topology::config_bucket(&api.bus).await?;
     bucket.purge(key.to_string()).await.map_err(BusError::request)?;

@@ -68,7 +68,9 @@ pub async fn listen(address: std::net::SocketAddr, key: &str) -> Result<TcpListe
     TcpListener::bind(address).await.map_err(|error| {
         let variable = key.to_uppercase().replace('.', "__");
         if error.kind() == std::io::ErrorKind::AddrInUse {
-            return Failure::run(format!("{address} ({key}) is taken: free it, or choose another address with BUGLE__{variable}"));
+            return Failure::run(format!(
+                "{address} ({key}) is taken: free it, or choose another address with BUGLE__{variable}"
+            ));
         }
         Failure::run(format!("{address} ({key}) cannot be listened on: {error}"))
     })

@@ -57,7 +57,7 @@ pub async fn start(
     };
     let store = match role {
         Role::Router | Role::Worker => None,
-        Role::Recorder | Role::Api | Role::All => Some(parts.store(embedded).await?),
+        Role::Recorder | Role::Api | Role::All => Some(parts.store(embedded)?),
     };
     if let Some(directory) = &directory {
         if does(Role::Worker) {
@@ -123,7 +123,7 @@ impl Parts<'_> {
             let changes = apply::apply_file(&self.bus, path).await.map_err(Failure::config)?;
             tracing::info!(file = %path.display(), changes = changes.len(), "documents applied");
         }
-        let store = open_store(settings, embedded).await?;
+        let store = open_store(settings, embedded)?;
         store.migrate().await.map_err(Failure::run)
     }
 
@@ -132,8 +132,8 @@ impl Parts<'_> {
         Directory::start(self.bus.clone(), self.stop.hard.clone(), pulse).await.map_err(Failure::run)
     }
 
-    async fn store(&self, embedded: Option<&Embedded>) -> Result<Store, Failure> {
-        open_store(self.settings, embedded).await
+    fn store(&self, embedded: Option<&Embedded>) -> Result<Store, Failure> {
+        open_store(self.settings, embedded)
     }
 
     async fn router(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
@@ -238,13 +238,13 @@ impl Parts<'_> {
     }
 }
 
-/// Opens the database, waiting for a server that is still starting.
-async fn open_store(settings: &Settings, embedded: Option<&Embedded>) -> Result<Store, Failure> {
+/// Prepares the database; it connects at its first use.
+fn open_store(settings: &Settings, embedded: Option<&Embedded>) -> Result<Store, Failure> {
     if embedded.is_none() && settings.database.url.is_none() {
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| Failure::run(format!("{}: {error}", settings.data_dir.display())))?;
     }
-    Store::open(&settings.database_url(), settings.database.connections).await.map_err(Failure::config)
+    Store::open(&settings.database_url(), settings.database.connections).map_err(Failure::config)
 }
 
 /// Everything that `bugle setup` does.
@@ -256,7 +256,7 @@ pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<
     for line in topology::setup(&bus, &settings.keep).await.map_err(Failure::run)? {
         say(line);
     }
-    let store = open_store(settings, None).await?;
+    let store = open_store(settings, None)?;
     store.migrate().await.map_err(Failure::run)?;
     say("database is up to date".to_owned());
     for path in &settings.documents {

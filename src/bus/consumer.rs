@@ -98,7 +98,14 @@ struct Loop<H> {
 }
 
 /// Runs until `stop.soft`, then finishes what is in hand.
-pub async fn run<H: Handler>(bus: Bus, keep: Keep, source: Source, handler: Arc<H>, stop: Stop, pulse: Pulse) {
+pub async fn run<H: Handler>(
+    bus: Bus,
+    keep: Keep,
+    source: Source,
+    handler: Arc<H>,
+    stop: Stop,
+    pulse: Pulse,
+) {
     let slots = Arc::new(Semaphore::new(source.slots));
     let this = Loop { bus, keep, source, handler, stop, slots, running: TaskTracker::new(), pulse };
     let mut backoff = Backoff::default();
@@ -216,7 +223,12 @@ impl<H: Handler> Loop<H> {
     }
 }
 
-async fn verdict_on<H: Handler>(message: &Message, handler: &H, hard: &CancellationToken, durable: &str) -> AckKind {
+async fn verdict_on<H: Handler>(
+    message: &Message,
+    handler: &H,
+    hard: &CancellationToken,
+    durable: &str,
+) -> AckKind {
     let (received, delivered) = match received(message) {
         Ok(parts) => parts,
         Err(error) => {
@@ -226,7 +238,11 @@ async fn verdict_on<H: Handler>(message: &Message, handler: &H, hard: &Cancellat
     };
     let sequence = received.sequence;
     let work = async {
-        if delivered > DELIVERED_MAX { handler.poison(received).await } else { handler.handle(received).await }
+        if delivered > DELIVERED_MAX {
+            handler.poison(received).await
+        } else {
+            handler.handle(received).await
+        }
     };
     let work = AssertUnwindSafe(work).catch_unwind();
     let work = with_progress(message, work);

@@ -64,7 +64,9 @@ impl Directory {
     /// Waits until the snapshot contains this revision of the bucket.
     pub async fn seen(&self, revision: u64, patience: Duration) -> bool {
         let mut changed = self.changed.subscribe();
-        tokio::time::timeout(patience, changed.wait_for(|seen| *seen >= revision)).await.is_ok_and(|seen| seen.is_ok())
+        tokio::time::timeout(patience, changed.wait_for(|seen| *seen >= revision))
+            .await
+            .is_ok_and(|seen| seen.is_ok())
     }
 
     fn publish(&self, snapshot: Snapshot) {
@@ -104,7 +106,8 @@ impl Follower {
                     None => self.load().await,
                 }
             };
-            let step: Result<Reader, BusError> = tokio::select! { done = step => done, () = stop.cancelled() => return };
+            let step: Result<Reader, BusError> =
+                tokio::select! { done = step => done, () = stop.cancelled() => return };
             match step {
                 Ok(open) => {
                     pulse.beat();
@@ -174,7 +177,12 @@ impl Follower {
             return;
         };
         let removed = entry.headers.get("KV-Operation").is_some();
-        let result = if removed { entries.remove(&key); Ok(()) } else { entries.put(&key, &entry.payload) };
+        let result = if removed {
+            entries.remove(&key);
+            Ok(())
+        } else {
+            entries.put(&key, &entry.payload)
+        };
         if let Err(error) = result {
             metrics::document_unreadable();
             tracing::error!(%key, error, "a document cannot be read: its last good form stays in force");

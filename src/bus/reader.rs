@@ -65,7 +65,9 @@ impl Reader {
     /// When the broker refuses or does not answer.
     pub async fn open_stream(bus: &Bus, stream: &str, filter: String, from: From) -> Result<Self, BusError> {
         let deliver_policy = match from {
-            From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) },
+            From::Sequence(start_sequence) => {
+                DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
+            }
             From::LastPerSubject => DeliverPolicy::LastPerSubject,
             From::New => DeliverPolicy::New,
         };
@@ -127,7 +129,9 @@ impl Reader {
         let info = message.info().map_err(BusError::request)?;
         if info.consumer_sequence != self.delivered + 1 {
             let (expected, found) = (self.delivered + 1, info.consumer_sequence);
-            return Err(BusError::Request(format!("a gap in what was read: expected {expected}, found {found}")));
+            return Err(BusError::Request(format!(
+                "a gap in what was read: expected {expected}, found {found}"
+            )));
         }
         self.delivered += 1;
         Ok(Entry {

@@ -21,7 +21,12 @@ const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 ///
 /// # Errors
 /// When the broker did not store it. Setting it again under the same message id is safe.
-pub async fn at(bus: &Bus, delivery: &Delivery, due: Timestamp, message_id: &str) -> Result<Stored, BusError> {
+pub async fn at(
+    bus: &Bus,
+    delivery: &Delivery,
+    due: Timestamp,
+    message_id: &str,
+) -> Result<Stored, BusError> {
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
     headers.insert(SCHEDULE, format!("@at {due}"));

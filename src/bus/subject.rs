@@ -20,7 +20,8 @@ impl Names {
     /// # Errors
     /// When the prefix is not `[a-z0-9_-]{1,32}`.
     pub fn new(prefix: &str) -> Result<Self, String> {
-        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+        let legal =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
         if prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(legal) {
             return Err(format!("nats.prefix {prefix:?} is not valid: 1 to 32 of a-z, 0-9, _ and -"));
         }
@@ -65,7 +66,10 @@ impl Names {
     #[must_use]
     pub fn event_parts<'a>(&self, subject: &'a str) -> Option<(&'a str, Option<&'a str>)> {
         let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".events.")?;
-        Some(rest.split_once('.').map_or((rest, None), |(workspace, event_type)| (workspace, Some(event_type))))
+        Some(
+            rest.split_once('.')
+                .map_or((rest, None), |(workspace, event_type)| (workspace, Some(event_type))),
+        )
     }
 
     // === deliveries ===

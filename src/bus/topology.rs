@@ -80,7 +80,8 @@ pub async fn ensure_bucket(bus: &Bus) -> Result<bool, BusError> {
     if get_stream(bus, &format!("KV_{bucket}")).await?.is_some() {
         return Ok(false);
     }
-    let config = kv::Config { bucket, history: CONFIG_HISTORY, num_replicas: bus.replicas, ..Default::default() };
+    let config =
+        kv::Config { bucket, history: CONFIG_HISTORY, num_replicas: bus.replicas, ..Default::default() };
     bus.js.create_key_value(config).await.map_err(BusError::request)?;
     Ok(true)
 }
@@ -113,10 +114,11 @@ async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> {
     use async_nats::jetstream::context::GetStreamErrorKind;
     match bus.js.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-            _ => Err(BusError::request(error)),
-        },
+        Err(error) => {
+            let missing = matches!(error.kind(), GetStreamErrorKind::JetStream(cause)
+                if cause.error_code() == ErrorCode::STREAM_NOT_FOUND);
+            if missing { Ok(None) } else { Err(BusError::request(error)) }
+        }
     }
 }
 
@@ -131,7 +133,6 @@ pub async fn consumer(
     filter: &str,
     keep: &Keep,
 ) -> Result<async_nats::jetstream::consumer::Consumer<pull::Config>, BusError> {
-    use async_nats::jetstream::stream::ConsumerErrorKind;
     let stream = ensure_stream(bus, name, keep).await?;
     match stream.get_consumer::<pull::Config>(durable).await {
         Ok(consumer) => return Ok(consumer),
@@ -146,10 +147,7 @@ pub async fn consumer(
     }
     tracing::info!(durable, "consumer created");
     let config = consumer_config(bus, durable, filter);
-    stream.create_consumer(config).await.map_err(|error| match error.kind() {
-        ConsumerErrorKind::TimedOut => BusError::Request("creating a consumer timed out".to_owned()),
-        _ => BusError::request(error),
-    })
+    stream.create_consumer(config).await.map_err(BusError::request)
 }
 
 fn consumer_config(bus: &Bus, durable: &str, filter: &str) -> pull::Config {

@@ -126,7 +126,10 @@ pub fn check_config(settings: &Settings) -> Result<(), Failure> {
         for rule in &file.rules {
             for channel in &rule.channels {
                 if !file.channels.iter().any(|known| known.id == *channel) {
-                    say(&format!("  note: rule {} names channel {channel}, which is not in this file", rule.id))?;
+                    say(&format!(
+                        "  note: rule {} names channel {channel}, which is not in this file",
+                        rule.id
+                    ))?;
                 }
             }
         }
@@ -173,7 +176,9 @@ pub async fn dead(settings: &Settings, command: &Dead) -> Result<(), Failure> {
         Dead::List { workspace, from, limit, json } => {
             let workspace = parsed(workspace.as_deref())?;
             let found = letters::list(&bus, workspace.as_ref(), *from, *limit).await.map_err(Failure::run)?;
-            found.iter().try_for_each(|letter| if *json { say(&json_of(letter)?) } else { say(&line(letter)) })?;
+            found
+                .iter()
+                .try_for_each(|letter| if *json { say(&json_of(letter)?) } else { say(&line(letter)) })?;
             if found.is_empty() && !*json { say("there are no dead letters") } else { Ok(()) }
         }
         Dead::Show { number } => {
@@ -202,7 +207,8 @@ async fn matching(
     let all = letters::list(bus, workspace, 1, usize::MAX).await.map_err(Failure::run)?;
     let wanted = |letter: &&Letter| {
         let of = letter.delivery.as_ref().map(|delivery| delivery.channel.as_str());
-        channel.is_none_or(|channel| of == Some(channel)) && reason.is_none_or(|reason| letter.reason == reason)
+        channel.is_none_or(|channel| of == Some(channel))
+            && reason.is_none_or(|reason| letter.reason == reason)
     };
     Ok(all.iter().filter(wanted).map(|letter| letter.sequence).collect())
 }
@@ -235,7 +241,9 @@ fn json_of(letter: &Letter) -> Result<String, Failure> {
 
 fn line(letter: &Letter) -> String {
     let what = match (&letter.delivery, &letter.message) {
-        (Some(delivery), _) => format!("{} → {} {:?}", delivery.event.event_type.as_str(), delivery.channel, delivery.title),
+        (Some(delivery), _) => {
+            format!("{} → {} {:?}", delivery.event.event_type.as_str(), delivery.channel, delivery.title)
+        }
         (None, Some(message)) => format!("message on {} ({} bytes)", message.subject, message.bytes),
         (None, None) => String::new(),
     };

@@ -168,12 +168,11 @@ async fn redrive_delivery(bus: &Bus, delivery: &Delivery, sequence: u64) -> Resu
     let key = Key::Channel(delivery.workspace.clone(), delivery.channel.clone());
     let found = bucket.get(key.to_string()).await.map_err(BusError::request)?;
     let bytes = found.ok_or_else(|| RedriveError::NoChannel(delivery.channel.to_string()))?;
-    let document: Document<crate::channel::ChannelSpec> = serde_json::from_slice(&bytes).map_err(BusError::from)?;
+    let document: Document<crate::channel::ChannelSpec> =
+        serde_json::from_slice(&bytes).map_err(BusError::from)?;
     let now = clock::now();
-    let again = Delivery {
-        kind: Some(document.spec.kind),
-        ..delivery.redriven(expiry(now, Some(&document.spec)))
-    };
+    let again =
+        Delivery { kind: Some(document.spec.kind), ..delivery.redriven(expiry(now, Some(&document.spec))) };
     let id = format!("{}/r{sequence}", again.id);
     bus.publish_json(bus.names.delivery(&again), &id, &again).await?;
     let outcome = Outcome::of(&again, Verdict::new(State::Scheduled, Reason::Redriven), None, now);

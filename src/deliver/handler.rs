@@ -74,12 +74,19 @@ impl Handler for Worker {
     }
 
     async fn poison(&self, message: Received) -> Settle {
-        tracing::error!(subject = message.subject, sequence = message.sequence, "a delivery handed out again and again: given up");
+        tracing::error!(
+            subject = message.subject,
+            sequence = message.sequence,
+            "a delivery handed out again and again: given up"
+        );
         match serde_json::from_slice::<Delivery>(&message.payload) {
             Ok(delivery) => {
                 let step = format!("s{}", message.sequence);
                 let detail = Some("handed out again and again without a verdict".to_owned());
-                settle(&delivery, dead::give_up(&self.tools.bus, &delivery, Reason::Poison, detail, &step).await)
+                settle(
+                    &delivery,
+                    dead::give_up(&self.tools.bus, &delivery, Reason::Poison, detail, &step).await,
+                )
             }
             Err(error) => self.unreadable(&message, &error).await,
         }
@@ -195,7 +202,10 @@ impl Hand<'_> {
             }
         };
         let late = |_| SendError::Transient {
-            failure: Failure::new(Reason::Timeout, format!("no answer within {} ms", built.timeout.as_millis())),
+            failure: Failure::new(
+                Reason::Timeout,
+                format!("no answer within {} ms", built.timeout.as_millis()),
+            ),
             retry_after: None,
         };
         tokio::time::timeout(built.timeout, adapter.send(self.delivery, at)).await.map_err(late)?

@@ -58,7 +58,12 @@ impl Pauses {
     ///
     /// # Errors
     /// When the broker did not store it; this process keeps it all the same.
-    pub async fn pause(&self, workspace: &WorkspaceId, channel: &ChannelId, until: Timestamp) -> Result<(), BusError> {
+    pub async fn pause(
+        &self,
+        workspace: &WorkspaceId,
+        channel: &ChannelId,
+        until: Timestamp,
+    ) -> Result<(), BusError> {
         let now = clock::now();
         if self.until(workspace, channel, now).is_some_and(|known| known >= until) {
             return Ok(());
@@ -114,9 +119,10 @@ impl Pauses {
     fn hear(&self, entry: &Entry) {
         let until = serde_json::from_slice::<Pause>(&entry.payload).ok();
         let until = until.and_then(|pause| Timestamp::from_millisecond(pause.until_ms).ok());
-        match (self.bus.names.paused_channel(&entry.subject), until) {
-            (Some(key), Some(until)) => self.learn(key, until),
-            _ => tracing::warn!(subject = entry.subject, "a pause that cannot be read"),
+        if let (Some(key), Some(until)) = (self.bus.names.paused_channel(&entry.subject), until) {
+            self.learn(key, until);
+        } else {
+            tracing::warn!(subject = entry.subject, "a pause that cannot be read");
         }
     }
 }

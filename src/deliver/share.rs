@@ -31,7 +31,10 @@ impl Shares {
     /// Of `slots`, one channel may hold this part and one workspace that part; at least one slot each.
     #[must_use]
     pub fn new(slots: usize, channel_part: f64, workspace_part: f64) -> Self {
-        Self { channels: Pool::new(part(slots, channel_part)), workspaces: Pool::new(part(slots, workspace_part)) }
+        Self {
+            channels: Pool::new(part(slots, channel_part)),
+            workspaces: Pool::new(part(slots, workspace_part)),
+        }
     }
 
     /// None when the share is used up and does not move.
@@ -85,7 +88,8 @@ impl<K: Eq + Hash> Pool<K> {
         }
         let still = user.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         let patience = STUCK_AFTER.checked_sub(still)?;
-        let permit = tokio::time::timeout(patience, Arc::clone(&user.slots).acquire_owned()).await.ok()?.ok()?;
+        let permit =
+            tokio::time::timeout(patience, Arc::clone(&user.slots).acquire_owned()).await.ok()?.ok()?;
         Some(Held { user, _permit: permit })
     }
 

@@ -196,7 +196,8 @@ fn bare(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
     if !data.value.is_object() {
         return Err(DecodeError::NotAnObject);
     }
-    let sniff: Sniff<'_> = serde_json::from_str(text).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let sniff: Sniff<'_> =
+        serde_json::from_str(text).map_err(|error| DecodeError::NotJson(error.to_string()))?;
     if sniff.specversion.is_some() && sniff.event_type.is_some() && sniff.source.is_some() {
         return structured(incoming);
     }
@@ -216,9 +217,8 @@ fn bare(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
 }
 
 fn object(text: &str) -> Result<BTreeMap<String, &RawValue>, DecodeError> {
-    serde_json::from_str(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => DecodeError::NotAnObject,
-        _ => DecodeError::NotJson(error.to_string()),
+    serde_json::from_str(text).map_err(|error| {
+        if error.is_data() { DecodeError::NotAnObject } else { DecodeError::NotJson(error.to_string()) }
     })
 }
 
@@ -232,7 +232,8 @@ fn json_data(text: &str) -> Result<Data, DecodeError> {
 /// Binary data carried in a structured event: read when it is JSON, since rules and templates read JSON.
 fn base64_data(raw: &str) -> Result<Data, DecodeError> {
     let text = scalar_text(raw)?;
-    let invalid = || DecodeError::Attribute { name: "data_base64", found: excerpt(&text), legal: "base 64 of JSON" };
+    let invalid =
+        || DecodeError::Attribute { name: "data_base64", found: excerpt(&text), legal: "base 64 of JSON" };
     let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| invalid())?;
     json_data(std::str::from_utf8(&bytes).map_err(|_| invalid())?)
 }
@@ -360,10 +361,13 @@ mod tests {
         assert_eq!(event.traceparent.as_deref(), Some("00-1-2-01"));
     }
 
+    /// Headers, body, and what the refusal says.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], &'a str);
+
     #[test]
     fn what_is_not_an_event_is_refused_with_its_reason() {
         let ce = ("ce-specversion", "1.0");
-        let cases: [(&[(&str, &str)], &[u8], &str); 11] = [
+        let cases: [Case<'_>; 11] = [
             (&[], b"\xff{}", "not UTF-8"),
             (&[], b"{", "not JSON"),
             (&[], b"[1]", "not an object"),
@@ -374,7 +378,11 @@ mod tests {
             (&[ce, ("ce-type", "a:b")], b"{}", "no id"),
             (&[ce, ("ce-type", "a b"), ("ce-id", "1"), ("ce-source", "s")], b"{}", "character 2"),
             (&[("ce-specversion", "0.3")], b"{}", "0.3"),
-            (&[("content-type", "application/cloudevents+json")], br#"{"specversion":"1.0","type":"a","id":""}"#, "id"),
+            (
+                &[("content-type", "application/cloudevents+json")],
+                br#"{"specversion":"1.0","type":"a","id":""}"#,
+                "id",
+            ),
         ];
         for (headers, body, expected) in cases {
             let error = decode(&incoming(headers, body)).unwrap_err().to_string();

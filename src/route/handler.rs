@@ -64,7 +64,12 @@ impl Router {
     }
 
     /// Until when the rule's cooldown holds this firing back, if it does.
-    async fn hold(&self, event: &Event, firing: &Firing, sequence: u64) -> Result<Option<Timestamp>, BusError> {
+    async fn hold(
+        &self,
+        event: &Event,
+        firing: &Firing,
+        sequence: u64,
+    ) -> Result<Option<Timestamp>, BusError> {
         let Some(window) = &firing.window else { return Ok(None) };
         let holder = format!("{}/{sequence}/{}", self.stream_epoch, event.id);
         match self.throttle.enter(&self.bus, &event.workspace, window, &holder).await? {
@@ -174,8 +179,13 @@ impl Handler for Router {
     }
 
     async fn poison(&self, message: Received) -> Settle {
-        tracing::error!(subject = message.subject, sequence = message.sequence, "an event that cannot be routed: kept among the dead letters");
-        let result = self.bury(&message, Reason::Poison, "handed out again and again without a verdict").await;
+        tracing::error!(
+            subject = message.subject,
+            sequence = message.sequence,
+            "an event that cannot be routed: kept among the dead letters"
+        );
+        let result =
+            self.bury(&message, Reason::Poison, "handed out again and again without a verdict").await;
         settle(&message, result)
     }
 }

@@ -103,7 +103,9 @@ impl Node {
             return;
         };
         match first {
-            Segment::Literal(text) => self.literal.entry(text.clone()).or_default().insert(pattern, tail, rule),
+            Segment::Literal(text) => {
+                self.literal.entry(text.clone()).or_default().insert(pattern, tail, rule);
+            }
             Segment::Any => self.any.get_or_insert_default().insert(pattern, tail, rule),
             Segment::Glob(_) | Segment::Deep(_) => self.insert_whole(pattern, rule),
         }
@@ -211,7 +213,18 @@ mod tests {
 
     #[test]
     fn the_index_finds_exactly_what_a_scan_of_all_rules_finds() {
-        let patterns = ["*", "**", "task:*", "task:**", "ta*:done", "*:done", "task:done", "**:done", "a:*:c", "notification:*"];
+        let patterns = [
+            "*",
+            "**",
+            "task:*",
+            "task:**",
+            "ta*:done",
+            "*:done",
+            "task:done",
+            "**:done",
+            "a:*:c",
+            "notification:*",
+        ];
         let conditions = [
             json!(null),
             json!({"field": "n", "op": "==", "value": 1}),
@@ -232,9 +245,19 @@ mod tests {
         }
         let rules = rules(json!(documents));
         let set = RuleSet::new(rules.iter().map(|rule| (WorkspaceId::default(), Arc::clone(rule))));
-        let holds = |rule: &Rule, event: &Event| rule.condition.as_ref().is_none_or(|condition| condition.holds(event));
-        for event_type in ["task", "task:done", "task:a:done", "done", "a:b:c", "notification:sent", "never:this"] {
-            for data in [json!({}), json!({"n": 1}), json!({"n": "1.0", "s": "x"}), json!({"n": 2}), json!({"n": [1]})] {
+        let holds = |rule: &Rule, event: &Event| {
+            rule.condition.as_ref().is_none_or(|condition| condition.holds(event))
+        };
+        for event_type in
+            ["task", "task:done", "task:a:done", "done", "a:b:c", "notification:sent", "never:this"]
+        {
+            for data in [
+                json!({}),
+                json!({"n": 1}),
+                json!({"n": "1.0", "s": "x"}),
+                json!({"n": 2}),
+                json!({"n": [1]}),
+            ] {
                 let event = event(event_type, &data);
                 let scan: Vec<&str> = rules
                     .iter()

@@ -65,7 +65,8 @@ impl Throttle {
             return Ok(pass(&holder, event));
         }
         let length_ms = i64::try_from(window.length.as_millis()).unwrap_or(i64::MAX);
-        let mine = Holder { event: event.to_owned(), until_ms: now.as_millisecond().saturating_add(length_ms) };
+        let mine =
+            Holder { event: event.to_owned(), until_ms: now.as_millisecond().saturating_add(length_ms) };
         let holder = take(bus, &subject, mine, window.length, now).await?;
         self.remember(subject, holder.clone());
         Ok(pass(&holder, event))
@@ -97,7 +98,13 @@ fn pass(holder: &Holder, event: &str) -> Pass {
 }
 
 /// Stores `mine` unless a window is open; gives back whoever holds it then.
-async fn take(bus: &Bus, subject: &str, mine: Holder, length: Duration, now: Timestamp) -> Result<Holder, BusError> {
+async fn take(
+    bus: &Bus,
+    subject: &str,
+    mine: Holder,
+    length: Duration,
+    now: Timestamp,
+) -> Result<Holder, BusError> {
     let mut expected = 0;
     for _ in 0..LOOKS_MAX {
         match store(bus, subject, &mine, length, expected).await {
@@ -120,7 +127,13 @@ async fn take(bus: &Bus, subject: &str, mine: Holder, length: Duration, now: Tim
     Err(BusError::Request("a cooldown window stays contended".to_owned()))
 }
 
-async fn store(bus: &Bus, subject: &str, mine: &Holder, length: Duration, expected: u64) -> Result<(), BusError> {
+async fn store(
+    bus: &Bus,
+    subject: &str,
+    mine: &Holder,
+    length: Duration,
+    expected: u64,
+) -> Result<(), BusError> {
     let ttl_seconds = length.as_secs() + 2;
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());

@@ -158,7 +158,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database is not available.
-    pub async fn list(&self, filter: &Filter, after: Option<&Cursor>, limit: u32) -> Result<Page, StoreError> {
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
         let (mut parts, mut binds) = conditions(filter);
         if let Some(cursor) = after {
             binds.push(Bind::Number(cursor.created_at));
@@ -187,7 +192,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database is not available.
-    pub async fn get(&self, workspace: Option<&WorkspaceId>, id: &DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
+    pub async fn get(
+        &self,
+        workspace: Option<&WorkspaceId>,
+        id: &DeliveryId,
+    ) -> Result<Option<DeliveryRow>, StoreError> {
         let row = sqlx::query("select * from deliveries where id = $1").bind(id.to_string());
         let row = row.fetch_optional(&self.pool).await?;
         let row = row.as_ref().map(delivery).transpose()?;

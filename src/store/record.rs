@@ -108,22 +108,29 @@ impl Store {
 }
 
 /// True when the position was `from` and is `to` now.
-async fn step(transaction: &mut Transaction<'_, Any>, from: &Position, to: &Position) -> Result<bool, StoreError> {
+async fn step(
+    transaction: &mut Transaction<'_, Any>,
+    from: &Position,
+    to: &Position,
+) -> Result<bool, StoreError> {
     if from.seq == 0 {
-        sqlx::query("insert into recorder (stream, epoch, seq) values ($1, $2, 0) on conflict (stream) do nothing")
-            .bind(from.stream.clone())
-            .bind(from.epoch.clone())
-            .execute(&mut **transaction)
-            .await?;
-    }
-    let moved = sqlx::query("update recorder set epoch = $1, seq = $2 where stream = $3 and epoch = $4 and seq = $5")
-        .bind(to.epoch.clone())
-        .bind(number(to.seq))
+        sqlx::query(
+            "insert into recorder (stream, epoch, seq) values ($1, $2, 0) on conflict (stream) do nothing",
+        )
         .bind(from.stream.clone())
         .bind(from.epoch.clone())
-        .bind(number(from.seq))
         .execute(&mut **transaction)
         .await?;
+    }
+    let moved =
+        sqlx::query("update recorder set epoch = $1, seq = $2 where stream = $3 and epoch = $4 and seq = $5")
+            .bind(to.epoch.clone())
+            .bind(number(to.seq))
+            .bind(from.stream.clone())
+            .bind(from.epoch.clone())
+            .bind(number(from.seq))
+            .execute(&mut **transaction)
+            .await?;
     Ok(moved.rows_affected() == 1)
 }
 
@@ -156,7 +163,10 @@ const DELIVERY_COLUMNS: &str = "id, workspace, event_id, event_source, event_typ
     created_at, updated_at, next_at";
 const DELIVERY_COLUMNS_COUNT: usize = 27;
 
-async fn upsert_deliveries(transaction: &mut Transaction<'_, Any>, rows: &[Standing<'_>]) -> Result<(), StoreError> {
+async fn upsert_deliveries(
+    transaction: &mut Transaction<'_, Any>,
+    rows: &[Standing<'_>],
+) -> Result<(), StoreError> {
     let values = placeholders(rows.len(), DELIVERY_COLUMNS_COUNT);
     let sql = format!(
         "insert into deliveries ({DELIVERY_COLUMNS}) values {values} on conflict (id) do update set \
@@ -203,11 +213,13 @@ async fn upsert_deliveries(transaction: &mut Transaction<'_, Any>, rows: &[Stand
     Ok(())
 }
 
-const OUTCOME_COLUMNS: &str =
-    "delivery_id, redrive, attempt, postponed, state, reason, detail, code, provider_id, at, duration_ms, next_at, repeats";
+const OUTCOME_COLUMNS: &str = "delivery_id, redrive, attempt, postponed, state, reason, detail, code, provider_id, at, duration_ms, next_at, repeats";
 const OUTCOME_COLUMNS_COUNT: usize = 13;
 
-async fn insert_outcomes(transaction: &mut Transaction<'_, Any>, rows: &[(&Outcome, i64)]) -> Result<(), StoreError> {
+async fn insert_outcomes(
+    transaction: &mut Transaction<'_, Any>,
+    rows: &[(&Outcome, i64)],
+) -> Result<(), StoreError> {
     let values = placeholders(rows.len(), OUTCOME_COLUMNS_COUNT);
     let sql = format!(
         "insert into outcomes ({OUTCOME_COLUMNS}) values {values} \

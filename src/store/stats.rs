@@ -41,7 +41,8 @@ impl Store {
         let mut hours: BTreeMap<i64, Counts> = BTreeMap::new();
         for row in rows {
             let status: String = row.try_get("status")?;
-            let state = State::parse(&status).ok_or_else(|| StoreError::Broken(format!("status {status} is unknown")))?;
+            let state = State::parse(&status)
+                .ok_or_else(|| StoreError::Broken(format!("status {status} is unknown")))?;
             let n = u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or_default();
             stats.total += n;
             *stats.states.entry(state).or_default() += n;
@@ -49,7 +50,8 @@ impl Store {
             *channels.entry(channel).or_default().entry(state).or_default() += n;
             *hours.entry(row.try_get("hour")?).or_default().entry(state).or_default() += n;
         }
-        stats.channels = channels.into_iter().map(|((channel, kind), counts)| (channel, kind, counts)).collect();
+        stats.channels =
+            channels.into_iter().map(|((channel, kind), counts)| (channel, kind, counts)).collect();
         stats.hours = hours.into_iter().map(|(hour, counts)| (time(hour * 3_600_000), counts)).collect();
         Ok(stats)
     }

@@ -27,7 +27,7 @@ async fn stores() -> Vec<Store> {
     let cluster = tokio::task::spawn_blocking(postgres::fresh_database).await.unwrap();
     let mut stores = Vec::new();
     for url in [Some(format!("sqlite://{}?mode=rwc", file.display())), cluster].into_iter().flatten() {
-        let store = Store::open(&url, 5).await.unwrap();
+        let store = Store::open(&url, 5).unwrap();
         store.migrate().await.unwrap();
         stores.push(store);
     }
@@ -48,7 +48,7 @@ fn outcome(number: u32, state: State, attempt: u32) -> Outcome {
     let channel = ChannelId::parse(&pick(&["hook", "slack", "hook", "tele", "hook"])).unwrap();
     let rule = RuleId::parse(&pick(&["r1", "r2", "r1", "r3"])).unwrap();
     let event = format!("e-{}", number / 3);
-    let recipient = (number % 4 == 0).then(|| Recipient::parse("ann").unwrap());
+    let recipient = number.is_multiple_of(4).then(|| Recipient::parse("ann").unwrap());
     let key = DeliveryKey {
         workspace: &workspace,
         source: "test",
@@ -68,9 +68,9 @@ fn outcome(number: u32, state: State, attempt: u32) -> Outcome {
             time: at(0),
             traceparent: None,
         },
-        rule: (number % 7 != 0).then_some(rule),
+        rule: (!number.is_multiple_of(7)).then_some(rule),
         scope: "global".to_owned(),
-        kind: (number % 5 != 0).then_some(Kind::Webhook),
+        kind: (!number.is_multiple_of(5)).then_some(Kind::Webhook),
         recipient,
         severity: Severity::ALL[number as usize % 3],
         title: format!("title {number}"),
@@ -163,7 +163,8 @@ async fn every_combination_of_filters_lists_and_counts_what_a_plain_scan_finds()
     for store in stores().await {
         write(&store, 0, &outcomes).await;
         for filter in filters() {
-            let mut expected: Vec<&Outcome> = outcomes.iter().filter(|outcome| keeps(&filter, outcome)).collect();
+            let mut expected: Vec<&Outcome> =
+                outcomes.iter().filter(|outcome| keeps(&filter, outcome)).collect();
             expected.sort_by_key(|outcome| std::cmp::Reverse((outcome.at, outcome.delivery.to_string())));
             let expected: Vec<String> = expected.iter().map(|outcome| outcome.delivery.to_string()).collect();
             let found: Vec<String> = all(&store, &filter, 17).await.into_iter().map(|row| row.id).collect();
@@ -254,7 +255,11 @@ async fn it_makes_no_difference_whether_outcomes_come_one_by_one_or_in_one_batch
                 write(&together, from, &steps).await;
             }
             let filter = Filter { workspace: Some(workspace), ..Filter::default() };
-            assert_eq!(all(&alone, &filter, 5).await, all(&together, &filter, 5).await, "seed {seed}: {steps:#?}");
+            assert_eq!(
+                all(&alone, &filter, 5).await,
+                all(&together, &filter, 5).await,
+                "seed {seed}: {steps:#?}"
+            );
         }
     }
 }
@@ -269,7 +274,8 @@ async fn the_first_final_outcome_stands_and_a_repeat_is_counted() {
         let row = store.get(None, &sent.delivery).await.unwrap().unwrap();
         assert_eq!((row.status.as_str(), row.attempts), ("sent", 2));
         let timeline = store.timeline(&sent.delivery).await.unwrap();
-        let repeats: Vec<(String, i64)> = timeline.into_iter().map(|step| (step.state, step.repeats)).collect();
+        let repeats: Vec<(String, i64)> =
+            timeline.into_iter().map(|step| (step.state, step.repeats)).collect();
         assert!(repeats.contains(&("sent".to_owned(), 2)), "{repeats:?}");
         assert_eq!(repeats.len(), 3);
     }
@@ -359,10 +365,10 @@ async fn several_processes_may_migrate_at_once() {
 
 #[tokio::test]
 async fn a_database_that_is_away_is_unavailable_and_its_password_stays_hidden() {
-    let store = Store::open("postgres://someone:secret@127.0.0.1:1/x", 1).await.unwrap();
+    let store = Store::open("postgres://someone:secret@127.0.0.1:1/x", 1).unwrap();
     let error = tokio::time::timeout(Duration::from_secs(20), store.ping()).await.unwrap().unwrap_err();
     assert!(matches!(error, super::StoreError::Unavailable(_)), "{error:?}");
     assert!(!format!("{error:?} {error}").contains("secret"));
-    let error = Store::open("mysql://someone:secret@h/x", 1).await.unwrap_err();
+    let error = Store::open("mysql://someone:secret@h/x", 1).unwrap_err();
     assert!(!format!("{error:?}").contains("secret"));
 }

@@ -42,12 +42,15 @@ async fn events_of_nats_py_arrive_in_all_three_encodings_with_signatures_that_st
     let (bugle, sink) = (Bugle::on(NatsServer::shared().await, Database::sqlite()), Sink::start().await);
     let mut channel = webhook("hook", &sink.url("/hook"));
     channel["config"]["secrets"] = json!([SECRET, OLD_SECRET]);
-    bugle.start_with(&json!({ "channels": [channel], "rules": [rule("orders", "order:placed", "hook")] })).await;
+    bugle
+        .start_with(&json!({ "channels": [channel], "rules": [rule("orders", "order:placed", "hook")] }))
+        .await;
     script(&python, "publish.py", &[&bugle.nats_url, &bugle.prefix], "").await;
     let requests = sink.receives(3, "/hook").await;
     for request in &requests {
         assert_eq!(request.json()["data"], json!({ "order": 7, "price": "12.50" }));
-        let received = json!({ "headers": request.headers, "body": String::from_utf8(request.bytes.clone()).unwrap() });
+        let received =
+            json!({ "headers": request.headers, "body": String::from_utf8(request.bytes.clone()).unwrap() });
         for secret in [SECRET, OLD_SECRET] {
             script(&python, "verify.py", &[secret], &received.to_string()).await;
         }

@@ -102,7 +102,10 @@ async fn publishing_the_same_id_twice_routes_it_once() {
     }
     wire.event("a:b", "last", &json!({})).await;
     bugle.api().shows(3, "").await;
-    eventually("the last event is routed", SOON, async || ensure(bugle.log("router").contains("last"), "not yet")).await;
+    eventually("the last event is routed", SOON, async || {
+        ensure(bugle.log("router").contains("last"), "not yet")
+    })
+    .await;
     assert_eq!(sink.requests("/hook").len(), 3, "{:?}", sink.counts("/hook"));
     assert_eq!(bugle.api().deliveries("").await.len(), 3);
 }
@@ -128,7 +131,10 @@ async fn each_rule_and_channel_that_matches_has_a_delivery_of_its_own() {
     wire.event("mission:step:done", "3", &json!({})).await;
     let to_a = sink.receives(1, "/a").await;
     sink.receives(2, "/b").await;
-    assert_eq!((&to_a[0].json()["title"], &to_a[0].json()["body"]), (&json!("t-1 failed"), &json!("since noon")));
+    assert_eq!(
+        (&to_a[0].json()["title"], &to_a[0].json()["body"]),
+        (&json!("t-1 failed"), &json!("since noon"))
+    );
     bugle.api().shows(3, "status=sent").await;
     assert_eq!(bugle.api().deliveries("rule=failed").await.len(), 2);
     assert_eq!((sink.requests("/a").len(), sink.requests("/b").len()), (1, 2));
@@ -145,7 +151,8 @@ async fn static_recipients_have_a_delivery_each() {
     bugle.start_with(&documents).await;
     bugle.wire().await.event("a:b", "1", &json!({})).await;
     let shown = bugle.api().shows(2, "status=sent").await;
-    let mut recipients: Vec<_> = shown.iter().map(|delivery| delivery["recipient"].as_str().unwrap()).collect();
+    let mut recipients: Vec<_> =
+        shown.iter().map(|delivery| delivery["recipient"].as_str().unwrap()).collect();
     recipients.sort_unstable();
     assert_eq!(recipients, ["ann", "bob@example.org"]);
     assert_eq!(sink.counts("/hook").len(), 2, "each has an id of its own");
@@ -157,7 +164,8 @@ async fn workspaces_see_nothing_of_each_other() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
     bugle.start().await;
     for workspace in ["red", "blue"] {
-        let documents = with(everything_to(&sink.url(&format!("/{workspace}"))), &json!({ "workspace": workspace }));
+        let documents =
+            with(everything_to(&sink.url(&format!("/{workspace}"))), &json!({ "workspace": workspace }));
         bugle.apply_as(workspace, &documents).await.ok();
     }
     let wire = bugle.wire().await;

@@ -20,7 +20,12 @@ struct Home {
 
 impl Home {
     fn new() -> Self {
-        let home = Self { folder: Folder::new(), api_port: free_port(), nats_port: free_port(), admin_port: free_port() };
+        let home = Self {
+            folder: Folder::new(),
+            api_port: free_port(),
+            nats_port: free_port(),
+            admin_port: free_port(),
+        };
         home.folder.write("documents.yaml", DOCUMENTS);
         home.folder.write("bugle.toml", &home.settings(home.nats_port, home.admin_port));
         home
@@ -180,7 +185,8 @@ async fn an_orphan_of_a_killed_supervisor_is_found_and_ended_by_the_next_start()
     let home = Home::new();
     let mut process = home.run_until_greeted("first.log").await;
     let servers = home.servers();
-    let (shells, servers): (Vec<_>, Vec<_>) = servers.into_iter().partition(|(_, line)| line.starts_with("sh "));
+    let (shells, servers): (Vec<_>, Vec<_>) =
+        servers.into_iter().partition(|(_, line)| line.starts_with("sh "));
     assert_eq!(servers.len(), 1, "{servers:?} {shells:?}");
     // Every shell that could still pass on the news first, or the orphan is none.
     for (pid, _) in &shells {

@@ -35,7 +35,10 @@ async fn each_is_sent_once(api: &Api, sink: &Sink, path: &str, events: &[String]
     assert_eq!(api.deliveries("").await.len(), wanted.len(), "a delivery is in two states");
     let counts = sink.counts(path);
     for delivery in &sent {
-        assert!(counts.contains_key(delivery["id"].as_str().unwrap()), "sent, but never received: {delivery}");
+        assert!(
+            counts.contains_key(delivery["id"].as_str().unwrap()),
+            "sent, but never received: {delivery}"
+        );
     }
 }
 
@@ -51,7 +54,12 @@ async fn an_event_gets_through(bugle: &Bugle, wire: &Wire, sink: &Sink, path: &s
     eventually("an event gets through", LATER, async || {
         assert_eq!(bugle.ended(), [], "a role ended instead of resuming");
         number += 1;
-        wire.event_whatever_happens("a:b", &format!("through-{before}-{number}"), &Value::Object(Default::default())).await;
+        wire.event_whatever_happens(
+            "a:b",
+            &format!("through-{before}-{number}"),
+            &Value::Object(Default::default()),
+        )
+        .await;
         pause(Duration::from_millis(200)).await;
         ensure(sink.requests(path).len() > before, "nothing arrives")
     })

@@ -2,6 +2,13 @@
 //!
 //! Each test has an installation of its own (a prefix, a database, a folder, free ports), so they run side by side.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails by panicking, and waits for conditions with a deadline"
+)]
+
 mod support;
 
 mod api;

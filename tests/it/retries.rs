@@ -121,7 +121,11 @@ async fn a_429_pauses_the_channel_for_every_worker_and_costs_no_attempt() {
         wire.event("a:b", &number.to_string(), &json!({})).await;
     }
     let requests = sink.receives_within(LATER, 21, "/hook").await;
-    let early = requests.iter().skip(1).filter(|request| request.at - first.at < Duration::from_millis(2_800)).count();
+    let early = requests
+        .iter()
+        .skip(1)
+        .filter(|request| request.at - first.at < Duration::from_millis(2_800))
+        .count();
     assert_eq!(early, 0, "while the channel was paused somebody sent");
     let delivery = bugle.api().becomes(&first.id, "sent").await;
     assert_eq!(states(&delivery).last(), Some(&("sent".to_owned(), 1)), "a pause costs no attempt");
@@ -151,7 +155,8 @@ async fn no_answer_in_time_and_no_connection_are_tried_again() {
 async fn a_delivery_that_would_come_too_late_is_given_up() {
     let sink = Sink::start().await;
     sink.script("/hook", [Answer::Status(503)]);
-    let bugle = fleet(&sink, &json!({ "expiresInMs": 2_000, "retry": { "scheduleMs": [500, 60_000] } })).await;
+    let bugle =
+        fleet(&sink, &json!({ "expiresInMs": 2_000, "retry": { "scheduleMs": [500, 60_000] } })).await;
     bugle.wire().await.event("a:b", "1", &json!({})).await;
     let letters = bugle.buries(1).await;
     assert!(letters[0]["detail"].as_str().unwrap().contains("expire"), "{letters:#?}");

@@ -36,7 +36,8 @@ async fn arrives_at(sink: &Sink, wire: &Wire, path: &str, event_type: &str) {
 
 /// The number of documents that a routing process would see.
 async fn documents(bugle: &Bugle) -> Vec<String> {
-    let bucket = bugle.wire().await.js.get_key_value(format!("{}_CONFIG", bugle.prefix.to_uppercase())).await.unwrap();
+    let bucket =
+        bugle.wire().await.js.get_key_value(format!("{}_CONFIG", bugle.prefix.to_uppercase())).await.unwrap();
     let keys: Vec<_> = futures_util::StreamExt::collect(bucket.keys().await.unwrap()).await;
     let mut keys: Vec<String> = keys.into_iter().map(|key: Result<String, _>| key.unwrap()).collect();
     keys.sort_unstable();
@@ -47,7 +48,10 @@ async fn documents(bugle: &Bugle) -> Vec<String> {
 async fn what_is_applied_is_seen_within_a_second_and_what_is_gone_goes() {
     let (bugle, sink, wire) = router_and_worker().await;
     let said = bugle.apply_as("one", &everything_to(&sink.url("/first"))).await.ok();
-    assert!(said.contains("created channels.default.hook") && said.contains("created rules.default.everything"), "{said}");
+    assert!(
+        said.contains("created channels.default.hook") && said.contains("created rules.default.everything"),
+        "{said}"
+    );
     arrives_at(&sink, &wire, "/first", "a:b").await;
 
     let said = bugle.apply_as("one", &everything_to(&sink.url("/second"))).await.ok();
@@ -57,7 +61,8 @@ async fn what_is_applied_is_seen_within_a_second_and_what_is_gone_goes() {
     let said = bugle.apply_as("one", &everything_to(&sink.url("/second"))).await.ok();
     assert!(said.contains("nothing to change"), "{said}");
 
-    let other = json!({ "channels": [webhook("hook", &sink.url("/third"))], "rules": [rule("some", "c:*", "hook")] });
+    let other =
+        json!({ "channels": [webhook("hook", &sink.url("/third"))], "rules": [rule("some", "c:*", "hook")] });
     let said = bugle.apply_as("one", &other).await.ok();
     assert!(said.contains("removed rules.default.everything"), "{said}");
     arrives_at(&sink, &wire, "/third", "c:d").await;
@@ -65,14 +70,18 @@ async fn what_is_applied_is_seen_within_a_second_and_what_is_gone_goes() {
     wire.event("a:b", "nobody's", &json!({})).await;
     wire.event("c:d", "the last", &json!({})).await;
     let told = sink.receives(before + 1, "/third").await;
-    assert!(told.iter().all(|request| request.json().to_string().contains("c:d")), "a removed rule still fires");
+    assert!(
+        told.iter().all(|request| request.json().to_string().contains("c:d")),
+        "a removed rule still fires"
+    );
 }
 
 #[tokio::test]
 async fn two_files_never_touch_each_others_documents() {
     let (bugle, sink, _wire) = router_and_worker().await;
     bugle.apply_as("one", &everything_to(&sink.url("/one"))).await.ok();
-    let second = json!({ "channels": [webhook("second", &sink.url("/two"))], "rules": [rule("two", "*", "second")] });
+    let second =
+        json!({ "channels": [webhook("second", &sink.url("/two"))], "rules": [rule("two", "*", "second")] });
     bugle.apply_as("two", &second).await.ok();
     assert_eq!(documents(&bugle).await.len(), 4);
 
@@ -122,8 +131,11 @@ async fn files_may_be_yaml_and_toml_and_name_variables() {
     arrives_at(&sink, &wire, "/yaml", "a:b").await;
     assert!(bugle.dead_letters().await.is_empty(), "a channel whose variable is not set is off");
 
-    let toml = format!("[[channels]]\nid = 'extra'\nkind = 'webhook'\nconfig = {{ url = '{}' }}\n\n\
-                        [[rules]]\nid = 'extra'\nevents = ['x:*']\nchannels = ['extra']\n", sink.url("/toml"));
+    let toml = format!(
+        "[[channels]]\nid = 'extra'\nkind = 'webhook'\nconfig = {{ url = '{}' }}\n\n\
+                        [[rules]]\nid = 'extra'\nevents = ['x:*']\nchannels = ['extra']\n",
+        sink.url("/toml")
+    );
     let file = bugle.folder.write("extra.toml", &toml);
     bugle.cli(&["apply", "-f", &file.display().to_string()]).await.ok();
     arrives_at(&sink, &wire, "/toml", "x:y").await;

@@ -137,7 +137,8 @@ async fn a_role_without_a_broker_says_what_it_needs() {
 #[tokio::test]
 async fn variables_beat_the_file_and_the_file_beats_the_defaults() {
     let bugle = Bugle::new().await;
-    let file = bugle.folder.write("bugle.toml", "[worker]\nslots = 0\n[router]\nslots = 0\n").display().to_string();
+    let file =
+        bugle.folder.write("bugle.toml", "[worker]\nslots = 0\n[router]\nslots = 0\n").display().to_string();
     bugle.set("WORKER__SLOTS", "5");
     refused(&bugle.cli(&["--config", &file, "check-config"]).await, &["router.slots"]);
     bugle.set("ROUTER__SLOTS", "5");
@@ -160,7 +161,11 @@ async fn names_kept_days_and_replicas_are_the_brokers_too() {
     bugle.set("KEEP__EVENTS_DAYS", "5");
     bugle.cli(&["setup"]).await.ok();
     let mut stream = wire.js.get_stream(wire.stream_name("EVENTS")).await.unwrap();
-    assert_eq!(stream.info().await.unwrap().config.max_age, Duration::from_secs(5 * 24 * 3600), "a change is applied");
+    assert_eq!(
+        stream.info().await.unwrap().config.max_age,
+        Duration::from_secs(5 * 24 * 3600),
+        "a change is applied"
+    );
 
     // One server cannot hold three copies, and says so.
     let three = Bugle::new().await;
@@ -258,7 +263,9 @@ async fn a_router_takes_no_more_events_than_it_has_slots() {
 
 #[tokio::test]
 async fn slots_and_shares_bound_what_is_tried_at_once() {
-    for (channel_share, workspace_share, at_once) in [("1.0", "1.0", 8), ("0.5", "1.0", 4), ("1.0", "0.25", 2)] {
+    for (channel_share, workspace_share, at_once) in
+        [("1.0", "1.0", 8), ("0.5", "1.0", 4), ("1.0", "0.25", 2)]
+    {
         let (bugle, sink) = (Bugle::new().await, Sink::start().await);
         sink.script("/hook", [Answer::Hold]);
         bugle.set("WORKER__SLOTS", "8");
@@ -282,7 +289,9 @@ async fn slots_and_shares_bound_what_is_tried_at_once() {
 
 #[tokio::test]
 async fn plain_http_and_private_addresses_are_refused_unless_allowed() {
-    for (plain_http, addresses, reason) in [("false", "127.0.0.0/8", "misconfigured"), ("true", "", "blocked_address")] {
+    for (plain_http, addresses, reason) in
+        [("false", "127.0.0.0/8", "misconfigured"), ("true", "", "blocked_address")]
+    {
         let (bugle, sink) = (Bugle::new().await, Sink::start().await);
         bugle.set("WORKER__ALLOW_PLAIN_HTTP", plain_http);
         bugle.set("WORKER__ALLOW_ADDRESSES", addresses);
@@ -319,7 +328,8 @@ async fn logs_are_as_loud_and_of_the_form_that_is_set() {
     bugle.start_with(&everything_to(&sink.url("/hook"))).await;
     bugle.wire().await.event("a:b", "1", &json!({})).await;
     bugle.api().shows(1, "status=sent").await;
-    let lines: Vec<Value> = bugle.log("worker").lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let lines: Vec<Value> =
+        bugle.log("worker").lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     assert!(lines.iter().any(|line| line.to_string().contains("attempt finished")), "{lines:#?}");
     assert!(!lines.iter().any(|line| line["level"] == "DEBUG"), "{lines:#?}");
 

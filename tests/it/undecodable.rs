@@ -16,7 +16,8 @@ async fn routing(sink: &Sink) -> (Bugle, Wire) {
 }
 
 fn with_text<'a>(letters: &'a [Value], text: &str) -> &'a Value {
-    let found = letters.iter().find(|letter| letter["detail"].as_str().is_some_and(|detail| detail.contains(text)));
+    let found =
+        letters.iter().find(|letter| letter["detail"].as_str().is_some_and(|detail| detail.contains(text)));
     found.unwrap_or_else(|| panic!("no dead letter says {text:?}: {letters:#?}"))
 }
 
@@ -32,7 +33,12 @@ async fn what_is_no_event_is_kept_with_its_bytes_and_the_reason() {
     wire.put(&of_default("a.b"), &encoding, "{\"un\": \"known\"}").await;
     wire.put(&of_default("a.b"), &[], "[1, 2]").await;
     wire.put(&of_default("a.b"), &[], "{ not json").await;
-    wire.put(&of_default("a.b"), &[], "{\"specversion\": \"0.3\", \"type\": \"a:b\", \"source\": \"s\", \"id\": \"1\"}").await;
+    wire.put(
+        &of_default("a.b"),
+        &[],
+        "{\"specversion\": \"0.3\", \"type\": \"a:b\", \"source\": \"s\", \"id\": \"1\"}",
+    )
+    .await;
     let letters = bugle.buries(7).await;
 
     assert_eq!(with_text(&letters, "no type")["message"]["body"], "{\"no\": \"type\"}");

@@ -31,30 +31,38 @@ pub fn fresh_database() -> Option<String> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(|| programs().map(|programs| Cluster::start(&programs)));
     if cluster.is_none() {
-        assert!(!required(), "BUGLE_TEST_POSTGRES=required, but there are no server programs: see scripts/postgres.sh");
-        println!("no PostgreSQL: skipped");
+        assert!(
+            !required(),
+            "BUGLE_TEST_POSTGRES=required, but there are no server programs: see scripts/postgres.sh"
+        );
+        eprintln!("no PostgreSQL: skipped");
     }
     cluster.as_ref().map(Cluster::fresh_database)
 }
 
+#[expect(clippy::disallowed_methods, reason = "tests have no settings but the environment")]
 fn required() -> bool {
     std::env::var("BUGLE_TEST_POSTGRES").is_ok_and(|value| value == "required")
 }
 
 fn programs() -> Option<PathBuf> {
-    let complete = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file());
+    let complete =
+        |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file());
     if let Some(folder) = std::env::var_os("BUGLE_TEST_POSTGRES_BIN") {
         return Some(PathBuf::from(folder));
     }
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path().join("bin")).filter(complete).collect();
+    let mut folders: Vec<PathBuf> =
+        versions.flatten().map(|entry| entry.path().join("bin")).filter(complete).collect();
     folders.sort();
     folders.pop()
 }
 
 impl Cluster {
+    #[expect(clippy::disallowed_methods, reason = "waiting for a child, outside any runtime")]
     pub fn start(programs: &Path) -> Self {
-        let folder = std::env::temp_dir().join(format!("bugle-postgres-{}-{}", std::process::id(), free_port()));
+        let folder =
+            std::env::temp_dir().join(format!("bugle-postgres-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(&folder).unwrap();
         let user = unprivileged();
         if let Some((uid, gid)) = user {
@@ -62,7 +70,9 @@ impl Cluster {
         }
         let data = folder.join("data");
         let mut initdb = Command::new(programs.join("initdb"));
-        initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync", "--locale=C", "-D"]).arg(&data);
+        initdb
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync", "--locale=C", "-D"])
+            .arg(&data);
         let made = as_user(&mut initdb, user).current_dir(&folder).output().expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let port = free_port();

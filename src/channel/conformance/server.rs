@@ -1,4 +1,5 @@
 //! A provider for tests: answers as told, or misbehaves as told, and remembers what it was asked.
+#![expect(clippy::disallowed_methods, reason = "the server ends with its test")]
 
 use std::sync::{Arc, Mutex};
 

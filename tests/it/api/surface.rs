@@ -18,13 +18,15 @@ async fn events_come_in_over_http_one_or_many() {
 
     let again = api.post("/v1/events", &one).await;
     assert!((200..300).contains(&again.status), "{again:?}");
-    let many = json!([{ "type": "task:done", "data": { "n": 2 } }, { "type": "task:done", "data": { "n": 3 } }]);
+    let many =
+        json!([{ "type": "task:done", "data": { "n": 2 } }, { "type": "task:done", "data": { "n": 3 } }]);
     let accepted = api.post("/v1/events", &many).await;
     assert!((200..300).contains(&accepted.status) && accepted.status != 207, "{accepted:?}");
     sink.receives(3, "/hook").await;
     assert_eq!(sink.requests("/hook").len(), 3, "the same id was routed twice");
 
-    let mixed = json!([{ "type": "task:done", "data": { "n": 4 } }, { "data": {} }, { "type": "no good type" }]);
+    let mixed =
+        json!([{ "type": "task:done", "data": { "n": 4 } }, { "data": {} }, { "type": "no good type" }]);
     let reply = api.post("/v1/events", &mixed).await.expect(207);
     let results = reply["results"].as_array().unwrap_or_else(|| panic!("{reply:#}"));
     assert_eq!(results.len(), 3);
@@ -61,7 +63,9 @@ async fn every_error_is_a_problem() {
     api.get("/nothing").await.expect_problem(404);
     api.delete("/v1/events").await.expect_problem(405);
     let text = |content_type: &str, body: &'static str| {
-        api.request("POST", "/v1/notifications/send").header("Content-Type", content_type.to_owned()).body(body)
+        api.request("POST", "/v1/notifications/send")
+            .header("Content-Type", content_type.to_owned())
+            .body(body)
     };
     crate::support::api::reply(text("application/json", "{ not json")).await.expect_problem(400);
     crate::support::api::reply(text("application/json", "[]")).await.expect_problem(400);
@@ -117,7 +121,8 @@ async fn every_process_tells_that_it_lives_is_ready_and_what_it_counted() {
         assert!(metrics.contains(counted), "{role:?} has no {counted}: {metrics}");
         if let Some(port) = member.api_port {
             for path in ["healthz", "readyz", "metrics"] {
-                let (status, _) = crate::support::api::get_text(&format!("http://127.0.0.1:{port}/{path}")).await;
+                let (status, _) =
+                    crate::support::api::get_text(&format!("http://127.0.0.1:{port}/{path}")).await;
                 assert_eq!(status, 200, "{path} on the API's own port");
             }
         }

@@ -102,7 +102,8 @@ async fn a_token_outlives_the_api_and_serves_every_instance() {
 #[tokio::test]
 async fn a_token_of_a_workspace_sees_and_does_nothing_elsewhere() {
     let (bugle, sink) = installation().await;
-    let elsewhere = crate::support::bugle::with(everything_to(&sink.url("/red")), &json!({ "workspace": "red" }));
+    let elsewhere =
+        crate::support::bugle::with(everything_to(&sink.url("/red")), &json!({ "workspace": "red" }));
     bugle.apply_as("red", &elsewhere).await.ok();
     let (_, red) = token(&bugle, &json!({ "name": "red", "role": "admin", "workspace": "red" })).await;
     let event = json!({ "type": "a:b", "data": { "from": "red" } });
@@ -120,7 +121,9 @@ async fn a_token_of_a_workspace_sees_and_does_nothing_elsewhere() {
     assert!(seen.iter().all(|delivery| delivery["event"] != "of-default"), "{seen:#?}");
     let refused = red.get("/v1/deliveries?workspace=default").await;
     assert!([403, 404].contains(&refused.status), "{refused:?}");
-    red.post("/v1/tokens", &json!({ "name": "up", "role": "admin", "workspace": "default" })).await.expect_problem(403);
+    red.post("/v1/tokens", &json!({ "name": "up", "role": "admin", "workspace": "default" }))
+        .await
+        .expect_problem(403);
     let heir = red.post("/v1/tokens", &json!({ "name": "heir", "role": "viewer" })).await.expect(201);
     let heir = bugle.api_as(heir["token"].as_str().unwrap());
     heir.get(&path).await.expect_problem(404);

@@ -50,12 +50,14 @@ async fn a_broker_that_is_away_for_long_makes_everyone_unready_and_everyone_resu
     an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
     server.kill_9();
     eventually("nobody is ready", SOON, async || {
-        let ready: Vec<_> = bugle.readiness().await.into_iter().filter(|(_, status, _)| *status != 503).collect();
+        let ready: Vec<_> =
+            bugle.readiness().await.into_iter().filter(|(_, status, _)| *status != 503).collect();
         ensure(ready.is_empty(), format!("{ready:?}"))
     })
     .await;
     steadily("everybody is alive and unready", Duration::from_secs(20), async || {
-        let ready: Vec<_> = bugle.readiness().await.into_iter().filter(|(_, status, _)| *status != 503).collect();
+        let ready: Vec<_> =
+            bugle.readiness().await.into_iter().filter(|(_, status, _)| *status != 503).collect();
         ensure(ready.is_empty() && bugle.ended().is_empty(), format!("{ready:?} {:?}", bugle.ended()))
     })
     .await;
@@ -73,7 +75,8 @@ async fn a_fleet_that_starts_before_its_broker_waits_for_it() {
     bugle.cli(&["setup"]).await.ok();
     bugle.apply(&everything_to(&sink.url("/hook"))).await;
     server.kill_9();
-    let mut members: Vec<_> = crate::support::bugle::Role::ALL.iter().map(|role| bugle.spawn(*role)).collect();
+    let mut members: Vec<_> =
+        crate::support::bugle::Role::ALL.iter().map(|role| bugle.spawn(*role)).collect();
     for member in &members {
         eventually("the admin port answers", SOON, async || {
             let (status, _) = member.admin("/healthz").await;

@@ -121,7 +121,11 @@ impl Api {
     pub async fn becomes(&self, id: &str, status: &str) -> Value {
         eventually(&format!("{id} becomes {status}"), LATER, async || {
             let reply = self.get(&format!("/v1/deliveries/{id}")).await;
-            if reply.status == 200 && reply.body["status"] == status { Ok(reply.body) } else { Err(format!("{reply:?}")) }
+            if reply.status == 200 && reply.body["status"] == status {
+                Ok(reply.body)
+            } else {
+                Err(format!("{reply:?}"))
+            }
         })
         .await
     }
@@ -143,7 +147,8 @@ pub async fn reply(request: reqwest::RequestBuilder) -> Reply {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    let content_type = headers.get("content-type").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+    let content_type =
+        headers.get("content-type").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Reply { status, content_type, headers, body }

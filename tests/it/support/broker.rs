@@ -53,7 +53,8 @@ impl NatsServer {
 
     async fn until_ready(&self) {
         let greeting = async || {
-            let mut socket = TcpStream::connect(("127.0.0.1", self.port)).map_err(|error| error.to_string())?;
+            let mut socket =
+                TcpStream::connect(("127.0.0.1", self.port)).map_err(|error| error.to_string())?;
             socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             let mut head = [0; 4];
             socket.read_exact(&mut head).map_err(|error| error.to_string())
@@ -78,9 +79,13 @@ pub fn binary() -> PathBuf {
         return PathBuf::from(path);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file());
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file());
     let set_up = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server");
     let binary = found.unwrap_or(set_up);
-    assert!(binary.is_file(), "there is no nats-server: `make test` obtains one, or name it by BUGLE_NATS_SERVER");
+    assert!(
+        binary.is_file(),
+        "there is no nats-server: `make test` obtains one, or name it by BUGLE_NATS_SERVER"
+    );
     binary
 }

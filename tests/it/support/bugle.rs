@@ -261,8 +261,10 @@ impl Bugle {
 
     /// Readiness of every member: its name, the status, the complaints.
     pub async fn readiness(&self) -> Vec<(String, u16, String)> {
-        let ports: Vec<(String, u16)> =
-            lock(&self.members).iter().map(|member| (member.process.name.clone(), member.admin_port)).collect();
+        let ports: Vec<(String, u16)> = lock(&self.members)
+            .iter()
+            .map(|member| (member.process.name.clone(), member.admin_port))
+            .collect();
         let mut found = Vec::new();
         for (name, port) in ports {
             let (status, text) = super::api::get_text(&format!("http://127.0.0.1:{port}/readyz")).await;
@@ -274,7 +276,8 @@ impl Bugle {
     /// Waits until every member is ready again.
     pub async fn until_ready(&self, patience: Duration) {
         eventually("every role is ready", patience, async || {
-            let unready: Vec<_> = self.readiness().await.into_iter().filter(|(_, status, _)| *status != 200).collect();
+            let unready: Vec<_> =
+                self.readiness().await.into_iter().filter(|(_, status, _)| *status != 200).collect();
             ensure(unready.is_empty(), format!("{unready:?}"))
         })
         .await;
@@ -283,7 +286,10 @@ impl Bugle {
     /// Every member that ended by itself, with its exit code.
     pub fn ended(&self) -> Vec<(String, i32)> {
         let mut members = lock(&self.members);
-        members.iter_mut().filter_map(|member| Some((member.process.name.clone(), member.process.ended()?))).collect()
+        members
+            .iter_mut()
+            .filter_map(|member| Some((member.process.name.clone(), member.process.ended()?)))
+            .collect()
     }
 
     // === its surroundings ===

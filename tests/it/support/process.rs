@@ -36,7 +36,13 @@ pub struct Process {
 
 impl Process {
     /// Starts a program; both its outputs go to `log`, behind what is there already.
-    pub fn start(name: &str, program: &Path, arguments: &[&str], variables: &[(String, String)], log: &Path) -> Self {
+    pub fn start(
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(String, String)],
+        log: &Path,
+    ) -> Self {
         let output = File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SUPERVISOR, "bugle-it"]).arg(program).args(arguments);

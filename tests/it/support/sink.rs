@@ -113,14 +113,26 @@ impl Sink {
     }
 }
 
-async fn receive(State(shared): State<Shared>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<String> {
+async fn receive(
+    State(shared): State<Shared>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<String> {
     let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers: BTreeMap<_, _> = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    let headers: BTreeMap<_, _> =
+        headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     let path = uri.path().to_owned();
     let id = headers.get("webhook-id").cloned().unwrap_or_default();
     let answer = {
         let mut seen = shared.seen.lock().unwrap();
-        seen.requests.push(Request { path: path.clone(), id, headers, bytes: body.to_vec(), at: Instant::now() });
+        seen.requests.push(Request {
+            path: path.clone(),
+            id,
+            headers,
+            bytes: body.to_vec(),
+            at: Instant::now(),
+        });
         match seen.scripts.get_mut(&path) {
             Some(script) if script.len() > 1 => script.pop_front(),
             Some(script) => script.front().cloned(),
