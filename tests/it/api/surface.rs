@@ -90,6 +90,8 @@ async fn every_error_is_a_problem() {
     let number = api.get("/v1/dead-letters/first").await;
     assert!([400, 404].contains(&number.status), "{number:?}");
     number.clone().expect_problem(number.status);
+    let huge = api.request("POST", "/v1/events").body(vec![b' '; 17 * 1024 * 1024]);
+    crate::support::api::reply(huge).await.expect_problem(413);
     let text = |content_type: &str, body: &'static str| {
         api.request("POST", "/v1/notifications/send")
             .header("Content-Type", content_type.to_owned())
