@@ -57,7 +57,7 @@ async fn an_event_gets_through(bugle: &Bugle, wire: &Wire, sink: &Sink, path: &s
         wire.event_whatever_happens(
             "a:b",
             &format!("through-{before}-{number}"),
-            &Value::Object(Default::default()),
+            &Value::Object(serde_json::Map::default()),
         )
         .await;
         pause(Duration::from_millis(200)).await;
