@@ -143,12 +143,24 @@ async fn live(role: Role, settings: Settings) -> Result<(), Failure> {
     let (health, stop) = (Health::default(), Stop::default());
     let signals = Signals::install()?;
     let admin = admin::serve(&settings, health.clone(), recorder.clone(), &stop).await?;
-    let mut embedded = embedded(role, &settings).await?;
-    let mut roles = roles::start(role, &settings, embedded.as_ref(), &health, &stop, &recorder).await?;
+    let signals = signals.wait();
+    tokio::pin!(signals);
+    let whole = health.pulse("the process");
+    let mut embedded = None;
+    let starting = async {
+        embedded = self::embedded(role, &settings).await?;
+        roles::start(role, &settings, embedded.as_ref(), &health, &stop, &recorder).await
+    };
+    let mut roles = tokio::select! {
+        started = starting => started?,
+        // Nothing was taken yet: there is nothing to finish.
+        () = &mut signals => return stop_while_starting(embedded).await,
+    };
+    whole.beat();
     roles.extend([admin]);
     tracing::info!(role = role.as_str(), version = env!("CARGO_PKG_VERSION"), "started");
     let ended = tokio::select! {
-        () = signals.wait() => None,
+        () = &mut signals => None,
         name = roles.any_ended() => Some(format!("{name} ended by itself")),
         sentence = server_ended(embedded.as_mut()) => Some(sentence),
     };
@@ -160,6 +172,14 @@ async fn live(role: Role, settings: Settings) -> Result<(), Failure> {
         None => Ok(()),
         Some(sentence) => Err(Failure::run(sentence)),
     }
+}
+
+async fn stop_while_starting(embedded: Option<Embedded>) -> Result<(), Failure> {
+    tracing::info!("stopped while it started");
+    if let Some(Embedded { server, .. }) = embedded {
+        server.stop().await;
+    }
+    Ok(())
 }
 
 /// The embedded default: the data directory and the child server on it.

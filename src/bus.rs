@@ -42,6 +42,8 @@ pub enum BusError {
         "nats-server {found} is too old: Bugle needs 2.14.3 or newer (at least 2.12.9, for schedules and message TTLs)"
     )]
     TooOld { found: String },
+    #[error("nats.credentials_file {file} cannot be used: {reason}")]
+    Credentials { file: String, reason: String },
     #[error("NATS: {0}")]
     Request(String),
     #[error("the message is {bytes} bytes, more than the broker carries")]
@@ -179,13 +181,13 @@ async fn connect_client(
             note_event(&event, &state);
             std::future::ready(())
         });
-    let bad = |reason: String| BusError::Connect { url: redacted(url), reason };
     if let Some(file) = &settings.credentials_file {
-        options = options
-            .credentials_file(file)
-            .await
-            .map_err(|error| bad(format!("{}: {error}", file.display())))?;
+        let shown = file.display().to_string();
+        let unusable =
+            |error: std::io::Error| BusError::Credentials { file: shown, reason: error.to_string() };
+        options = options.credentials_file(file).await.map_err(unusable)?;
     }
+    let bad = |reason: String| BusError::Connect { url: redacted(url), reason };
     let servers: Vec<&str> = url.split(',').map(str::trim).collect();
     options.connect(servers).await.map_err(|error| bad(error.to_string()))
 }
@@ -197,7 +199,10 @@ fn reconnect_delay(attempts: usize) -> Duration {
 }
 
 fn note_event(event: &Event, connected: &AtomicBool) {
-    if matches!(event, Event::Disconnected | Event::Closed) {
+    if matches!(event, Event::Closed) {
+        // We let go of it ourselves, at the end of a command.
+        connected.store(false, Ordering::Relaxed);
+    } else if matches!(event, Event::Disconnected) {
         connected.store(false, Ordering::Relaxed);
         metrics::nats_disconnected();
         tracing::warn!("connection to NATS lost");

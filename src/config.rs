@@ -171,6 +171,7 @@ impl Settings {
             let text = std::fs::read_to_string(path).map_err(|error| {
                 ConfigError(format!("the configuration file {} cannot be read: {error}", path.display()))
             })?;
+            text.parse::<toml::Table>().map_err(|error| ConfigError(not_toml(path, &text, &error)))?;
             figment = figment.merge(Toml::string(&text));
         }
         let defaults: Dict = Figment::from(Toml::string(DEFAULTS))
@@ -230,6 +231,9 @@ impl Settings {
             if !(1..=3650).contains(&days) {
                 return refuse(format!("keep.{key}_days is {days}: 1 to 3650"));
             }
+        }
+        if self.database.url.as_ref().is_some_and(|url| !crate::store::speaks(url.expose())) {
+            return refuse("database.url must start with sqlite:// or postgres://".to_owned());
         }
         if !(1..=1_000).contains(&self.database.connections) {
             return refuse(format!("database.connections is {}: 1 to 1000", self.database.connections));
@@ -329,6 +333,12 @@ fn from_variable(defaults: &Dict, name: &str, text: &str) -> Result<(Vec<String>
 
 fn nested(path: &[String], value: Value) -> Value {
     path.iter().rev().fold(value, |inner, key| Value::from(Dict::from([(key.clone(), inner)])))
+}
+
+/// Where a file stops being TOML. The parser's own text would quote the line, and with it perhaps a password.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    format!("{} is not TOML: line {line}: {}", path.display(), error.message().replace('\n', ", "))
 }
 
 /// figment's error as one sentence: the key, and what was expected; the value only where it cannot be a secret.

@@ -122,13 +122,18 @@ pub fn read_file(path: &Path) -> Result<DocumentFile, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
     let value: Value = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yaml" | "yml") => serde_saphyr::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
+        Some("yaml" | "yml") => yaml(&text).map_err(|error| format!("{shown}: {error}"))?,
         Some("json") => serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
         Some("toml") => toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
         _ => return Err(format!("{shown}: documents are .yaml, .json or .toml files")),
     };
     let file = checked_file(value).map_err(|fault| format!("{shown}: {fault}"))?;
     Ok(DocumentFile { name: file.name.or_else(|| file_name(path)), ..file })
+}
+
+/// YAML 1.2: `on`, `off`, `yes` and `no` are texts, so that a channel may be called `off`.
+fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
 }
 
 fn file_name(path: &Path) -> Option<String> {

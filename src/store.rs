@@ -75,6 +75,12 @@ impl Dialect {
     }
 }
 
+/// True when there is an SQL for what a URL names.
+#[must_use]
+pub fn speaks(url: &str) -> bool {
+    Dialect::of(url).is_ok()
+}
+
 /// A pool of connections. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {

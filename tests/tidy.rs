@@ -26,8 +26,17 @@ const PURE: &[&str] = &[
     "src/channel/text.rs",
     "src/store/merge.rs",
 ];
-const IMPURE: &[&str] =
-    &["async fn", ".await", "tokio::", "async_nats", "Timestamp::now", "clock::", "fastrand", "reqwest", "sqlx"];
+const IMPURE: &[&str] = &[
+    "async fn",
+    ".await",
+    "tokio::",
+    "async_nats",
+    "Timestamp::now",
+    "clock::",
+    "fastrand",
+    "reqwest",
+    "sqlx",
+];
 const LINES_MAX: usize = 400;
 const BIN_LINES_MAX: usize = 30;
 
@@ -94,7 +103,9 @@ fn pure_files_know_no_io_no_clock_and_no_chance() {
     for path in PURE {
         assert!(root().join(path).exists(), "{path} is listed as pure and does not exist");
     }
-    for (name, text) in sources("src").into_iter().filter(|(name, _)| pure(name) && !name.ends_with("tests.rs")) {
+    for (name, text) in
+        sources("src").into_iter().filter(|(name, _)| pure(name) && !name.ends_with("tests.rs"))
+    {
         for (number, line) in without_tests(&text).lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             for word in IMPURE {
@@ -129,7 +140,10 @@ fn every_setting_is_explained() {
         if let Some(name) = line.strip_prefix('[') {
             section = format!("{}.", name.trim_end_matches(']'));
         } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
-            assert!(docs.contains(&format!("`{section}{key}`")), "docs/configuration.md does not name {section}{key}");
+            assert!(
+                docs.contains(&format!("`{section}{key}`")),
+                "docs/configuration.md does not name {section}{key}"
+            );
         }
     }
 }
@@ -158,7 +172,10 @@ fn every_path_of_the_api_is_explained() {
     let docs = read("docs/api.md");
     for (name, text) in sources("src/api") {
         for path in text.split("path = \"").skip(1).filter_map(|rest| rest.split('"').next()) {
-            assert!(docs.contains(&format!("`{path}`")) || docs.contains(path), "docs/api.md does not name {path} of {name}");
+            assert!(
+                docs.contains(&format!("`{path}`")) || docs.contains(path),
+                "docs/api.md does not name {path} of {name}"
+            );
         }
     }
 }

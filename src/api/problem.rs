@@ -120,6 +120,7 @@ impl From<BusError> for Problem {
                 Self::internal()
             }
             BusError::Connect { .. }
+            | BusError::Credentials { .. }
             | BusError::TooOld { .. }
             | BusError::Request(_)
             | BusError::Conflict => {

@@ -96,6 +96,7 @@ async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
         match work().await {
             Ok(done) => return Ok(done),
             Err(error @ BusError::TooOld { .. }) => return Err(Failure::run(error)),
+            Err(error @ BusError::Credentials { .. }) => return Err(Failure::config(error)),
             Err(error) if started.elapsed() > PATIENCE => return Err(Failure::run(error)),
             Err(error) => {
                 tracing::warn!(%error, "{what} is not ready yet");

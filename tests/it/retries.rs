@@ -77,7 +77,7 @@ async fn attempts_end_in_a_dead_letter_that_can_be_sent_again() {
 #[tokio::test]
 async fn many_dead_letters_are_sent_again_at_once() {
     let sink = Sink::start().await;
-    sink.script("/hook", [Answer::Status(400)]);
+    sink.script("/hook", [Answer::Status(410)]);
     let bugle = fleet(&sink, &json!({})).await;
     let wire = bugle.wire().await;
     for id in ["1", "2", "3"] {
@@ -85,8 +85,7 @@ async fn many_dead_letters_are_sent_again_at_once() {
     }
     bugle.buries(3).await;
     sink.script("/hook", [Answer::Status(200)]);
-    let said =
-        bugle.cli(&["dead", "redrive", "--all", "--channel", "hook", "--reason", "rejected"]).await.ok();
+    let said = bugle.cli(&["dead", "redrive", "--all", "--channel", "hook", "--reason", "gone"]).await.ok();
     assert!(said.contains("3 sent again"), "{said}");
     bugle.api().shows(3, "status=sent").await;
     assert!(bugle.dead_letters().await.is_empty());
@@ -94,7 +93,7 @@ async fn many_dead_letters_are_sent_again_at_once() {
 
 #[tokio::test]
 async fn a_refusal_for_good_is_not_tried_again() {
-    for (status, reason) in [(400, "rejected"), (410, "gone")] {
+    for (status, reason) in [(302, "rejected"), (410, "gone")] {
         let sink = Sink::start().await;
         sink.script("/hook", [Answer::Status(status)]);
         let bugle = fleet(&sink, &json!({})).await;

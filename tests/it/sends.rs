@@ -121,7 +121,7 @@ async fn a_send_that_makes_no_sense_is_a_problem_that_says_why() {
     let (bugle, sink) = fleet(Database::sqlite()).await;
     let api = bugle.api();
     for (more, status, names) in [
-        (json!({ "channel": "nowhere" }), 404, "nowhere"),
+        (json!({ "channel": "nowhere" }), 400, "nowhere"),
         (json!({ "delayMs": 1, "sendAt": "2030-01-01T00:00:00Z" }), 400, "sendAt"),
         (json!({ "sendAt": "2300-01-01T00:00:00Z" }), 400, "sendAt"),
         (json!({ "sendAt": "tomorrow" }), 400, "sendAt"),

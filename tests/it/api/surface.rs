@@ -31,7 +31,7 @@ async fn events_come_in_over_http_one_or_many() {
     let results = reply["results"].as_array().unwrap_or_else(|| panic!("{reply:#}"));
     assert_eq!(results.len(), 3);
     assert!(results[0]["error"].is_null() && !results[1]["error"].is_null(), "{reply:#}");
-    assert!(results[2].to_string().contains("no good type"), "{reply:#}");
+    assert!(results[2]["error"].as_str().unwrap().contains("type has"), "{reply:#}");
     sink.receives(4, "/hook").await;
 }
 
@@ -44,7 +44,7 @@ async fn events_that_are_none_are_refused_with_the_reason() {
         (json!({ "type": "a:b", "severity": "loud" }), "severity"),
         (json!({ "type": "a:b", "tipe": "x", "time": "never" }), "time"),
         (json!("text"), "object"),
-        (json!({ "type": "a:*" }), "a:*"),
+        (json!({ "type": "a:*" }), "'*'"),
     ] {
         let problem = bugle.api().post("/v1/events", &event).await.expect_problem(400);
         assert!(problem.to_string().contains(says), "{event}: {problem:#}");

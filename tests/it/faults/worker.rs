@@ -9,7 +9,7 @@ use crate::support::broker::NatsServer;
 use crate::support::bugle::{Bugle, Role, everything_to};
 use crate::support::database::Database;
 use crate::support::sink::{Answer, Sink};
-use crate::support::{LATER, ensure, eventually};
+use crate::support::{LATER, SOON, ensure, eventually};
 
 #[tokio::test]
 async fn a_worker_killed_between_send_and_ack_loses_nothing_and_its_successor_repeats_under_the_same_id() {
@@ -104,6 +104,20 @@ async fn sigterm_finishes_what_runs_and_ends_every_role_with_0() {
     bugle.start_roles(&Role::ALL).await;
     each_is_sent_once(&bugle.api(), &sink, "/hook", &["1".to_owned()]).await;
     assert_eq!(sink.requests("/hook").len(), 1, "what ran was finished, not repeated");
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_role_that_still_waits_for_its_broker() {
+    let bugle = Bugle::new().await;
+    bugle.set("NATS__URL", &format!("nats://127.0.0.1:{}", crate::support::free_port()));
+    for role in Role::ALL {
+        let mut member = bugle.spawn(role);
+        eventually("it waits", SOON, async || {
+            ensure(member.process.output().contains("not ready yet"), member.process.output())
+        })
+        .await;
+        assert_eq!(member.process.sigterm(SOON).await.0, 0, "{role:?}: {}", member.process.output());
+    }
 }
 
 #[tokio::test]
