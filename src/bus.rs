@@ -76,7 +76,14 @@ pub struct Bus {
     pub js: jetstream::Context,
     pub names: Names,
     pub replicas: usize,
-    connected: Arc<AtomicBool>,
+    connection: Arc<Connection>,
+}
+
+/// The state of the connection, as the client's events tell it.
+struct Connection {
+    connected: AtomicBool,
+    /// Counts the times that it was lost: what was asked on a lost connection is not answered on the next one.
+    losses: tokio::sync::watch::Sender<u64>,
 }
 
 impl Bus {
@@ -86,8 +93,9 @@ impl Bus {
     /// When the server does not answer, is too old, or has no JetStream.
     pub async fn connect(settings: &Nats, url: &str, role: &str) -> Result<Self, BusError> {
         let names = Names::new(&settings.prefix).map_err(BusError::Request)?;
-        let connected = Arc::new(AtomicBool::new(true));
-        let client = connect_client(settings, url, role, &connected).await?;
+        let losses = tokio::sync::watch::Sender::new(0);
+        let connection = Arc::new(Connection { connected: AtomicBool::new(true), losses });
+        let client = connect_client(settings, url, role, &connection).await?;
         let info = client.server_info();
         if version(&info.version).is_none_or(|found| found < SERVER_MIN) {
             return Err(BusError::TooOld { found: info.version });
@@ -101,7 +109,7 @@ impl Bus {
             .max_ack_inflight(IN_FLIGHT_MAX)
             .backpressure_on_inflight(true)
             .build(client);
-        Ok(Self { js, names, replicas: settings.replicas, connected })
+        Ok(Self { js, names, replicas: settings.replicas, connection })
     }
 
     #[must_use]
@@ -111,7 +119,13 @@ impl Bus {
 
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.connection.connected.load(Ordering::Relaxed)
+    }
+
+    /// Changes whenever the connection is lost.
+    #[must_use]
+    pub fn losses(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.connection.losses.subscribe()
     }
 
     /// The largest event that is routed, in bytes.
@@ -168,9 +182,9 @@ async fn connect_client(
     settings: &Nats,
     url: &str,
     role: &str,
-    connected: &Arc<AtomicBool>,
+    connection: &Arc<Connection>,
 ) -> Result<Client, BusError> {
-    let state = Arc::clone(connected);
+    let state = Arc::clone(connection);
     let mut options = async_nats::ConnectOptions::new()
         .name(format!("bugle-{role}"))
         .connection_timeout(Duration::from_secs(5))
@@ -198,12 +212,15 @@ fn reconnect_delay(attempts: usize) -> Duration {
     Duration::from_millis(100 * 2_u64.pow(doublings)).min(Duration::from_secs(2))
 }
 
-fn note_event(event: &Event, connected: &AtomicBool) {
+fn note_event(event: &Event, connection: &Connection) {
+    let connected = &connection.connected;
     if matches!(event, Event::Closed) {
         // We let go of it ourselves, at the end of a command.
         connected.store(false, Ordering::Relaxed);
+        connection.losses.send_modify(|losses| *losses += 1);
     } else if matches!(event, Event::Disconnected) {
         connected.store(false, Ordering::Relaxed);
+        connection.losses.send_modify(|losses| *losses += 1);
         metrics::nats_disconnected();
         tracing::warn!("connection to NATS lost");
     } else if matches!(event, Event::Connected) {

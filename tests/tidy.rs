@@ -1,1 +1,181 @@
+//! The rules of the house that no compiler checks. Needs nothing but the checkout.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Files without I/O, clock or chance.
+const PURE: &[&str] = &[
+    "src/ids.rs",
+    "src/event.rs",
+    "src/event",
+    "src/rule.rs",
+    "src/rule",
+    "src/delivery.rs",
+    "src/outcome.rs",
+    "src/documents.rs",
+    "src/route.rs",
+    "src/route/ruleset.rs",
+    "src/route/template.rs",
+    "src/route/template",
+    "src/route/texts.rs",
+    "src/deliver.rs",
+    "src/channel/markdown.rs",
+    "src/channel/markdown",
+    "src/channel/text.rs",
+    "src/store/merge.rs",
+];
+const IMPURE: &[&str] = &[
+    "async fn",
+    ".await",
+    "tokio::",
+    "async_nats",
+    "Timestamp::now",
+    "clock::",
+    "fastrand",
+    "reqwest",
+    "sqlx",
+];
+const LINES_MAX: usize = 400;
+const BIN_LINES_MAX: usize = 30;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic_free(&format!("{}: {error}", path.display())))
+}
+
+fn panic_free(message: &str) -> String {
+    assert!(message.is_empty(), "{message}");
+    String::new()
+}
+
+/// Every Rust file below, with its path from the root.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root().join(folder)];
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((name, text));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The part of a file before its unit tests.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\n").next().unwrap_or(text)
+}
+
+#[test]
+fn every_file_opens_with_its_purpose() {
+    for folder in ["src", "bin", "tests", "benches"] {
+        for (name, text) in sources(folder) {
+            assert!(text.starts_with("//! "), "{name} does not open with //!");
+        }
+    }
+}
+
+#[test]
+fn files_stay_small() {
+    for (name, text) in sources("src").into_iter().chain(sources("tests")) {
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{name} has {lines} lines: at most {LINES_MAX}");
+    }
+    for (name, text) in sources("bin") {
+        let lines = text.lines().count();
+        assert!(lines <= BIN_LINES_MAX, "{name} has {lines} lines: a binary chooses a role and nothing else");
+    }
+}
+
+#[test]
+fn pure_files_know_no_io_no_clock_and_no_chance() {
+    let pure = |name: &str| PURE.iter().any(|path| name == *path || name.starts_with(&format!("{path}/")));
+    for path in PURE {
+        assert!(root().join(path).exists(), "{path} is listed as pure and does not exist");
+    }
+    for (name, text) in
+        sources("src").into_iter().filter(|(name, _)| pure(name) && !name.ends_with("tests.rs"))
+    {
+        for (number, line) in without_tests(&text).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in IMPURE {
+                assert!(!code.contains(word), "{name}:{}: {word} in a pure file", number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn subjects_are_built_in_one_file_and_sql_is_written_in_one_folder() {
+    for (name, text) in sources("src") {
+        let code = without_tests(&text);
+        if name != "src/bus/subject.rs" {
+            for head in [".deliveries.", ".outcomes.", ".later.", ".dead.", ".throttle."] {
+                assert!(!code.contains(&format!("{{}}{head}")), "{name} builds a subject: bus::subject does");
+            }
+        }
+        if !name.starts_with("src/store") {
+            assert!(!code.contains("sqlx::"), "{name} speaks SQL: only store does");
+        }
+        if name != "src/bus/consumer.rs" {
+            assert!(!code.contains("AckKind"), "{name} settles messages: only bus::consumer does");
+        }
+    }
+}
+
+#[test]
+fn every_setting_is_explained() {
+    let (docs, mut section) = (read("docs/configuration.md"), String::new());
+    for line in read("config/default.toml").lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = format!("{}.", name.trim_end_matches(']'));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            assert!(
+                docs.contains(&format!("`{section}{key}`")),
+                "docs/configuration.md does not name {section}{key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let docs = read("docs/metrics.md");
+    for name in read("src/metrics.rs").split("\"bugle_").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(docs.contains(&format!("`bugle_{name}`")), "docs/metrics.md does not name bugle_{name}");
+    }
+}
+
+#[test]
+fn every_channel_kind_and_every_reason_is_explained() {
+    let docs = read("docs/channels.md");
+    for kind in bugle::channel::Kind::ALL {
+        assert!(docs.contains(&format!("`{kind}`")), "docs/channels.md does not name {kind}");
+    }
+    for reason in bugle::outcome::Reason::ALL {
+        assert!(docs.contains(&format!("`{reason}`")), "docs/channels.md does not name {reason}");
+    }
+}
+
+#[test]
+fn every_path_of_the_api_is_explained() {
+    let docs = read("docs/api.md");
+    for (name, text) in sources("src/api") {
+        for path in text.split("path = \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(
+                docs.contains(&format!("`{path}`")) || docs.contains(path),
+                "docs/api.md does not name {path} of {name}"
+            );
+        }
+    }
+}

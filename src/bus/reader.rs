@@ -46,6 +46,7 @@ pub struct Entry {
 pub struct Reader {
     consumer: Consumer<pull::Config>,
     batch: Option<(Batch, Instant)>,
+    losses: tokio::sync::watch::Receiver<u64>,
     /// Deliveries so far: the next one must be numbered one higher.
     delivered: u64,
     /// Messages that were waiting when it was opened.
@@ -80,10 +81,11 @@ impl Reader {
             num_replicas: 1,
             ..Default::default()
         };
+        let losses = bus.losses();
         let stream = bus.js.get_stream_no_info(stream).await.map_err(BusError::request)?;
         let consumer = stream.create_consumer(config).await.map_err(BusError::request)?;
         let pending_at_start = consumer.cached_info().num_pending;
-        Ok(Self { consumer, batch: None, delivered: 0, pending_at_start })
+        Ok(Self { consumer, batch: None, losses, delivered: 0, pending_at_start })
     }
 
     /// Waits for a message, up to the poll's length, and takes what else is there, up to `max`. Empty when idle.
@@ -98,7 +100,11 @@ impl Reader {
         };
         let mut entries = Vec::new();
         let silent = || BusError::Request("the broker does not answer".to_owned());
-        let mut next = tokio::time::timeout_at(deadline, batch.next()).await.map_err(|_| silent())?;
+        let lost = || BusError::Request("the connection was lost".to_owned());
+        let mut next = tokio::select! {
+            next = tokio::time::timeout_at(deadline, batch.next()) => next.map_err(|_| silent())?,
+            _ = self.losses.changed() => return Err(lost()),
+        };
         loop {
             match next {
                 // The poll is over: the next call asks anew.

@@ -1,3 +1,5 @@
+//! Rendering in every dialect: nesting, escaping, cutting, and data that tries to break out.
+
 use super::*;
 use crate::channel::text::units;
 

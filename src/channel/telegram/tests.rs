@@ -1,3 +1,5 @@
+//! What Telegram gets and what its answers mean.
+
 use serde_json::json;
 
 use super::*;
