@@ -54,12 +54,8 @@ async fn an_event_gets_through(bugle: &Bugle, wire: &Wire, sink: &Sink, path: &s
     eventually("an event gets through", LATER, async || {
         assert_eq!(bugle.ended(), [], "a role ended instead of resuming");
         number += 1;
-        wire.event_whatever_happens(
-            "a:b",
-            &format!("through-{before}-{number}"),
-            &Value::Object(serde_json::Map::default()),
-        )
-        .await;
+        wire.event_whatever_happens("a:b", &format!("through-{before}-{number}"), &serde_json::json!({}))
+            .await;
         pause(Duration::from_millis(200)).await;
         ensure(sink.requests(path).len() > before, "nothing arrives")
     })

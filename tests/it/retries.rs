@@ -237,3 +237,43 @@ async fn a_channel_that_hangs_delays_no_other_channel() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn retries_that_hang_and_a_full_lane_delay_neither_first_attempts_nor_what_is_critical() {
+    let sink = Sink::start().await;
+    sink.script("/flaky", [Answer::Status(503), Answer::Status(503), Answer::Hold]);
+    sink.script("/slow", [Answer::Hold]);
+    sink.script("/slower", [Answer::Hold]);
+    let bugle = Bugle::new().await;
+    bugle.set("WORKER__SLOTS", "4");
+    let channels =
+        ["flaky", "slow", "slower", "quick"].map(|name| webhook(name, &sink.url(&format!("/{name}"))));
+    let critical = json!({ "severity": "critical" });
+    let documents = json!({
+        "channels": channels,
+        "rules": [
+            rule("flaky", "flaky:*", "flaky"),
+            rule("slow", "slow:*", "slow"),
+            rule("slower", "slower:*", "slower"),
+            rule("quick", "quick:*", "quick"),
+            with(rule("critical", "critical:*", "quick"), &critical),
+        ],
+    });
+    bugle.start_with(&documents).await;
+    let wire = bugle.wire().await;
+    for number in 0..2 {
+        wire.event("flaky:one", &format!("f{number}"), &json!({})).await;
+    }
+    sink.receives(3, "/flaky").await;
+    wire.event("quick:one", "while retries hang", &json!({})).await;
+    sink.receives_within(Duration::from_secs(4), 1, "/quick").await;
+    // Two channels fill the normal lane's four slots together.
+    for number in 0..4 {
+        wire.event("slow:one", &format!("s{number}"), &json!({})).await;
+    }
+    sink.receives(3, "/slow").await;
+    wire.event("slower:one", "1", &json!({})).await;
+    sink.receives(1, "/slower").await;
+    wire.event("critical:one", "while the lane is full", &json!({})).await;
+    sink.receives_within(Duration::from_secs(4), 2, "/quick").await;
+}

@@ -84,3 +84,19 @@ async fn an_event_that_is_sent_again_goes_its_way_anew() {
     assert_eq!(bugle.cli(&["dead", "show", &number]).await.code, 1);
     assert_eq!(bugle.cli(&["dead", "redrive", "999999"]).await.code, 1);
 }
+
+#[tokio::test]
+async fn a_delivery_that_no_worker_can_read_is_kept_and_stops_nobody() {
+    let sink = Sink::start().await;
+    let (bugle, wire) = routing(&sink).await;
+    wire.put(&wire.subject("deliveries.webhook.normal.default.hook"), &[], "{ not a delivery").await;
+    let letters = bugle.buries(1).await;
+    assert_eq!(
+        (&letters[0]["reason"], &letters[0]["message"]["body"]),
+        (&json!("undecodable"), &json!("{ not a delivery"))
+    );
+    let refused = bugle.cli(&["dead", "redrive", &letters[0]["sequence"].to_string()]).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    wire.event("a:b", "good", &json!({})).await;
+    sink.receives(1, "/hook").await;
+}

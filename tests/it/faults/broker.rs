@@ -93,3 +93,46 @@ async fn a_fleet_that_starts_before_its_broker_waits_for_it() {
     let wire = bugle.wire().await;
     an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
 }
+
+#[tokio::test]
+async fn a_broker_that_falls_silent_makes_everyone_unready_and_everyone_resumes() {
+    let (mut server, sink) = (NatsServer::start().await, Sink::start().await);
+    let bugle = Bugle::on(&server, Database::sqlite());
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let wire = bugle.wire().await;
+    an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
+    server.freeze();
+    eventually("nobody is ready", LATER, async || {
+        let ready: Vec<_> =
+            bugle.readiness().await.into_iter().filter(|(_, status, _)| *status != 503).collect();
+        ensure(ready.is_empty(), format!("{ready:?}"))
+    })
+    .await;
+    server.thaw();
+    bugle.until_ready(LATER).await;
+    an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
+    bugle.api().shows(sink.counts("/hook").len(), "status=sent").await;
+}
+
+#[tokio::test]
+async fn a_live_stream_outlives_its_broker_without_gap_or_repeat() {
+    let (mut server, sink) = (NatsServer::start().await, Sink::start().await);
+    let bugle = Bugle::on(&server, Database::sqlite());
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let wire = bugle.wire().await;
+    let mut live = bugle.api().stream("/v1/deliveries/stream", None).await;
+    let mut told = Vec::new();
+    for round in 0..3 {
+        for number in 0..10 {
+            wire.event_whatever_happens("a:b", &format!("{round}-{number}"), &json!({})).await;
+        }
+        for _ in 0..10 {
+            told.push(live.outcome(LATER).await.json()["event"]["id"].as_str().unwrap().to_owned());
+        }
+        server.kill_9();
+        server.start_again().await;
+    }
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told.len(), 30, "{told:?}");
+}

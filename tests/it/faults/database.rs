@@ -43,7 +43,62 @@ async fn while_the_database_is_away_deliveries_go_on_and_the_history_catches_up(
     assert_eq!(bugle.ended(), []);
 }
 
+#[tokio::test]
+async fn a_database_that_falls_silent_is_a_503_in_time_and_not_a_hanging_request() {
+    let Some(database) = Database::postgres().await else { return };
+    let sink = Sink::start().await;
+    let cable = Cable::to(database.address()).await;
+    let bugle = Bugle::on(NatsServer::shared().await, database);
+    bugle.set("DATABASE__URL", &bugle.database.url_through(cable.port));
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let wire = bugle.wire().await;
+    wire.event("a:b", "before", &json!({})).await;
+    bugle.api().shows(1, "status=sent").await;
+    cable.silence();
+    bugle.api().get("/v1/deliveries").await.expect_problem(503);
+    wire.event("a:b", "during", &json!({})).await;
+    sink.receives(2, "/hook").await;
+    cable.mend();
+    bugle.api().shows_within(LATER, 2, "status=sent").await;
+    bugle.until_ready(LATER).await;
+}
+
+#[tokio::test]
+async fn a_fleet_that_starts_before_its_database_delivers_and_tells_later() {
+    let Some(database) = Database::postgres().await else { return };
+    let sink = Sink::start().await;
+    let cable = Cable::to(database.address()).await;
+    let bugle = Bugle::on(NatsServer::shared().await, database);
+    bugle.set("DATABASE__URL", &bugle.database.url_through(cable.port));
+    bugle.cli(&["setup"]).await.ok();
+    bugle.apply(&everything_to(&sink.url("/hook"))).await;
+    cable.cut();
+    let (recorder, mut api) = (bugle.spawn(Role::Recorder), bugle.spawn(Role::Api));
+    bugle.start_roles(&[Role::Router, Role::Worker]).await;
+    bugle.wire().await.event("a:b", "1", &json!({})).await;
+    sink.receives(1, "/hook").await;
+    api.until_ready(LATER).await;
+    bugle.adopt(recorder);
+    bugle.adopt(api);
+    bugle.api().get("/v1/deliveries").await.expect_problem(503);
+    cable.mend();
+    bugle.until_ready(LATER).await;
+    each_is_sent_once(&bugle.api(), &sink, "/hook", &["1".to_owned()]).await;
+}
+
 on_both_databases! {
+    async fn setups_at_the_same_time_do_not_hinder_each_other(database: Database) {
+        let (bugle, sink) = (Bugle::on(NatsServer::shared().await, database), Sink::start().await);
+        let file = bugle.folder.write("documents.json", &everything_to(&sink.url("/hook")).to_string());
+        bugle.set("DOCUMENTS", &file.display().to_string());
+        for said in futures_util::future::join_all((0..6).map(|_| bugle.cli(&["setup"]))).await {
+            said.ok();
+        }
+        bugle.start_roles(&Role::ALL).await;
+        bugle.wire().await.event("a:b", "1", &json!({})).await;
+        each_is_sent_once(&bugle.api(), &sink, "/hook", &["1".to_owned()]).await;
+    }
+
     async fn of_two_recorders_one_may_die_and_nothing_is_lost_or_doubled(database: Database) {
         let (bugle, sink) = (Bugle::on(NatsServer::shared().await, database), Sink::start().await);
         bugle.start_with(&everything_to(&sink.url("/hook"))).await;

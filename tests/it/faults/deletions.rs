@@ -105,3 +105,21 @@ async fn resumes(bugle: &Bugle, wire: &Wire, sink: &Sink, deleted: &str) {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_deleted_bucket_of_documents_is_made_again_and_takes_them_anew() {
+    let (_server, bugle, sink, wire) = fleet().await;
+    wire.js.delete_key_value(format!("{}_CONFIG", bugle.prefix.to_uppercase())).await.unwrap();
+    eventually("the documents are applied anew", LATER, async || {
+        revive(&bugle);
+        let said = bugle.apply_as("documents", &everything_to(&sink.url("/anew"))).await;
+        crate::support::ensure(said.code == 0, format!("{said:?}"))
+    })
+    .await;
+    eventually("an event goes where the new documents say", LATER, async || {
+        revive(&bugle);
+        bugle.cli(&["publish", "a:b"]).await.ok();
+        crate::support::ensure(!sink.requests("/anew").is_empty(), "nothing arrives")
+    })
+    .await;
+}

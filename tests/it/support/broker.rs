@@ -66,6 +66,15 @@ impl NatsServer {
         self.process.kill_9();
     }
 
+    /// Stops answering without closing anything, until [`NatsServer::thaw`].
+    pub fn freeze(&mut self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn thaw(&mut self) {
+        self.process.signal("CONT");
+    }
+
     /// The same port, the same store.
     pub async fn start_again(&mut self) {
         self.process = Self::run(&self.folder);

@@ -75,8 +75,18 @@ impl Wire {
 /// A relay in front of a server, which a test can cut and mend.
 pub struct Cable {
     pub port: u16,
-    whole: Arc<watch::Sender<bool>>,
+    state: Arc<watch::Sender<Line>>,
     carried: Arc<Carried>,
+}
+
+/// What a cable does with what is sent through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Whole,
+    /// Connections end, and new ones are refused.
+    Cut,
+    /// Connections stay and nothing arrives any more, as when a machine is gone without a word.
+    Silent,
 }
 
 /// How many connections there are, and were at most.
@@ -90,29 +100,33 @@ impl Cable {
     pub async fn to(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let whole = Arc::new(watch::Sender::new(true));
-        let (state, carried) = (Arc::clone(&whole), Arc::<Carried>::default());
-        let counted = Arc::clone(&carried);
+        let (state, carried) = (Arc::new(watch::Sender::new(Line::Whole)), Arc::<Carried>::default());
+        let (line, counted) = (Arc::clone(&state), Arc::clone(&carried));
         tokio::spawn(async move {
             loop {
                 let Ok((socket, _)) = listener.accept().await else { return };
-                if *state.borrow() {
-                    let (target, whole, counted) = (target.clone(), state.subscribe(), Arc::clone(&counted));
-                    tokio::spawn(async move {
-                        let now = counted.now.fetch_add(1, Ordering::SeqCst) + 1;
-                        counted.most.fetch_max(now, Ordering::SeqCst);
-                        relay(socket, target, whole).await;
-                        counted.now.fetch_sub(1, Ordering::SeqCst);
-                    });
-                }
+                let (target, line, counted) = (target.clone(), line.subscribe(), Arc::clone(&counted));
+                tokio::spawn(async move {
+                    let now = counted.now.fetch_add(1, Ordering::SeqCst) + 1;
+                    counted.most.fetch_max(now, Ordering::SeqCst);
+                    relay(socket, target, line).await;
+                    counted.now.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { port, whole, carried }
+        Self { port, state, carried }
     }
 
-    /// Ends every connection and refuses new ones.
     pub fn cut(&self) {
-        self.whole.send_replace(false);
+        self.state.send_replace(Line::Cut);
+    }
+
+    pub fn silence(&self) {
+        self.state.send_replace(Line::Silent);
+    }
+
+    pub fn mend(&self) {
+        self.state.send_replace(Line::Whole);
     }
 
     /// The most connections at the same time since [`Cable::forget`].
@@ -123,16 +137,20 @@ impl Cable {
     pub fn forget(&self) {
         self.carried.most.store(0, Ordering::SeqCst);
     }
-
-    pub fn mend(&self) {
-        self.whole.send_replace(true);
-    }
 }
 
-async fn relay(mut near: TcpStream, target: String, mut whole: watch::Receiver<bool>) {
-    let Ok(mut far) = TcpStream::connect(target).await else { return };
-    tokio::select! {
-        _ = copy_bidirectional(&mut near, &mut far) => {}
-        _ = whole.wait_for(|whole| !whole) => {}
+async fn relay(mut near: TcpStream, target: String, mut line: watch::Receiver<Line>) {
+    let now = *line.borrow_and_update();
+    let mut far = None;
+    if now == Line::Whole {
+        let Ok(mut socket) = TcpStream::connect(target).await else { return };
+        tokio::select! {
+            _ = copy_bidirectional(&mut near, &mut socket) => return,
+            _ = line.wait_for(|line| *line != Line::Whole) => {}
+        }
+        far = Some(socket);
     }
+    // What a silence swallowed does not come back: its connections end with it.
+    let _silence_over = line.wait_for(|line| *line != Line::Silent).await.is_ok();
+    drop((near, far));
 }
