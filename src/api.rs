@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::header;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -38,6 +39,8 @@ use problem::Problem;
 
 /// A batch of a thousand events of the usual size, with room.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The framework's refusals are a sentence.
+const REFUSAL_BYTES_MAX: usize = 4 * 1024;
 /// Between two looks at the recorder's position.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(25);
 
@@ -95,6 +98,7 @@ pub fn router(api: Api) -> Router {
     routes
         .route("/openapi.json", get(move || async move { axum::Json(description) }))
         .with_state(Arc::new(api))
+        .layer(axum::middleware::from_fn(problems_only))
         .merge(admin::routes(health, recorder))
         .fallback(|| async { Problem::not_found("there is nothing at this path: see /openapi.json") })
         .method_not_allowed_fallback(|| async { Problem::method() })
@@ -109,6 +113,21 @@ pub async fn serve(listener: TcpListener, api: Api) {
     if let Err(error) = server.await {
         tracing::error!(%error, "the API broke down");
     }
+}
+
+/// The framework's own refusals (a path, a body too large) become problems too.
+async fn problems_only(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let is_text = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if response.status().as_u16() < 400 || !is_text {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
+    Problem::refusal(parts.status, String::from_utf8_lossy(&text)).into_response()
 }
 
 async fn measure(request: Request, next: Next) -> Response {

@@ -14,8 +14,13 @@ use jiff::Timestamp;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
 
+use crate::clock;
+
 /// How long a statement waits for a connection or for SQLite's one writer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A migration takes milliseconds; several processes may start at once.
+const MIGRATE_TRIES_MAX: u32 = 8;
+const MIGRATE_AGAIN: Duration = Duration::from_millis(150);
 
 /// Why the database did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +118,21 @@ impl Store {
     /// # Errors
     /// When the database is not available, or was written by a newer program.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.migrate_once().await {
+                // SQLite has no lock around it all: who comes second fails, and finds it done at the next look.
+                Err(error) if self.dialect == Dialect::Sqlite && tries < MIGRATE_TRIES_MAX => {
+                    tracing::debug!(%error, "somebody else migrates the database: looking again");
+                    tries += 1;
+                    clock::sleep(clock::jittered(MIGRATE_AGAIN)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn migrate_once(&self) -> Result<(), StoreError> {
         use sqlx::migrate::MigrateError;
         match sqlx::migrate!().run(&self.pool).await {
             Ok(()) => Ok(()),

@@ -89,6 +89,20 @@ impl Problem {
         Self::new(status, kind, "Not known at the moment", detail)
     }
 
+    /// What the framework refused, in its own words.
+    pub fn refusal(status: StatusCode, detail: impl Into<String>) -> Self {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(detail),
+            StatusCode::METHOD_NOT_ALLOWED => Self::method(),
+            StatusCode::NOT_FOUND => Self::not_found(detail),
+            status if status.is_client_error() => {
+                let kind = "urn:bugle:problem:invalid";
+                Self::new(status, kind, "The request is not valid", detail)
+            }
+            _ => Self::internal(),
+        }
+    }
+
     fn internal() -> Self {
         let (status, kind) = (StatusCode::INTERNAL_SERVER_ERROR, "urn:bugle:problem:internal");
         Self::new(status, kind, "Our own fault", "it is logged")

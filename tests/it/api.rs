@@ -1,5 +1,6 @@
 //! The API as its clients know it.
 
+mod dead_letters;
 mod lists;
 mod live;
 mod surface;

@@ -100,7 +100,16 @@ on_both_databases! {
         for state in ["sent", "failed", "suppressed"] {
             let counted = api.deliveries(&format!("status={state}")).await.len();
             assert_eq!(stats["states"][state], counted, "{stats:#}");
+            let by_hour = stats["hours"].as_array().unwrap().iter();
+            assert_eq!(by_hour.map(|hour| hour["states"][state].as_u64().unwrap()).sum::<u64>(), counted as u64);
         }
+        for channel in stats["channels"].as_array().unwrap() {
+            let name = channel["channel"].as_str().unwrap();
+            let counted = api.deliveries(&format!("channel={name}&status=sent")).await.len();
+            assert_eq!(channel["states"]["sent"], counted, "{name}: {stats:#}");
+        }
+        let narrowed = api.get("/v1/deliveries/stats?rule=people&recipient=ann").await.expect(200);
+        assert_eq!(narrowed["total"], api.deliveries("rule=people&recipient=ann").await.len(), "{narrowed:#}");
     }
 }
 

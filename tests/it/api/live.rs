@@ -95,6 +95,22 @@ async fn a_stream_tells_only_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_browser_that_can_set_no_headers_gives_its_token_and_its_place_in_the_query() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    bugle.wire().await.event("a:b", "1", &json!({})).await;
+    bugle.api().shows(1, "status=sent").await;
+    let path = format!("{STREAM}?token={}&lastEventId=0", crate::support::bugle::ADMIN_TOKEN);
+    let told = bugle.api_as("").stream(&path, None).await.outcome(SOON).await;
+    assert_eq!(told.json()["event"]["id"], "1");
+    bugle
+        .api_as("")
+        .get(&format!("/v1/deliveries?token={}", crate::support::bugle::ADMIN_TOKEN))
+        .await
+        .expect_problem(401);
+}
+
+#[tokio::test]
 async fn an_id_that_cannot_be_resumed_from_is_refused() {
     let bugle = Bugle::new().await;
     bugle.start().await;

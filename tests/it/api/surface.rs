@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::bugle::{Bugle, Role, everything_to};
 use crate::support::sink::Sink;
+use crate::support::{SOON, ensure, eventually};
 
 #[tokio::test]
 async fn events_come_in_over_http_one_or_many() {
@@ -36,6 +37,30 @@ async fn events_come_in_over_http_one_or_many() {
 }
 
 #[tokio::test]
+async fn a_binary_cloudevent_comes_in_over_http_into_the_workspace_that_is_named() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    bugle.start().await;
+    let documents =
+        crate::support::bugle::with(everything_to(&sink.url("/red")), &json!({ "workspace": "red" }));
+    bugle.apply(&documents).await;
+    let api = bugle.api();
+    let publish = async |id: &str| {
+        let request = api.request("POST", "/v1/events?workspace=red").header("ce-specversion", "1.0");
+        let request =
+            request.header("ce-id", id).header("ce-source", "/http").header("ce-type", "order:placed");
+        let request = request.header("Content-Type", "application/json").body(r#"{"n": 5}"#);
+        crate::support::api::reply(request).await.expect(202)
+    };
+    eventually("it arrives", SOON, async || {
+        publish(&format!("b-{}", fastrand::u32(..))).await;
+        ensure(!sink.requests("/red").is_empty(), "not yet")
+    })
+    .await;
+    let request = &sink.requests("/red")[0];
+    assert_eq!((&request.json()["data"]["n"], &request.json()["type"]), (&json!(5), &json!("order:placed")));
+}
+
+#[tokio::test]
 async fn events_that_are_none_are_refused_with_the_reason() {
     let bugle = Bugle::new().await;
     bugle.start().await;
@@ -62,6 +87,11 @@ async fn every_error_is_a_problem() {
     api.get("/v1/nothing/here").await.expect_problem(404);
     api.get("/nothing").await.expect_problem(404);
     api.delete("/v1/events").await.expect_problem(405);
+    let number = api.get("/v1/dead-letters/first").await;
+    assert!([400, 404].contains(&number.status), "{number:?}");
+    number.clone().expect_problem(number.status);
+    let huge = api.request("POST", "/v1/events").body(vec![b' '; 17 * 1024 * 1024]);
+    crate::support::api::reply(huge).await.expect_problem(413);
     let text = |content_type: &str, body: &'static str| {
         api.request("POST", "/v1/notifications/send")
             .header("Content-Type", content_type.to_owned())
@@ -89,6 +119,9 @@ async fn the_api_describes_every_path_it_serves() {
         ("/v1/deliveries/stream", &["get"]),
         ("/v1/notifications/send", &["post"]),
         ("/v1/notifications/send/{id}", &["delete"]),
+        ("/v1/dead-letters", &["get"]),
+        ("/v1/dead-letters/{sequence}", &["get"]),
+        ("/v1/dead-letters/{sequence}/redrive", &["post"]),
         ("/v1/tokens", &["get", "post"]),
         ("/v1/tokens/{id}", &["delete"]),
     ] {

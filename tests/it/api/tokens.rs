@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::Api;
 use crate::support::broker::NatsServer;
-use crate::support::bugle::{Bugle, Role, everything_to};
+use crate::support::bugle::{Bugle, Role, everything_to, rule, webhook};
 use crate::support::database::Database;
 use crate::support::sink::Sink;
 use crate::support::{SOON, ensure, eventually};
@@ -97,6 +97,26 @@ async fn a_token_outlives_the_api_and_serves_every_instance() {
     bugle.kill_9(Role::Api);
     bugle.start_roles(&[Role::Api]).await;
     assert_eq!(bugle.api_as(&viewer.token).get("/v1/deliveries").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_of_a_recipient_sees_that_recipients_deliveries_only() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let to_people = json!({ "recipients": ["ann", "bob"] });
+    let people = crate::support::bugle::with(rule("people", "*", "hook"), &to_people);
+    bugle.start_with(&json!({ "channels": [webhook("hook", &sink.url("/hook"))], "rules": [people] })).await;
+    bugle.wire().await.event("a:b", "1", &json!({})).await;
+    let all = bugle.api().shows(2, "status=sent").await;
+    let wanted = json!({ "name": "ann", "role": "viewer", "workspace": "default", "recipient": "ann" });
+    let (_, ann) = token(&bugle, &wanted).await;
+    let seen = ann.deliveries("").await;
+    assert_eq!(seen.len(), 1, "{seen:#?}");
+    assert_eq!(seen[0]["recipient"], "ann");
+    let of_bob = all.iter().find(|delivery| delivery["recipient"] == "bob").unwrap();
+    ann.get(&format!("/v1/deliveries/{}", of_bob["id"].as_str().unwrap())).await.expect_problem(404);
+    ann.get("/v1/deliveries?recipient=bob").await.expect_problem(403);
+    assert_eq!(ann.get("/v1/deliveries/stats").await.expect(200)["total"], 1);
+    ann.get("/v1/dead-letters").await.expect_problem(403);
 }
 
 #[tokio::test]

@@ -131,7 +131,10 @@ impl Api {
     }
 
     pub async fn stream(&self, path: &str, last_event_id: Option<&str>) -> LiveStream {
-        let mut request = http().get(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let mut request = http().get(format!("{}{path}", self.base));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
