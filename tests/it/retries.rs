@@ -241,7 +241,7 @@ async fn a_channel_that_hangs_delays_no_other_channel() {
 #[tokio::test]
 async fn retries_that_hang_and_a_full_lane_delay_neither_first_attempts_nor_what_is_critical() {
     let sink = Sink::start().await;
-    sink.script("/flaky", [Answer::Status(503), Answer::Status(503), Answer::Hold]);
+    sink.script("/flaky", std::iter::repeat_n(Answer::Status(503), 4).chain([Answer::Hold]));
     sink.script("/slow", [Answer::Hold]);
     sink.script("/slower", [Answer::Hold]);
     let bugle = Bugle::new().await;
@@ -261,17 +261,17 @@ async fn retries_that_hang_and_a_full_lane_delay_neither_first_attempts_nor_what
     });
     bugle.start_with(&documents).await;
     let wire = bugle.wire().await;
-    for number in 0..2 {
+    for number in 0..4 {
         wire.event("flaky:one", &format!("f{number}"), &json!({})).await;
     }
-    sink.receives(3, "/flaky").await;
+    sink.receives(5, "/flaky").await;
     wire.event("quick:one", "while retries hang", &json!({})).await;
     sink.receives_within(Duration::from_secs(4), 1, "/quick").await;
-    // Two channels fill the normal lane's four slots together.
+    // Sooner than a try times out, which frees slots: two channels fill the normal lane's four slots together.
     for number in 0..4 {
         wire.event("slow:one", &format!("s{number}"), &json!({})).await;
     }
-    sink.receives(3, "/slow").await;
+    sink.receives_within(Duration::from_secs(6), 3, "/slow").await;
     wire.event("slower:one", "1", &json!({})).await;
     sink.receives(1, "/slower").await;
     wire.event("critical:one", "while the lane is full", &json!({})).await;
