@@ -199,17 +199,15 @@ async fn latency(js: &jetstream::Context, sink_port: u16, load: f64, first: u64)
     sink::forget(sink_port).await?;
     let started = Instant::now();
     let mut sent_at = BTreeMap::new();
-    let mut running = futures_util::stream::FuturesUnordered::new();
+    let mut running = tokio::task::JoinSet::new();
     for number in first..first + count {
         let due = started + pause.mul_f64((number - first) as f64);
         tokio::time::sleep_until(due.into()).await;
         sent_at.insert(number, now_micros());
-        running.push(publish(js, number));
-        while running.len() > IN_FLIGHT {
-            running.next().await.transpose()?;
-        }
+        let js = js.clone();
+        running.spawn(async move { publish(&js, number).await });
     }
-    while let Some(done) = running.next().await {
+    for done in running.join_all().await {
         done?;
     }
     sink::wait(sink_port, count).await?;
