@@ -67,7 +67,7 @@ pub async fn ensure_stream(bus: &Bus, name: StreamName, keep: &Keep) -> Result<S
     if let Some(stream) = get_stream(bus, &wanted.name).await? {
         return Ok(stream);
     }
-    tracing::info!(stream = wanted.name, "stream created");
+    tracing::debug!(stream = wanted.name, "stream created");
     bus.js.create_stream(wanted).await.map_err(BusError::request)
 }
 
@@ -145,7 +145,7 @@ pub async fn consumer(
             }
         }
     }
-    tracing::info!(durable, "consumer created");
+    tracing::debug!(durable, "consumer created");
     let config = consumer_config(bus, durable, filter);
     stream.create_consumer(config).await.map_err(BusError::request)
 }
