@@ -92,6 +92,7 @@ pub struct Admin {
 #[serde(deny_unknown_fields)]
 pub struct Router {
     pub slots: usize,
+    pub queue_mib_max: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -214,6 +215,9 @@ impl Settings {
             if !(1..=10_000).contains(&slots) {
                 return refuse(format!("{key} is {slots}: 1 to 10000"));
             }
+        }
+        if !(1..=16_777_216).contains(&self.router.queue_mib_max) {
+            return refuse(format!("router.queue_mib_max is {}: 1 to 16777216", self.router.queue_mib_max));
         }
         for (key, part) in [
             ("worker.channel_share", self.worker.channel_share),

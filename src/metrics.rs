@@ -16,6 +16,8 @@ use crate::outcome::{Outcome, Reason, State};
 const EVENTS_ROUTED: &str = "bugle_events_routed_total";
 const RULES_FIRED: &str = "bugle_rules_fired_total";
 const DELIVERIES_PUBLISHED: &str = "bugle_deliveries_published_total";
+const QUEUE_MESSAGES: &str = "bugle_queue_messages";
+const QUEUE_BYTES: &str = "bugle_queue_bytes";
 const OUTCOMES: &str = "bugle_outcomes_total";
 const ATTEMPTS: &str = "bugle_attempts_total";
 const ATTEMPT_SECONDS: &str = "bugle_attempt_seconds";
@@ -91,6 +93,8 @@ fn describe() {
     );
     describe_histogram!(RECORD_SECONDS, Unit::Seconds, "Length of one transaction of the recorder.");
     describe_gauge!(ATTEMPTS_RUNNING, Unit::Count, "Tries running now, by kind.");
+    describe_gauge!(QUEUE_MESSAGES, Unit::Count, "Deliveries and timers in the queue, as routers see it.");
+    describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Bytes in the queue, as routers see it.");
     describe_gauge!(RECORD_LAG, Unit::Count, "Records that the database does not have yet.");
     describe_gauge!(STREAMS_OPEN, Unit::Count, "Live streams open.");
     describe_gauge!(BUILD, Unit::Count, "1, with the version as label.");
@@ -140,6 +144,12 @@ pub fn event_routed(rules_fired: usize) {
 pub fn delivery_published(delivery: &Delivery) {
     counter!(DELIVERIES_PUBLISHED, "kind" => kind_of(delivery), "lane" => delivery.lane().as_str())
         .increment(1);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub fn queue(messages: u64, bytes: u64) {
+    gauge!(QUEUE_MESSAGES).set(messages as f64);
+    gauge!(QUEUE_BYTES).set(bytes as f64);
 }
 
 pub fn outcome(outcome: &Outcome) {

@@ -3,6 +3,7 @@
 //! [`plan`] knows no clock, no network and no chance. A cooldown needs the fleet's memory, so a firing only says which
 //! window it falls into; the handler asks the broker and then takes the firing or leaves it.
 
+pub mod backlog;
 pub mod handler;
 pub mod ruleset;
 pub mod template;

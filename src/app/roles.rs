@@ -22,12 +22,14 @@ use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::health::Health;
 use crate::record::Recorder;
+use crate::route::backlog;
 use crate::route::handler::Router;
 use crate::store::Store;
 
 /// A fleet's servers may still be starting: this long they are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+const MIB: u64 = 1024 * 1024;
 /// Slots of the urgent and of the retry lane, as a part of the normal lane's.
 const SIDE_LANES_PART: usize = 4;
 
@@ -139,11 +141,13 @@ impl Parts<'_> {
     async fn router(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
         let epoch = reader::epoch(&self.bus, StreamName::Events).await.map_err(Failure::run)?;
         let router = Router::new(self.bus.clone(), Arc::clone(directory), epoch);
+        let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
             stream: StreamName::Events,
             durable: ROUTER_DURABLE.to_owned(),
             filter: self.bus.names.subjects_of(StreamName::Events).concat(),
             slots: self.settings.router.slots,
+            gate: Some(backlog::watch(self.bus.clone(), bytes_max, self.stop.hard.clone())),
         };
         self.consume("router", source, Arc::new(router));
         Ok(())
@@ -178,6 +182,7 @@ impl Parts<'_> {
                     durable: worker_durable(*kind, lane),
                     filter: self.bus.names.delivery_filter(*kind, lane),
                     slots,
+                    gate: None,
                 };
                 self.consume("worker", source, Arc::new(worker));
             }

@@ -70,6 +70,9 @@ pub trait Handler: Send + Sync + 'static {
     fn poison(&self, message: Received) -> impl Future<Output = Verdict> + Send;
 }
 
+/// Messages are taken only while it says true.
+pub type Gate = tokio::sync::watch::Receiver<bool>;
+
 /// Which messages, and how many at once.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -77,6 +80,8 @@ pub struct Source {
     pub durable: String,
     pub filter: String,
     pub slots: usize,
+    /// None: always open.
+    pub gate: Option<Gate>,
 }
 
 /// When to stop: `soft` ends the taking, `hard` hands back what still runs.
@@ -148,7 +153,7 @@ impl<H: Handler> Loop<H> {
         let mut checked = Instant::now();
         loop {
             let permits = tokio::select! {
-                permits = self.free_slots() => permits,
+                permits = self.slots_behind_the_gate() => permits,
                 () = self.stop.soft.cancelled() => return Ok(()),
             };
             if self.stop.soft.is_cancelled() {
@@ -167,6 +172,14 @@ impl<H: Handler> Loop<H> {
             *backoff = Backoff::default();
             self.pulse.beat();
         }
+    }
+
+    async fn slots_behind_the_gate(&self) -> Vec<OwnedSemaphorePermit> {
+        if let Some(mut gate) = self.source.gate.clone() {
+            // Whoever held the gate is gone: the process ends anyway.
+            let _open = gate.wait_for(|open| *open).await;
+        }
+        self.free_slots().await
     }
 
     /// Waits for one slot and takes the others that are free.

@@ -15,7 +15,7 @@ use crate::support::wire::Cable;
 use crate::support::{SOON, ensure, eventually, free_port, steadily};
 
 /// Every setting, and where it is held.
-const HELD: [(&str, &str); 28] = [
+const HELD: [(&str, &str); 29] = [
     ("data_dir", "without_a_database_url_the_history_is_a_file_in_the_data_directory"),
     ("documents", "delivery, through start_with"),
     ("nats.url", "every journey"),
@@ -34,6 +34,7 @@ const HELD: [(&str, &str); 28] = [
     ("api.admin_token", "every journey"),
     ("admin.listen", "every journey"),
     ("router.slots", "a_router_takes_no_more_events_than_it_has_slots"),
+    ("router.queue_mib_max", "routing_stops_while_the_queue_is_over_its_bound_and_goes_on_after"),
     ("worker.kinds", "delivery::a_worker_sends_only_its_kinds"),
     ("worker.slots", "slots_and_shares_bound_what_is_tried_at_once"),
     ("worker.channel_share", "slots_and_shares_bound_what_is_tried_at_once"),
@@ -259,6 +260,39 @@ async fn a_router_takes_no_more_events_than_it_has_slots() {
         ensure(queued == 20, format!("{queued}"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn routing_stops_while_the_queue_is_over_its_bound_and_goes_on_after() {
+    let server = NatsServer::start().await;
+    let (bugle, sink) = (Bugle::on(&server, Database::sqlite()), Sink::start().await);
+    bugle.cli(&["setup"]).await.ok();
+    bugle.apply(&everything_to(&sink.url("/hook"))).await;
+    bugle.set("ROUTER__QUEUE_MIB_MAX", "1");
+    bugle.start_roles(&[Role::Router]).await;
+    let wire = bugle.wire().await;
+    let heavy = json!({ "filler": "x".repeat(100_000) });
+    for number in 0..15 {
+        wire.event("a:b", &format!("before-{number}"), &heavy).await;
+    }
+    eventually("the queue is over its bound, and the router knows", SOON, async || {
+        let log = bugle.log("router");
+        ensure(log.contains("crossed its bound"), "the router says nothing")
+    })
+    .await;
+    // A pull that was open when the gate closed still takes what comes; it ends within a second.
+    steadily("the open pull ends", Duration::from_secs(2), async || Ok(())).await;
+    let queued = wire.messages("DELIVERIES").await;
+    for number in 0..5 {
+        wire.event("a:b", &format!("after-{number}"), &heavy).await;
+    }
+    steadily("nothing more is routed", Duration::from_secs(3), async || {
+        let now = wire.messages("DELIVERIES").await;
+        ensure(now == queued, format!("{now} where {queued} were"))
+    })
+    .await;
+    bugle.start_roles(&[Role::Worker]).await;
+    sink.receives_within(Duration::from_secs(30), 20, "/hook").await;
 }
 
 #[tokio::test]
