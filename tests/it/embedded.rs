@@ -109,6 +109,15 @@ impl Home {
     }
 }
 
+impl Drop for Home {
+    /// A test that fails half-way may leave the orphan that it made.
+    fn drop(&mut self) {
+        for (pid, _) in self.servers() {
+            drop(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status());
+        }
+    }
+}
+
 fn path_with_server() -> String {
     let folder = broker::binary().parent().unwrap().display().to_string();
     format!("{folder}:{}", std::env::var("PATH").unwrap())
