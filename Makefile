@@ -27,12 +27,12 @@ test: setup ## run every test (SQLite always, Postgres where it can be had)
 	@export BUGLE_NATS_SERVER=$$(scripts/nats-server.sh) BUGLE_TEST_PYTHON=$$(scripts/test-tools.sh); \
 	if programs=$$(scripts/postgres.sh 2>/dev/null); then export BUGLE_TEST_POSTGRES_BIN=$$programs; \
 	else echo "make test: no PostgreSQL can be had here: only SQLite is tested."; fi; \
-	cargo test --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 
 lint: ## formatting and lints, warnings denied
 	@scripts/check-tools.sh
-	@cargo fmt --check
-	@cargo clippy --all-targets --locked -- -D warnings
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
 bench: ## measure the whole chain on this machine

@@ -42,6 +42,8 @@ pub enum BusError {
         "nats-server {found} is too old: Bugle needs 2.14.3 or newer (at least 2.12.9, for schedules and message TTLs)"
     )]
     TooOld { found: String },
+    #[error("NATS at {url} has no JetStream: start its servers with -js")]
+    NoJetStream { url: String },
     #[error("nats.credentials_file {file} cannot be used: {reason}")]
     Credentials { file: String, reason: String },
     #[error("NATS: {0}")]
@@ -101,8 +103,7 @@ impl Bus {
             return Err(BusError::TooOld { found: info.version });
         }
         if !info.jetstream {
-            let reason = "JetStream is not enabled on this server (start it with -js)".to_owned();
-            return Err(BusError::Connect { url: redacted(url), reason });
+            return Err(BusError::NoJetStream { url: redacted(url) });
         }
         let js = jetstream::context::ContextBuilder::new()
             .timeout(ACK_TIMEOUT)

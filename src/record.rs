@@ -82,9 +82,11 @@ impl Recorder {
 
     async fn try_record(&self) -> Result<std::convert::Infallible, Trouble> {
         let mut position = self.position().await?;
-        let filter = self.bus.names.outcome_filter(None);
+        // The whole stream: the position must reach its last sequence, which is what the API compares it with.
+        let everything = String::new();
         let mut reader =
-            Reader::open(&self.bus, StreamName::Records, filter, From::Sequence(position.seq + 1)).await?;
+            Reader::open(&self.bus, StreamName::Records, everything, From::Sequence(position.seq + 1))
+                .await?;
         metrics::record_lag(reader.pending_at_start);
         loop {
             let entries = reader.next(BATCH_MAX).await?;

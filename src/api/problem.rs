@@ -136,6 +136,7 @@ impl From<BusError> for Problem {
             BusError::Connect { .. }
             | BusError::Credentials { .. }
             | BusError::TooOld { .. }
+            | BusError::NoJetStream { .. }
             | BusError::Request(_)
             | BusError::Conflict => {
                 tracing::warn!(%error, "NATS did not answer a request");

@@ -97,7 +97,9 @@ async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
     loop {
         match work().await {
             Ok(done) => return Ok(done),
-            Err(error @ BusError::TooOld { .. }) => return Err(Failure::run(error)),
+            Err(error @ (BusError::TooOld { .. } | BusError::NoJetStream { .. })) => {
+                return Err(Failure::run(error));
+            }
             Err(error @ BusError::Credentials { .. }) => return Err(Failure::config(error)),
             Err(error) if started.elapsed() > PATIENCE => return Err(Failure::run(error)),
             Err(error) => {

@@ -1,12 +1,10 @@
 //! The whole store on both databases: every test runs on a fresh SQLite file and a fresh Postgres database.
 
-#[path = "../../tests/support/postgres.rs"]
-mod postgres;
-
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use testbed::postgres;
 
 use super::Store;
 use super::deliveries::{Cursor, DeliveryRow, Filter};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::process::Process;
-use super::{Folder, SOON, eventually, free_port};
+use crate::process::Process;
+use crate::{Folder, SOON, eventually, free_port};
 
 pub struct NatsServer {
     pub port: u16,
@@ -90,7 +90,7 @@ pub fn binary() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found =
         std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file());
-    let set_up = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server");
+    let set_up = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/nats-server");
     let binary = found.unwrap_or(set_up);
     assert!(
         binary.is_file(),

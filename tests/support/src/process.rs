@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::eventually;
+use crate::eventually;
 
 /// Each line on its input is a signal for the child; the input's end is SIGKILL.
 const SUPERVISOR: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- &
 child=$!
+echo "$child" >"$PID_FILE"
 (
     while read -r signal <&3; do kill -"$signal" "$child"; done
     kill -CONT "$child"
@@ -25,6 +26,7 @@ exec 3<&-
 wait "$child"
 status=$?
 kill "$watcher" 2>/dev/null
+rm -f "$PID_FILE"
 exit "$status"
 "#;
 
@@ -32,6 +34,7 @@ pub struct Process {
     pub name: String,
     supervisor: Child,
     log: PathBuf,
+    pid_file: PathBuf,
 }
 
 impl Process {
@@ -45,17 +48,25 @@ impl Process {
     ) -> Self {
         let output = File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", SUPERVISOR, "bugle-it"]).arg(program).args(arguments);
+        command.args(["-c", SUPERVISOR, "testbed"]).arg(program).args(arguments);
         for (inherited, _) in std::env::vars_os() {
             if inherited.to_string_lossy().starts_with("BUGLE") {
                 command.env_remove(inherited);
             }
         }
         command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let pid_file = log.with_file_name(crate::unique("pid-"));
+        command.env("PID_FILE", &pid_file);
         command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let supervisor = command.spawn().unwrap();
-        Self { name: name.to_owned(), supervisor, log: log.to_owned() }
+        Self { name: name.to_owned(), supervisor, log: log.to_owned(), pid_file }
+    }
+
+    /// What it uses; None once it ended, or where there is no `/proc`.
+    pub fn usage(&self) -> Option<Usage> {
+        let pid = std::fs::read_to_string(&self.pid_file).ok()?;
+        Usage::of(pid.trim())
     }
 
     /// Sends a signal by its name. One that is dead already does not mind.
@@ -91,6 +102,41 @@ impl Process {
 
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+/// What a process uses, as Linux counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// Seconds of all its threads, in user space and in the kernel.
+    pub cpu_seconds: f64,
+    pub resident_mib: f64,
+    /// The most it ever had resident.
+    pub peak_mib: f64,
+}
+
+impl Usage {
+    /// Of the process that asks.
+    pub fn own() -> Option<Self> {
+        Self::of("self")
+    }
+
+    fn of(pid: &str) -> Option<Self> {
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold blanks; user and system time are the 12th and 13th fields behind it.
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let mib = |field: &str| {
+            let line = status.lines().find(|line| line.starts_with(field))?;
+            Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1_024.0)
+        };
+        Some(Self {
+            cpu_seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND,
+            resident_mib: mib("VmRSS:")?,
+            peak_mib: mib("VmHWM:")?,
+        })
     }
 }
 
