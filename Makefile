@@ -35,6 +35,8 @@ lint: ## formatting and lints, warnings denied
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
-bench: ## measure the whole chain on this machine
+bench: ## measure speed beside its limits (ONLY="router chain" for some sections)
 	@scripts/check-tools.sh
-	@BUGLE_NATS_SERVER=$$(scripts/nats-server.sh) cargo bench --locked --bench chain
+	@export BUGLE_NATS_SERVER=$$(scripts/nats-server.sh); \
+	if programs=$$(scripts/postgres.sh 2>/dev/null); then export BUGLE_TEST_POSTGRES_BIN=$$programs; fi; \
+	cargo bench --locked --bench fleet -- $(ONLY)

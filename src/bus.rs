@@ -30,6 +30,7 @@ const SERVER_MIN: (u32, u32, u32) = (2, 12, 9);
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// More publishes than this in flight gain nothing; beyond it publishers wait.
 const IN_FLIGHT_MAX: usize = 2_048;
+const MESSAGE_BYTES: usize = 2_048;
 /// An event is at most this part of the broker's largest payload, so that the delivery made of it fits.
 const EVENT_SHARE: usize = 4;
 
@@ -78,6 +79,8 @@ pub struct Bus {
     pub js: jetstream::Context,
     pub names: Names,
     pub replicas: usize,
+    /// What the server said at the start; what it is now is checked again by every publish.
+    max_payload: usize,
     connection: Arc<Connection>,
 }
 
@@ -110,7 +113,8 @@ impl Bus {
             .max_ack_inflight(IN_FLIGHT_MAX)
             .backpressure_on_inflight(true)
             .build(client);
-        Ok(Self { js, names, replicas: settings.replicas, connection })
+        let max_payload = info.max_payload;
+        Ok(Self { js, names, replicas: settings.replicas, max_payload, connection })
     }
 
     #[must_use]
@@ -132,7 +136,7 @@ impl Bus {
     /// The largest event that is routed, in bytes.
     #[must_use]
     pub fn event_bytes_max(&self) -> usize {
-        self.client().server_info().max_payload / EVENT_SHARE
+        self.max_payload / EVENT_SHARE
     }
 
     /// Publishes and waits until the broker has stored it.
@@ -165,7 +169,10 @@ impl Bus {
     ) -> Result<Stored, BusError> {
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-        self.publish(subject, headers, serde_json::to_vec(message)?.into()).await
+        // Most messages are about this long: growing a buffer step by step copies it several times.
+        let mut payload = Vec::with_capacity(MESSAGE_BYTES);
+        serde_json::to_writer(&mut payload, message)?;
+        self.publish(subject, headers, payload.into()).await
     }
 
     /// Asks the broker for the round trip that proves it answers.

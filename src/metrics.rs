@@ -3,9 +3,11 @@
 //! Deliveries and attempts are different nouns: a delivery has one end, an attempt is one try. The users' metric is the
 //! age of a delivery from its event to its acceptance, waiting included.
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::channel::Kind;
@@ -136,14 +138,29 @@ fn kind_of(delivery: &Delivery) -> &'static str {
     delivery.kind.map_or("unknown", Kind::as_str)
 }
 
+// The handles of what a router counts are looked up once: at tens of thousands of events a second the lookups show.
+
 pub fn event_routed(rules_fired: usize) {
-    counter!(EVENTS_ROUTED).increment(1);
-    counter!(RULES_FIRED).increment(rules_fired as u64);
+    static HANDLES: OnceLock<[Counter; 2]> = OnceLock::new();
+    let [routed, fired] = HANDLES.get_or_init(|| [counter!(EVENTS_ROUTED), counter!(RULES_FIRED)]);
+    routed.increment(1);
+    fired.increment(rules_fired as u64);
 }
 
 pub fn delivery_published(delivery: &Delivery) {
-    counter!(DELIVERIES_PUBLISHED, "kind" => kind_of(delivery), "lane" => delivery.lane().as_str())
-        .increment(1);
+    static HANDLES: OnceLock<HashMap<(Option<Kind>, Lane), Counter>> = OnceLock::new();
+    let handles = HANDLES.get_or_init(|| {
+        let kinds = Kind::ALL.iter().copied().map(Some).chain([None]);
+        let pairs = kinds.flat_map(|kind| Lane::ALL.map(|lane| (kind, lane)));
+        let counter = |(kind, lane): (Option<Kind>, Lane)| {
+            let kind = kind.map_or("unknown", Kind::as_str);
+            counter!(DELIVERIES_PUBLISHED, "kind" => kind, "lane" => lane.as_str())
+        };
+        pairs.map(|pair| (pair, counter(pair))).collect()
+    });
+    if let Some(counter) = handles.get(&(delivery.kind, delivery.lane())) {
+        counter.increment(1);
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

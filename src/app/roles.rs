@@ -110,6 +110,9 @@ async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
     }
 }
 
+/// Loops that pull events: while one waits for the answer to its poll, the other works.
+const PULLERS: usize = 2;
+
 struct Parts<'a> {
     settings: &'a Settings,
     bus: Bus,
@@ -146,12 +149,15 @@ impl Parts<'_> {
         let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
             stream: StreamName::Events,
-            durable: ROUTER_DURABLE.to_owned(),
+            durable: ROUTER_DURABLE.into(),
             filter: self.bus.names.subjects_of(StreamName::Events).concat(),
-            slots: self.settings.router.slots,
+            slots: self.settings.router.slots.div_ceil(PULLERS),
             gate: Some(backlog::watch(self.bus.clone(), bytes_max, self.stop.hard.clone())),
         };
-        self.consume("router", source, Arc::new(router));
+        let router = Arc::new(router);
+        for _ in 0..PULLERS {
+            self.consume("router", source.clone(), Arc::clone(&router));
+        }
         Ok(())
     }
 
@@ -181,7 +187,7 @@ impl Parts<'_> {
                 let worker = Worker { tools: Arc::clone(&tools), shares };
                 let source = Source {
                     stream: StreamName::Deliveries,
-                    durable: worker_durable(*kind, lane),
+                    durable: worker_durable(*kind, lane).into(),
                     filter: self.bus.names.delivery_filter(*kind, lane),
                     slots,
                     gate: None,

@@ -6,15 +6,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +34,11 @@ const POLL: Duration = Duration::from_secs(1);
 const POLL_GRACE: Duration = Duration::from_secs(1);
 /// More messages in one poll gain nothing.
 const BATCH_MAX: usize = 512;
+/// Messages that came together share a task: a task for each would cost as much as routing one.
+const GROUP_MAX: usize = 64;
+/// A poll waits a moment for this part of the slots: under load, polls for one message at a time cost more than the work.
+const WORTH_A_POLL: usize = 4;
+const WORTH_A_POLL_WAIT: Duration = Duration::from_millis(2);
 /// An idle consumer is looked up this often: one that vanished while the broker was away says nothing.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// A third of the acknowledgement wait: long tries tell the broker that they live.
@@ -77,7 +85,7 @@ pub type Gate = tokio::sync::watch::Receiver<bool>;
 #[derive(Debug, Clone)]
 pub struct Source {
     pub stream: StreamName,
-    pub durable: String,
+    pub durable: Arc<str>,
     pub filter: String,
     pub slots: usize,
     /// None: always open.
@@ -128,7 +136,7 @@ pub async fn run<H: Handler>(
         };
         this.pulse.trouble();
         let wait = backoff.next();
-        tracing::warn!(durable = this.source.durable, %error, wait_ms = wait.as_millis(), "consumer interrupted");
+        tracing::warn!(durable = &*this.source.durable, %error, wait_ms = wait.as_millis(), "consumer interrupted");
         tokio::select! {
             () = clock::sleep(wait) => {}
             () = this.stop.soft.cancelled() => {}
@@ -153,7 +161,8 @@ impl<H: Handler> Loop<H> {
         let mut checked = Instant::now();
         loop {
             let permits = tokio::select! {
-                permits = self.slots_behind_the_gate() => permits,
+                // Nobody closes the semaphore; if somebody did, there would be nothing left to take.
+                permits = self.slots_behind_the_gate() => permits.map_err(BusError::request)?,
                 () = self.stop.soft.cancelled() => return Ok(()),
             };
             if self.stop.soft.is_cancelled() {
@@ -174,7 +183,7 @@ impl<H: Handler> Loop<H> {
         }
     }
 
-    async fn slots_behind_the_gate(&self) -> Vec<OwnedSemaphorePermit> {
+    async fn slots_behind_the_gate(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         if let Some(mut gate) = self.source.gate.clone() {
             // Whoever held the gate is gone: the process ends anyway.
             let _open = gate.wait_for(|open| *open).await;
@@ -182,67 +191,131 @@ impl<H: Handler> Loop<H> {
         self.free_slots().await
     }
 
-    /// Waits for one slot and takes the others that are free.
-    async fn free_slots(&self) -> Vec<OwnedSemaphorePermit> {
-        let mut permits = Vec::new();
-        if let Ok(first) = Arc::clone(&self.slots).acquire_owned().await {
-            permits.push(first);
+    /// Waits for one slot, a moment for enough of them to be worth a poll, and takes what is free then.
+    async fn free_slots(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let worth = (self.source.slots / WORTH_A_POLL).clamp(1, BATCH_MAX);
+        let mut permits = Arc::clone(&self.slots).acquire_owned().await?;
+        if let Ok(more) = timeout(WORTH_A_POLL_WAIT, self.more_slots(worth - 1)).await {
+            permits.merge(more?);
         }
-        while permits.len() < BATCH_MAX {
-            let Ok(more) = Arc::clone(&self.slots).try_acquire_owned() else { break };
-            permits.push(more);
-        }
-        permits
+        let rest = self.slots.available_permits().min(BATCH_MAX - permits.num_permits());
+        // Nobody else takes them: what was free stays free.
+        permits.merge(self.more_slots(rest).await?);
+        Ok(permits)
+    }
+
+    async fn more_slots(&self, count: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Arc::clone(&self.slots).acquire_many_owned(count).await
     }
 
     /// One long-poll to its end: what is left of it unread would be stuck until the acknowledgement wait is over.
     async fn pull_once(
         &self,
         consumer: &Consumer<pull::Config>,
-        mut permits: Vec<OwnedSemaphorePermit>,
+        mut permits: OwnedSemaphorePermit,
     ) -> Result<usize, BusError> {
-        let poll = consumer.batch().max_messages(permits.len()).expires(POLL).messages();
+        let poll = consumer.batch().max_messages(permits.num_permits()).expires(POLL).messages();
         let deadline = Instant::now() + POLL + POLL_GRACE;
         let mut batch = tokio::time::timeout_at(deadline, poll)
             .await
             .map_err(|_| BusError::Request("the broker does not answer".to_owned()))?
             .map_err(BusError::request)?;
         let mut taken = 0;
-        while let Some(permit) = permits.pop() {
-            let next = tokio::time::timeout_at(deadline, batch.next());
-            let Ok(next) = next.await else {
-                return Err(BusError::Request("the broker does not answer".to_owned()));
+        let mut group = Vec::new();
+        while permits.num_permits() > 0 {
+            let next = match batch.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    self.spawn(std::mem::take(&mut group));
+                    let next = tokio::time::timeout_at(deadline, batch.next());
+                    next.await.map_err(|_| BusError::Request("the broker does not answer".to_owned()))?
+                }
             };
             let Some(message) = next else { break };
-            let message = message.map_err(BusError::request)?;
+            let Ok(message) = message else {
+                self.spawn(group);
+                return Err(BusError::request("a poll broke off"));
+            };
             taken += 1;
             if self.stop.soft.is_cancelled() {
-                settle(&message, AckKind::Nak(Some(HAND_BACK))).await;
+                settle(&message.split().1, AckKind::Nak(Some(HAND_BACK))).await;
                 continue;
             }
-            self.spawn(message, permit);
+            group.extend(permits.split(1).map(|permit| (message, permit)));
+            if group.len() == GROUP_MAX {
+                self.spawn(std::mem::take(&mut group));
+            }
         }
+        self.spawn(group);
         Ok(taken)
     }
 
-    fn spawn(&self, message: Message, permit: OwnedSemaphorePermit) {
+    /// Works on messages side by side in a task of their own.
+    fn spawn(&self, group: Vec<(Message, OwnedSemaphorePermit)>) {
+        if group.is_empty() {
+            return;
+        }
         let (handler, hard) = (Arc::clone(&self.handler), self.stop.hard.clone());
-        let durable = self.source.durable.clone();
-        self.running.spawn(async move {
-            let kind = verdict_on(&message, handler.as_ref(), &hard, &durable).await;
-            settle(&message, kind).await;
+        let durable = Arc::clone(&self.source.durable);
+        self.running.spawn(async move { work_on(group, handler.as_ref(), &hard, &durable).await });
+    }
+}
+
+/// The power to settle a message, and whether it was used.
+struct Settler {
+    acker: Acker,
+    settled: AtomicBool,
+}
+
+/// Works on a group to its end. Long work tells the broker that it lives; a hard stop hands back what is not done.
+async fn work_on<H: Handler>(
+    group: Vec<(Message, OwnedSemaphorePermit)>,
+    handler: &H,
+    hard: &CancellationToken,
+    durable: &str,
+) {
+    let (mut settlers, mut messages) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+    for (message, permit) in group {
+        let (acker, received) = take_apart(message);
+        settlers.push(Settler { acker, settled: AtomicBool::new(false) });
+        messages.push((received, permit));
+    }
+    let mut work = FuturesUnordered::new();
+    for (settler, (received, permit)) in settlers.iter().zip(messages) {
+        work.push(async move {
+            let kind = verdict_on(received, handler, durable).await;
+            settler.settled.store(true, Ordering::Relaxed);
+            settle(&settler.acker, kind).await;
             drop(permit);
         });
+    }
+    let unsettled = || settlers.iter().filter(|settler| !settler.settled.load(Ordering::Relaxed));
+    loop {
+        tokio::select! {
+            biased;
+            () = work.by_ref().collect::<()>() => return,
+            () = hard.cancelled() => {
+                for settler in unsettled() {
+                    settle(&settler.acker, AckKind::Nak(Some(HAND_BACK))).await;
+                }
+                return;
+            }
+            () = clock::sleep(PROGRESS_EVERY) => {
+                for settler in unsettled() {
+                    settle(&settler.acker, AckKind::Progress).await;
+                }
+            }
+        }
     }
 }
 
 async fn verdict_on<H: Handler>(
-    message: &Message,
+    received: Result<(Received, i64), async_nats::Error>,
     handler: &H,
-    hard: &CancellationToken,
     durable: &str,
 ) -> AckKind {
-    let (received, delivered) = match received(message) {
+    let (received, delivered) = match received {
         Ok(parts) => parts,
         Err(error) => {
             tracing::error!(durable, %error, "a message without JetStream's metadata");
@@ -257,49 +330,41 @@ async fn verdict_on<H: Handler>(
             handler.handle(received).await
         }
     };
-    let work = AssertUnwindSafe(work).catch_unwind();
-    let work = with_progress(message, work);
-    tokio::select! {
-        verdict = work => match verdict {
-            Ok(Verdict::Done) => AckKind::Ack,
-            Ok(Verdict::Again(wait)) => AckKind::Nak(Some(wait)),
-            Err(_) => {
-                metrics::handler_panicked();
-                tracing::error!(durable, sequence, delivered, "a handler panicked: the message will be handed out again");
-                AckKind::Nak(Some(AFTER_PANIC))
-            }
-        },
-        () = hard.cancelled() => AckKind::Nak(Some(HAND_BACK)),
-    }
-}
-
-async fn with_progress<T>(message: &Message, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    loop {
-        match timeout(PROGRESS_EVERY, &mut work).await {
-            Ok(done) => return done,
-            Err(_) => settle(message, AckKind::Progress).await,
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Verdict::Done) => AckKind::Ack,
+        Ok(Verdict::Again(wait)) => AckKind::Nak(Some(wait)),
+        Err(_) => {
+            metrics::handler_panicked();
+            tracing::error!(durable, sequence, delivered, "a handler panicked: the message will be handed out again");
+            AckKind::Nak(Some(AFTER_PANIC))
         }
     }
 }
 
-fn received(message: &Message) -> Result<(Received, i64), async_nats::Error> {
-    let info = message.info()?;
-    let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())?;
-    let received = Received {
-        subject: message.subject.to_string(),
-        headers: message.headers.clone().unwrap_or_default(),
-        payload: message.payload.clone(),
-        sequence: info.stream_sequence,
-        stored_at,
-    };
-    Ok((received, info.delivered))
+/// What settles the message, and what a handler may see of it, with the number of its deliveries.
+fn take_apart(message: Message) -> (Acker, Result<(Received, i64), async_nats::Error>) {
+    let metadata = message.info().and_then(|info| {
+        let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())?;
+        Ok((info.stream_sequence, info.delivered, stored_at))
+    });
+    let (message, acker) = message.split();
+    let received = metadata.map(|(sequence, delivered, stored_at)| {
+        let received = Received {
+            subject: message.subject.into_string(),
+            headers: message.headers.unwrap_or_default(),
+            payload: message.payload,
+            sequence,
+            stored_at,
+        };
+        (received, delivered)
+    });
+    (acker, received)
 }
 
 /// A settlement that does not arrive means a redelivery, which every handler takes.
 #[expect(clippy::disallowed_methods, reason = "the one place that settles messages")]
-async fn settle(message: &Message, kind: AckKind) {
-    if let Err(error) = message.ack_with(kind).await {
+async fn settle(acker: &Acker, kind: AckKind) {
+    if let Err(error) = acker.ack_with(kind).await {
         tracing::debug!(%error, "a settlement was not sent");
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use jiff::Timestamp;
 
 use super::throttle::{Pass, Throttle};
@@ -45,10 +45,15 @@ impl Router {
         let (mut delivered, mut suppressed) = (0, 0);
         for firing in &firings {
             let held = self.hold(event, firing, sequence).await?;
-            let steps = firing.steps.iter().map(|step| self.take(step, held));
-            for done in try_join_all(steps).await? {
-                if done { delivered += 1 } else { suppressed += 1 }
-            }
+            let sent = match firing.steps.as_slice() {
+                [step] => usize::from(self.take(step, held).await?),
+                steps => {
+                    let all = steps.iter().map(|step| self.take(step, held)).collect::<FuturesUnordered<_>>();
+                    all.try_fold(0, async |sent, one| Ok(sent + usize::from(one))).await?
+                }
+            };
+            delivered += sent;
+            suppressed += firing.steps.len() - sent;
         }
         tracing::info!(
             workspace = %event.workspace,

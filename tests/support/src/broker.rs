@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::process::Process;
+use crate::process::{Process, Usage};
 use crate::{Folder, SOON, eventually, free_port};
 
 pub struct NatsServer {
@@ -18,24 +18,34 @@ pub struct NatsServer {
 impl NatsServer {
     /// A server that this test may kill.
     pub async fn start() -> Self {
-        let server = Self::spawn();
+        Self::start_with("").await
+    }
+
+    /// The same, with more lines in its `jetstream` block (`sync_interval: always`).
+    pub async fn start_with(settings: &str) -> Self {
+        let server = Self::spawn(settings);
         server.until_ready().await;
         server
+    }
+
+    /// What it uses.
+    pub fn usage(&self) -> Option<Usage> {
+        self.process.usage()
     }
 
     /// The server of those who leave it alone.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceLock<NatsServer> = OnceLock::new();
-        let server = SHARED.get_or_init(Self::spawn);
+        let server = SHARED.get_or_init(|| Self::spawn(""));
         server.until_ready().await;
         server
     }
 
-    fn spawn() -> Self {
+    fn spawn(settings: &str) -> Self {
         let (folder, port) = (Folder::new(), free_port());
         let store = folder.join("store");
         let config = format!(
-            "listen: \"127.0.0.1:{port}\"\nserver_name: it\njetstream {{\n  store_dir: {:?}\n}}\n",
+            "listen: \"127.0.0.1:{port}\"\nserver_name: testbed\njetstream {{\n  store_dir: {:?}\n  {settings}\n}}\n",
             store.display().to_string()
         );
         folder.write("nats.conf", &config);
