@@ -2,7 +2,7 @@
 //! owner no longer has is removed. Two files never touch each other's documents.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_nats::jetstream::kv;
 use serde::Serialize;
@@ -51,19 +51,32 @@ pub enum ApplyError {
     Bus(#[from] BusError),
 }
 
-/// Applies a file of documents.
+/// Reads files that are to be applied together.
 ///
 /// # Errors
-/// When the file is not valid, a document has another owner, or the broker refuses. Applying again is safe.
-pub async fn apply_file(bus: &Bus, path: &Path) -> Result<Vec<Change>, ApplyError> {
-    let file = read_file(path).map_err(ApplyError::File)?;
-    apply(bus, &file).await
+/// When one is not valid, or two have one owner: each would remove what the other made.
+pub fn read_files(paths: &[PathBuf]) -> Result<Vec<DocumentFile>, String> {
+    let mut owners: BTreeMap<String, &Path> = BTreeMap::new();
+    let mut files = Vec::new();
+    for path in paths {
+        let file = read_file(path)?;
+        let owner = file.name.clone().unwrap_or_default();
+        if let Some(other) = owners.insert(owner.clone(), path) {
+            return Err(format!(
+                "{} and {} are both the documents of {owner:?}, and would remove each other's: give one of them a `name`",
+                other.display(),
+                path.display()
+            ));
+        }
+        files.push(file);
+    }
+    Ok(files)
 }
 
 /// Applies documents that were read and checked.
 ///
 /// # Errors
-/// As [`apply_file`].
+/// When a document has another owner, or the broker refuses. Applying again is safe.
 pub async fn apply(bus: &Bus, file: &DocumentFile) -> Result<Vec<Change>, ApplyError> {
     let owner = format!("file:{}", file.name.as_deref().unwrap_or("unnamed"));
     let wanted = wanted(file)?;
@@ -205,8 +218,12 @@ pub async fn read_all(bus: &Bus) -> Result<BTreeMap<Key, (u64, Document<Value>)>
     let mut missing = reader.pending_at_start;
     let mut found = BTreeMap::new();
     while missing > 0 {
-        for entry in reader.next(READ_MAX).await? {
-            missing = missing.saturating_sub(1);
+        let entries = reader.next(READ_MAX).await?;
+        // What was counted and does not come was removed meanwhile: a part must not pass for the whole.
+        let changed =
+            || BusError::Request("the documents changed while they were read: try again".to_owned());
+        missing = entries.last().ok_or_else(changed)?.pending;
+        for entry in entries {
             let Some(key) = entry.subject.strip_prefix(&head).and_then(Key::parse) else { continue };
             if entry.headers.get("KV-Operation").is_some() {
                 found.remove(&key);

@@ -12,7 +12,7 @@ pub mod topology;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, context::PublishErrorKind};
 use async_nats::{Client, Event, HeaderMap};
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 pub use subject::{Names, StreamName};
 
-use crate::config::Nats;
+use crate::config::{Keep, Nats};
 use crate::metrics;
 
 /// Schedules and per-message TTL exist, and the fixes to both.
@@ -31,6 +31,8 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// More publishes than this in flight gain nothing; beyond it publishers wait.
 const IN_FLIGHT_MAX: usize = 2_048;
 const MESSAGE_BYTES: usize = 2_048;
+/// Many publishes miss a stream at once: who comes this soon after the one who made it finds it.
+const HEALED_FOR: Duration = Duration::from_secs(1);
 /// An event is at most this part of the broker's largest payload, so that the delivery made of it fits.
 const EVENT_SHARE: usize = 4;
 
@@ -79,6 +81,10 @@ pub struct Bus {
     pub js: jetstream::Context,
     pub names: Names,
     pub replicas: usize,
+    /// How long the streams keep what they hold, for when one has to be made.
+    pub keep: Keep,
+    /// When streams that were gone were made last; one at a time.
+    healed: Arc<tokio::sync::Mutex<Option<Instant>>>,
     /// What the server said at the start; what it is now is checked again by every publish.
     max_payload: usize,
     connection: Arc<Connection>,
@@ -96,7 +102,7 @@ impl Bus {
     ///
     /// # Errors
     /// When the server does not answer, is too old, or has no JetStream.
-    pub async fn connect(settings: &Nats, url: &str, role: &str) -> Result<Self, BusError> {
+    pub async fn connect(settings: &Nats, keep: Keep, url: &str, role: &str) -> Result<Self, BusError> {
         let names = Names::new(&settings.prefix).map_err(BusError::Request)?;
         let losses = tokio::sync::watch::Sender::new(0);
         let connection = Arc::new(Connection { connected: AtomicBool::new(true), losses });
@@ -114,7 +120,8 @@ impl Bus {
             .backpressure_on_inflight(true)
             .build(client);
         let max_payload = info.max_payload;
-        Ok(Self { js, names, replicas: settings.replicas, max_payload, connection })
+        let healed = Arc::default();
+        Ok(Self { js, names, replicas: settings.replicas, keep, healed, max_payload, connection })
     }
 
     #[must_use]
@@ -149,12 +156,37 @@ impl Bus {
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Stored, BusError> {
-        let bytes = payload.len();
+        match self.publish_once(subject.clone(), headers.clone(), payload.clone()).await {
+            Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
+                // Deleted by hand: the same again, under the same id, once it is there.
+                self.heal().await?;
+                self.publish_once(subject, headers, payload.clone()).await
+            }
+            done => done,
+        }
+        .map_err(|error| publish_error(&error, payload.len()))
+    }
+
+    async fn publish_once(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Stored, jetstream::context::PublishError> {
         let message = jetstream::message::PublishMessage::build().headers(headers).payload(payload);
-        let failed = |error: jetstream::context::PublishError| publish_error(&error, bytes);
-        let pending = self.js.send_publish(subject, message).await.map_err(failed)?;
-        let ack = pending.await.map_err(failed)?;
+        let ack = self.js.send_publish(subject, message).await?.await?;
         Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
+    }
+
+    /// Makes the streams that are gone.
+    async fn heal(&self) -> Result<(), BusError> {
+        let mut healed = self.healed.lock().await;
+        if healed.is_none_or(|at| at.elapsed() > HEALED_FOR) {
+            tracing::warn!("a stream is gone: making what is missing");
+            topology::ensure(self, &self.keep).await?;
+            *healed = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// Publishes a message of our own as JSON under a message id.
@@ -173,16 +205,6 @@ impl Bus {
         let mut payload = Vec::with_capacity(MESSAGE_BYTES);
         serde_json::to_writer(&mut payload, message)?;
         self.publish(subject, headers, payload.into()).await
-    }
-
-    /// Asks the broker for the round trip that proves it answers.
-    ///
-    /// # Errors
-    /// When it does not within the acknowledgement timeout.
-    pub async fn ping(&self) -> Result<(), BusError> {
-        let flush = tokio::time::timeout(ACK_TIMEOUT, self.js.query_account()).await;
-        flush.map_err(|_| BusError::Request("no answer".to_owned()))?.map_err(BusError::request)?;
-        Ok(())
     }
 }
 

@@ -180,6 +180,16 @@ macro_rules! registry {
                     $(Self::$variant => Ok(Box::new($module::$adapter::new(config, workshop)?)),)+
                 }
             }
+
+            /// Checks what can be known of a configuration before `${VAR}` is replaced: its fields and their types.
+            ///
+            /// # Errors
+            /// The place and the fault, relative to `config`. Never the value of a secret.
+            pub fn check(self, config: &Value) -> Result<(), Fault> {
+                match self {
+                    $(Self::$variant => $module::$adapter::check(config),)+
+                }
+            }
         }
     };
 }

@@ -194,8 +194,10 @@ impl Settings {
     fn anchor(&mut self, file: Option<&Path>) {
         let Some(folder) = file.and_then(Path::parent) else { return };
         for document in &mut self.documents {
-            if document.is_relative() && !document.exists() {
-                *document = folder.join(&*document);
+            let beside = folder.join(&*document);
+            // One that a variable names is relative to where the program runs.
+            if document.is_relative() && (beside.exists() || !document.exists()) {
+                *document = beside;
             }
         }
     }

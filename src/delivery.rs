@@ -17,6 +17,17 @@ use crate::outcome::Reason;
 /// The version of every message that one process writes for another. A reader refuses a newer one, aloud.
 pub const ENVELOPE_VERSION: u16 = 1;
 
+/// The version of a message of ours; None when it is no such message. It is looked at before anything else: what a newer
+/// version means by its other fields is not known.
+#[must_use]
+pub fn envelope_version(payload: &[u8]) -> Option<u16> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        v: u16,
+    }
+    serde_json::from_slice(payload).ok().map(|Envelope { v }| v)
+}
+
 /// The scope of a rule that belongs to the whole workspace.
 pub const GLOBAL_SCOPE: &str = "global";
 
@@ -80,9 +91,12 @@ pub struct Delivery {
     /// How often an operator sent it again after it was given up.
     #[serde(default)]
     pub redrive: u32,
-    /// How often it was put off without a try, in a row.
+    /// Tries in a row that cost no attempt: the provider or we ourselves were not ready.
     #[serde(default)]
     pub postponed: u32,
+    /// How often it was put off without a try, in a row.
+    #[serde(default)]
+    pub held: u32,
     /// The schedule it came from was cancelled: the worker records that and sends nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelled: bool,
@@ -102,13 +116,19 @@ impl Delivery {
     /// The same delivery on its next try.
     #[must_use]
     pub fn next_attempt(&self) -> Self {
-        Self { attempt: self.attempt + 1, postponed: 0, ..self.clone() }
+        Self { attempt: self.attempt + 1, postponed: 0, held: 0, ..self.clone() }
     }
 
-    /// The same try, put off once more.
+    /// The same attempt once more, after a try that cost none.
+    #[must_use]
+    pub fn postponed(&self) -> Self {
+        Self { postponed: self.postponed.saturating_add(1), held: 0, ..self.clone() }
+    }
+
+    /// The same try, put off once more before it was made.
     #[must_use]
     pub fn put_off(&self) -> Self {
-        Self { postponed: self.postponed.saturating_add(1), ..self.clone() }
+        Self { held: self.held.saturating_add(1), ..self.clone() }
     }
 
     /// A new life for a delivery that was given up.
@@ -117,6 +137,7 @@ impl Delivery {
         Self {
             attempt: 1,
             postponed: 0,
+            held: 0,
             redrive: self.redrive + 1,
             cancelled: false,
             expires_at,

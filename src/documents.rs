@@ -174,6 +174,7 @@ pub fn check_channel(spec: &ChannelSpec) -> Result<(), Fault> {
     if !spec.config.is_object() {
         return Err(Fault::new("/config", "must be an object"));
     }
+    spec.kind.check(&spec.config).map_err(|fault| fault.below("/config"))?;
     range("/timeoutMs", spec.timeout_ms, 1, TIMEOUT_MS_MAX)?;
     range("/expiresInMs", spec.expires_in_ms, 1, EXPIRY_MS_MAX)?;
     let waits = spec.retry.as_ref().map_or(&[][..], |retry| &retry.schedule_ms);

@@ -4,10 +4,14 @@
 //! age of a delivery from its event to its acceptance, waiting included.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::hash::Hash;
+use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::channel::Kind;
@@ -138,29 +142,38 @@ fn kind_of(delivery: &Delivery) -> &'static str {
     delivery.kind.map_or("unknown", Kind::as_str)
 }
 
-// The handles of what a router counts are looked up once: at tens of thousands of events a second the lookups show.
+/// Handles by their labels: at tens of thousands of messages a second, making a key for each count would show.
+struct Family<K, H> {
+    handles: LazyLock<RwLock<HashMap<K, H>>>,
+    make: fn(K) -> H,
+}
+
+impl<K: Copy + Eq + Hash, H: Clone> Family<K, H> {
+    const fn new(make: fn(K) -> H) -> Self {
+        Self { handles: LazyLock::new(RwLock::default), make }
+    }
+
+    fn get(&self, labels: K) -> H {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = handles.get(&labels) {
+            return handle.clone();
+        }
+        drop(handles);
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        handles.entry(labels).or_insert_with(|| (self.make)(labels)).clone()
+    }
+}
 
 pub fn event_routed(rules_fired: usize) {
-    static HANDLES: OnceLock<[Counter; 2]> = OnceLock::new();
-    let [routed, fired] = HANDLES.get_or_init(|| [counter!(EVENTS_ROUTED), counter!(RULES_FIRED)]);
-    routed.increment(1);
-    fired.increment(rules_fired as u64);
+    static COUNTERS: Family<&str, Counter> = Family::new(|name| counter!(name));
+    COUNTERS.get(EVENTS_ROUTED).increment(1);
+    COUNTERS.get(RULES_FIRED).increment(rules_fired as u64);
 }
 
 pub fn delivery_published(delivery: &Delivery) {
-    static HANDLES: OnceLock<HashMap<(Option<Kind>, Lane), Counter>> = OnceLock::new();
-    let handles = HANDLES.get_or_init(|| {
-        let kinds = Kind::ALL.iter().copied().map(Some).chain([None]);
-        let pairs = kinds.flat_map(|kind| Lane::ALL.map(|lane| (kind, lane)));
-        let counter = |(kind, lane): (Option<Kind>, Lane)| {
-            let kind = kind.map_or("unknown", Kind::as_str);
-            counter!(DELIVERIES_PUBLISHED, "kind" => kind, "lane" => lane.as_str())
-        };
-        pairs.map(|pair| (pair, counter(pair))).collect()
-    });
-    if let Some(counter) = handles.get(&(delivery.kind, delivery.lane())) {
-        counter.increment(1);
-    }
+    static COUNTERS: Family<(&str, &str), Counter> =
+        Family::new(|(kind, lane)| counter!(DELIVERIES_PUBLISHED, "kind" => kind, "lane" => lane));
+    COUNTERS.get((kind_of(delivery), delivery.lane().as_str())).increment(1);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -170,22 +183,33 @@ pub fn queue(messages: u64, bytes: u64) {
 }
 
 pub fn outcome(outcome: &Outcome) {
+    static COUNTERS: Family<(&str, &str, &str), Counter> = Family::new(
+        |(kind, state, reason)| counter!(OUTCOMES, "kind" => kind, "state" => state, "reason" => reason),
+    );
     let kind = outcome.kind.map_or("unknown", Kind::as_str);
-    counter!(OUTCOMES, "kind" => kind, "state" => outcome.state.as_str(), "reason" => outcome.reason.as_str()).increment(1);
+    COUNTERS.get((kind, outcome.state.as_str(), outcome.reason.as_str())).increment(1);
 }
 
+static RUNNING: Family<&str, Gauge> = Family::new(|kind| gauge!(ATTEMPTS_RUNNING, "kind" => kind));
+
 pub fn attempt_started(delivery: &Delivery) {
-    gauge!(ATTEMPTS_RUNNING, "kind" => kind_of(delivery)).increment(1.0);
+    RUNNING.get(kind_of(delivery)).increment(1.0);
 }
 
 pub fn attempt_finished(delivery: &Delivery, outcome: &Outcome, took: Duration) {
+    static COUNTERS: Family<(&str, &str, &str), Counter> = Family::new(
+        |(kind, lane, state)| counter!(ATTEMPTS, "kind" => kind, "lane" => lane, "state" => state),
+    );
+    static LENGTHS: Family<&str, Histogram> = Family::new(|kind| histogram!(ATTEMPT_SECONDS, "kind" => kind));
+    static AGES: Family<(&str, &str), Histogram> =
+        Family::new(|(kind, lane)| histogram!(DELIVERY_AGE, "kind" => kind, "lane" => lane));
     let (kind, lane) = (kind_of(delivery), delivery.lane().as_str());
-    gauge!(ATTEMPTS_RUNNING, "kind" => kind).decrement(1.0);
-    counter!(ATTEMPTS, "kind" => kind, "lane" => lane, "state" => outcome.state.as_str()).increment(1);
-    histogram!(ATTEMPT_SECONDS, "kind" => kind).record(took.as_secs_f64());
+    RUNNING.get(kind).decrement(1.0);
+    COUNTERS.get((kind, lane, outcome.state.as_str())).increment(1);
+    LENGTHS.get(kind).record(took.as_secs_f64());
     if outcome.state == State::Sent {
         let age = outcome.at.duration_since(delivery.event.time).as_secs_f64().max(0.0);
-        histogram!(DELIVERY_AGE, "kind" => kind, "lane" => lane).record(age);
+        AGES.get((kind, lane)).record(age);
     }
 }
 

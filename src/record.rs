@@ -5,12 +5,14 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::reader::{self, Entry, From, Reader};
 use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::clock;
 use crate::config::Keep;
+use crate::delivery::{ENVELOPE_VERSION, envelope_version};
 use crate::health::Pulse;
 use crate::metrics;
 use crate::outcome::Outcome;
@@ -19,9 +21,23 @@ use crate::store::{Store, StoreError};
 
 /// Outcomes of one transaction at most.
 const BATCH_MAX: usize = 1_000;
+/// Outcomes that are read before the database asks for them.
+const READ_AHEAD: usize = 2 * BATCH_MAX;
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
+const AFTER_NEWER: Duration = Duration::from_secs(10);
+/// Longer than a statement may take.
+const ANSWER_MAX: Duration = Duration::from_secs(40);
 /// A standby looks this often; a position that stood still for so long belongs to nobody.
 const STANDBY_LOOK: Duration = Duration::from_millis(150);
+
+/// A message of the record stream.
+struct Record {
+    sequence: u64,
+    /// How many wait behind it.
+    pending: u64,
+    /// None when it cannot be read; the position moves over it all the same.
+    outcome: Option<Outcome>,
+}
 
 /// Why the recorder starts over.
 enum Trouble {
@@ -29,6 +45,8 @@ enum Trouble {
     Store(StoreError),
     /// Another recorder wrote first.
     LostRace,
+    /// A record of a newer version, at this place.
+    Newer(u64),
 }
 
 pub struct Recorder {
@@ -59,6 +77,14 @@ impl Recorder {
                     tracing::info!("another recorder is at work: standing by");
                     self.stand_by().await;
                 }
+                Trouble::Newer(sequence) => {
+                    self.pulse.trouble();
+                    tracing::error!(
+                        sequence,
+                        "a record that a newer version wrote: update this recorder, it waits here"
+                    );
+                    clock::sleep(clock::jittered(AFTER_NEWER)).await;
+                }
                 Trouble::Bus(error) => {
                     self.pulse.trouble();
                     tracing::warn!(%error, "recording is interrupted");
@@ -81,28 +107,65 @@ impl Recorder {
     }
 
     async fn try_record(&self) -> Result<std::convert::Infallible, Trouble> {
-        let mut position = self.position().await?;
+        let position = self.position().await?;
         // The whole stream: the position must reach its last sequence, which is what the API compares it with.
         let everything = String::new();
         let mut reader =
             Reader::open(&self.bus, StreamName::Records, everything, From::Sequence(position.seq + 1))
                 .await?;
         metrics::record_lag(reader.pending_at_start);
+        // While the database writes one batch the next one is read. Whichever fails, both are dropped, and reading starts
+        // anew from where the database stands.
+        let (sender, receiver) = mpsc::channel(READ_AHEAD);
+        let (never, _) = tokio::try_join!(self.read(&mut reader, sender), self.write(position, receiver))?;
+        Ok(never)
+    }
+
+    async fn read(
+        &self,
+        reader: &mut Reader,
+        sender: mpsc::Sender<Record>,
+    ) -> Result<std::convert::Infallible, Trouble> {
         loop {
-            let entries = reader.next(BATCH_MAX).await?;
-            if let Some(last) = entries.last() {
-                let lag = last.pending;
-                position = self.record(&position, &entries, lag).await?;
+            for entry in reader.next(BATCH_MAX).await? {
+                let outcome = decode(&entry)?;
+                let record = Record { sequence: entry.sequence, pending: entry.pending, outcome };
+                // Nobody listens only when the writing failed, which ends both.
+                let _sent = sender.send(record).await;
             }
+            if sender.capacity() == sender.max_capacity() {
+                self.pulse.beat();
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        mut position: Position,
+        mut receiver: mpsc::Receiver<Record>,
+    ) -> Result<std::convert::Infallible, Trouble> {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            receiver.recv_many(&mut batch, BATCH_MAX).await;
+            let Some(last) = batch.last() else {
+                return Err(Trouble::Bus(BusError::Request("the reading ended".to_owned())));
+            };
+            let (to, lag) = (last.sequence, last.pending);
+            let outcomes: Vec<Outcome> = batch.drain(..).filter_map(|record| record.outcome).collect();
+            position = self.record(&position, &outcomes, to, lag).await?;
             self.pulse.beat();
         }
     }
 
-    async fn record(&self, from: &Position, entries: &[Entry], lag: u64) -> Result<Position, Trouble> {
-        let outcomes: Vec<Outcome> = entries.iter().filter_map(decode).collect();
-        let to = entries.last().map_or(from.seq, |last| last.sequence);
+    async fn record(
+        &self,
+        from: &Position,
+        outcomes: &[Outcome],
+        to: u64,
+        lag: u64,
+    ) -> Result<Position, Trouble> {
         let started = Instant::now();
-        match self.store.record(from, to, &outcomes).await? {
+        match in_time(self.store.record(from, to, outcomes)).await? {
             Recorded::Done => {
                 metrics::recorded(outcomes.len(), started.elapsed(), lag);
                 tracing::debug!(outcomes = outcomes.len(), to, lag, "recorded");
@@ -119,7 +182,7 @@ impl Recorder {
         let stream = self.bus.names.stream(StreamName::Records);
         let info = topology::stream(&self.bus, StreamName::Records).await?;
         let state = &info.cached_info().state;
-        let known = self.store.position(&stream).await?;
+        let known = in_time(self.store.position(&stream)).await?;
         let Some(known) = known else {
             return Ok(Position { stream, epoch, seq: 0 });
         };
@@ -131,9 +194,9 @@ impl Recorder {
             tracing::error!(
                 recorded = known.seq,
                 last = state.last_sequence,
-                "the broker lost records that the history has: going on at its end"
+                "the broker lost records that the history has: recording from its beginning, since new ones have old numbers"
             );
-            return self.reset(&known, Position { stream, epoch, seq: state.last_sequence }).await;
+            return self.reset(&known, Position { stream, epoch, seq: 0 }).await;
         }
         let missed = state.first_sequence.saturating_sub(known.seq + 1);
         if missed > 0 && known.seq > 0 {
@@ -147,7 +210,7 @@ impl Recorder {
     }
 
     async fn reset(&self, from: &Position, to: Position) -> Result<Position, Trouble> {
-        match self.store.reset(from, &to).await? {
+        match in_time(self.store.reset(from, &to)).await? {
             Recorded::Done => Ok(to),
             Recorded::LostRace => Err(Trouble::LostRace),
         }
@@ -159,7 +222,7 @@ impl Recorder {
         loop {
             clock::sleep(clock::jittered(STANDBY_LOOK)).await;
             let stream = self.bus.names.stream(StreamName::Records);
-            let Ok(Some(now)) = self.store.position(&stream).await else { return };
+            let Ok(Some(now)) = in_time(self.store.position(&stream)).await else { return };
             let Ok(info) = topology::stream(&self.bus, StreamName::Records).await else { return };
             self.pulse.beat();
             let waiting = info.cached_info().state.last_sequence > now.seq;
@@ -171,13 +234,23 @@ impl Recorder {
     }
 }
 
-fn decode(entry: &Entry) -> Option<Outcome> {
-    match serde_json::from_slice(&entry.payload) {
-        Ok(outcome) => Some(outcome),
+/// A database whose host vanished answers nothing at all: its connection would be waited for for hours.
+async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable("no answer in time".to_owned());
+    tokio::time::timeout(ANSWER_MAX, work).await.map_err(late)?
+}
+
+/// None for what is no record of ours. One that a newer process wrote stops the recording: to step over it would lose it.
+fn decode(entry: &Entry) -> Result<Option<Outcome>, Trouble> {
+    match serde_json::from_slice::<Outcome>(&entry.payload) {
+        Ok(outcome) if outcome.v <= ENVELOPE_VERSION => Ok(Some(outcome)),
+        Ok(_) => Err(Trouble::Newer(entry.sequence)),
+        // A word that a newer process knows reads like this.
+        Err(_) if envelope_version(&entry.payload).is_some() => Err(Trouble::Newer(entry.sequence)),
         Err(error) => {
             metrics::record_unreadable();
             tracing::error!(sequence = entry.sequence, %error, "a record cannot be read: it is left out of the history");
-            None
+            Ok(None)
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod texts;
 pub mod throttle;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -31,7 +32,7 @@ const TITLE_CHARS_MAX: usize = 512;
 const LINK_BYTES_MAX: usize = 2_048;
 
 /// The channels, as routing sees them.
-pub type Channels = HashMap<(WorkspaceId, ChannelId), ChannelSpec>;
+pub type Channels = HashMap<(WorkspaceId, ChannelId), Arc<ChannelSpec>>;
 
 /// A rule that fired for an event.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ fn firing(event: &Event, rule: &Rule, channels: &Channels) -> Firing {
     let (recipients, bad_recipients) = recipients(event, rule);
     let mut steps = Vec::new();
     for id in &rule.channels {
-        let spec = channels.get(&(event.workspace.clone(), id.clone()));
+        let spec = channels.get(&(event.workspace.clone(), id.clone())).map(Arc::as_ref);
         let per_recipient = spec.is_some_and(|spec| spec.kind.per_recipient());
         let addressed: Vec<Option<&Recipient>> = match (per_recipient, recipients.is_empty()) {
             (true, false) => recipients.iter().map(Some).collect(),
@@ -150,6 +151,7 @@ impl Draft<'_> {
             attempt: 1,
             redrive: 0,
             postponed: 0,
+            held: 0,
             cancelled: false,
         }
     }

@@ -34,6 +34,7 @@ const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 const KEY_BYTES_MAX: usize = 255;
 const TITLE_CHARS_MAX: usize = 512;
 const BODY_BYTES_MAX: usize = 64 * 1024;
+const LINK_BYTES_MAX: usize = 2_048;
 const LOOKS_MAX: u32 = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -79,6 +80,9 @@ pub struct Sent {
     /// When it goes out.
     #[schema(value_type = String)]
     pub fires_at: Timestamp,
+    /// An earlier request with this key sent it.
+    #[serde(skip)]
+    pub repeated: bool,
     /// The place of its record in the broker.
     #[serde(skip)]
     pub record: u64,
@@ -124,28 +128,28 @@ pub async fn send(
         let message = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} bytes");
         return Err(SendFailure::Invalid(Fault::new("", message)));
     }
-    let delivery = delivery(workspace, &request, &spec, key, due);
-    let mut sent = Sent {
-        id: delivery.id.clone(),
-        channel: request.channel.clone(),
-        status: State::Scheduled,
-        scheduled_at: now,
-        fires_at: due,
-        record: 0,
-    };
+    let times = Times { asked: now, due };
     let Some(key) = key else {
+        let delivery = delivery(workspace, &request, &spec, random_id(), due);
+        check_size(bus, &delivery)?;
+        let mut sent = times.sent(&delivery);
         store(bus, &delivery, &mut sent).await?;
         return Ok(sent);
     };
+    let delivery = delivery(workspace, &request, &spec, times.event(key), due);
+    check_size(bus, &delivery)?;
     let subject = bus.names.idempotency(workspace, key);
-    let claim = Claim { body: body_digest, answer: sent, done: false };
+    let claim = Claim { body: body_digest, answer: times.sent(&delivery), done: false };
     let (held, sequence) = take_key(bus, &subject, &claim).await?;
     if held.body != claim.body {
         return Err(SendFailure::KeyReused);
     }
     // The first request's times hold; what it did not finish is done again under the same ids.
     let mut sent = held.answer;
+    sent.repeated = sent.scheduled_at != now;
     if !held.done {
+        let times = Times { asked: sent.scheduled_at, due: sent.fires_at };
+        let delivery = self::delivery(workspace, &request, &spec, times.event(key), times.due);
         store(bus, &delivery, &mut sent).await?;
         let done = Claim { body: held.body, answer: sent.clone(), done: true };
         match put_claim(bus, &subject, &done, sequence).await {
@@ -156,12 +160,59 @@ pub async fn send(
     Ok(sent)
 }
 
+/// When a send was asked for, and when it is due.
+struct Times {
+    asked: Timestamp,
+    due: Timestamp,
+}
+
+impl Times {
+    /// The id of what a key stands for. The moment is a part of it: when the broker has forgotten the key, the same one
+    /// stands for another send.
+    fn event(&self, key: &str) -> String {
+        format!("key-{}", digest(&[key, &self.asked.as_millisecond().to_string()]))
+    }
+
+    fn sent(&self, delivery: &Delivery) -> Sent {
+        Sent {
+            id: delivery.id.clone(),
+            channel: delivery.channel.clone(),
+            status: State::Scheduled,
+            scheduled_at: self.asked,
+            fires_at: self.due,
+            repeated: false,
+            record: 0,
+        }
+    }
+}
+
+/// A retry and a dead letter are a little longer than the delivery: all of them must fit.
+fn check_size(bus: &Bus, delivery: &Delivery) -> Result<(), SendFailure> {
+    let (bytes, bytes_max) =
+        (serde_json::to_vec(delivery).map_err(BusError::from)?.len(), bus.event_bytes_max());
+    if bytes > bytes_max {
+        let message = format!("makes a delivery of {bytes} bytes: at most {bytes_max}");
+        return Err(SendFailure::Invalid(Fault::new("/data", message)));
+    }
+    Ok(())
+}
+
 fn check(request: &SendRequest, now: Timestamp) -> Result<Timestamp, Fault> {
     if request.title.trim().is_empty() {
         return Err(Fault::new("/title", "is empty"));
     }
     if request.body.len() > BODY_BYTES_MAX {
         return Err(Fault::new("/body", format!("is longer than {BODY_BYTES_MAX} bytes")));
+    }
+    if request
+        .link
+        .as_ref()
+        .is_some_and(|link| link.len() > LINK_BYTES_MAX || link.chars().any(char::is_control))
+    {
+        return Err(Fault::new(
+            "/link",
+            format!("is longer than {LINK_BYTES_MAX} bytes or has control characters"),
+        ));
     }
     let due = match (request.delay_ms, request.send_at) {
         (Some(_), Some(_)) => return Err(Fault::new("/sendAt", "and delayMs exclude each other")),
@@ -190,10 +241,9 @@ fn delivery(
     workspace: &WorkspaceId,
     request: &SendRequest,
     spec: &ChannelSpec,
-    key: Option<&str>,
+    event: String,
     due: Timestamp,
 ) -> Delivery {
-    let event = key.map_or_else(random_id, |key| format!("key-{}", digest(&[key])));
     let id = DeliveryKey {
         workspace,
         source: SOURCE,
@@ -228,6 +278,7 @@ fn delivery(
         attempt: 1,
         redrive: 0,
         postponed: 0,
+        held: 0,
         cancelled: false,
     }
 }
@@ -308,7 +359,12 @@ pub async fn cancel(
         return Ok(Cancellation::NotPending);
     };
     // A retry waits on the same kind of timer; only what was never tried is a send that has not fired.
-    if pending.attempt > 1 || pending.postponed > 0 || pending.rule.is_some() || !allowed(&pending) {
+    if pending.attempt > 1
+        || pending.postponed > 0
+        || pending.held > 0
+        || pending.rule.is_some()
+        || !allowed(&pending)
+    {
         return Ok(Cancellation::NotPending);
     }
     if !schedule::cancel(bus, &pending, sequence).await? {

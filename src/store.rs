@@ -65,9 +65,30 @@ impl Dialect {
     /// Rows in one insert: where each of them stops gaining (measured).
     fn rows_per_statement(self) -> usize {
         match self {
-            Self::Sqlite => 20,
+            Self::Sqlite => 50,
             Self::Postgres => 100,
         }
+    }
+
+    /// `($1, $2), ($3, $4)`: for so many rows of so many columns. SQLite takes a `$1` for a name and looks each of them up
+    /// among all others: its own form is `?`.
+    fn placeholders(self, rows: usize, columns: usize) -> String {
+        let mut text = String::with_capacity(rows * columns * 6);
+        for row in 0..rows {
+            text.push_str(if row == 0 { "(" } else { ", (" });
+            for column in 0..columns {
+                text.push_str(if column == 0 { "" } else { ", " });
+                match self {
+                    Self::Sqlite => text.push('?'),
+                    Self::Postgres => {
+                        text.push('$');
+                        text.push_str(&(row * columns + column + 1).to_string());
+                    }
+                }
+            }
+            text.push(')');
+        }
+        text
     }
 
     fn on_connect(self) -> &'static str {
@@ -181,22 +202,6 @@ fn passes(code: &str) -> bool {
         return matches!(number & 0xff, 5 | 6 | 10 | 13 | 14);
     }
     ["08", "53", "40", "57", "28"].contains(&code.get(..2).unwrap_or_default())
-}
-
-/// `($1, $2), ($3, $4)`: placeholders for so many rows of so many columns.
-fn placeholders(rows: usize, columns: usize) -> String {
-    let mut text = String::with_capacity(rows * columns * 6);
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..columns {
-            let comma = if column == 0 { "" } else { ", " };
-            text.push_str(comma);
-            text.push('$');
-            text.push_str(&(row * columns + column + 1).to_string());
-        }
-        text.push(')');
-    }
-    text
 }
 
 fn time(milliseconds: i64) -> Timestamp {

@@ -180,7 +180,7 @@ impl Fleet {
                 first = Some((started.elapsed(), count));
             }
             if let (Some((since, before)), true) = (first, count >= wanted) {
-                return Ok(crate::per_second(wanted - before, started.elapsed() - since));
+                return Ok(crate::per_second(wanted - before, started.elapsed().saturating_sub(since)));
             }
             if started.elapsed() > PATIENCE {
                 return Err(format!("{stream} has {count} of {wanted} messages").into());

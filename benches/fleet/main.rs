@@ -41,7 +41,8 @@ const ROUNDS: usize = 3;
 const PAYLOADS: [usize; 2] = [400, 4_096];
 
 /// The sections in the order they run in; the last takes ten minutes and runs only when it is named.
-const SECTIONS: [&str; 8] = ["router", "rules", "worker", "recorder", "chain", "scaling", "hanging", "endurance"];
+const SECTIONS: [&str; 8] =
+    ["router", "rules", "worker", "recorder", "chain", "scaling", "hanging", "endurance"];
 
 fn main() -> Anything<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();

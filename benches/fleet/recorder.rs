@@ -8,7 +8,7 @@ use bugle::store::Store;
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, AssertSqlSafe, Executor};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Transaction};
 use testbed::broker::NatsServer;
 use testbed::{Folder, postgres};
 
@@ -32,7 +32,7 @@ struct Database {
 }
 
 const SQLITE: Database =
-    Database { name: "SQLite", rows: 20, pragmas: "pragma journal_mode = wal; pragma synchronous = full" };
+    Database { name: "SQLite", rows: 50, pragmas: "pragma journal_mode = wal; pragma synchronous = full" };
 const POSTGRES: Database = Database { name: "Postgres", rows: 100, pragmas: "select 1" };
 
 pub async fn measure(report: &mut Report) -> Anything<()> {
@@ -95,7 +95,7 @@ async fn recorded(url: &str, stream: &str) -> Anything<f64> {
             first = Some((started.elapsed(), at));
         }
         if let (Some((since, before)), true) = (first, at >= OUTCOMES) {
-            return Ok(per_second((OUTCOMES - before) * ROWS, started.elapsed() - since));
+            return Ok(per_second((OUTCOMES - before) * ROWS, started.elapsed().saturating_sub(since)));
         }
         if started.elapsed() > PATIENCE {
             return Err(format!("the recorder stands at {at} of {OUTCOMES}").into());
@@ -126,61 +126,10 @@ async fn insert(database: &Database, url: &str) -> Anything<f64> {
     for batch in outcomes.chunks(BATCH as usize) {
         let mut transaction = pool.begin().await?;
         for rows in batch.chunks(database.rows as usize) {
-            let sql = format!(
-                "insert into deliveries (id, workspace, event_id, event_source, event_type, event_time, rule, scope, \
-                 channel, kind, severity, title, body, status, reason, code, attempts, redrive, postponed, final, \
-                 created_at, updated_at) values {}",
-                placeholders(rows.len(), 22)
-            );
-            let mut query = sqlx::query(AssertSqlSafe(sql));
-            for outcome in rows {
-                query = query
-                    .bind(outcome.delivery.to_string())
-                    .bind("default".to_owned())
-                    .bind(outcome.event.id.clone())
-                    .bind(outcome.event.source.clone())
-                    .bind(outcome.event.event_type.as_str().to_owned())
-                    .bind(outcome.event.time.as_millisecond())
-                    .bind("rule-7".to_owned())
-                    .bind(outcome.scope.clone())
-                    .bind("sink".to_owned())
-                    .bind("webhook".to_owned())
-                    .bind("info".to_owned())
-                    .bind(outcome.title.clone())
-                    .bind(outcome.body.clone())
-                    .bind("sent".to_owned())
-                    .bind("accepted".to_owned())
-                    .bind(200_i64)
-                    .bind(1_i64)
-                    .bind(0_i64)
-                    .bind(0_i64)
-                    .bind(1_i64)
-                    .bind(outcome.at.as_millisecond())
-                    .bind(outcome.at.as_millisecond());
-            }
-            query.execute(&mut *transaction).await?;
+            insert_deliveries(database, &mut transaction, rows).await?;
         }
         for rows in batch.chunks(database.rows as usize) {
-            let sql = format!(
-                "insert into outcomes (delivery_id, redrive, attempt, postponed, state, reason, code, at, duration_ms, \
-                 repeats) values {}",
-                placeholders(rows.len(), 10)
-            );
-            let mut query = sqlx::query(AssertSqlSafe(sql));
-            for outcome in rows {
-                query = query
-                    .bind(outcome.delivery.to_string())
-                    .bind(0_i64)
-                    .bind(1_i64)
-                    .bind(0_i64)
-                    .bind("sent".to_owned())
-                    .bind("accepted".to_owned())
-                    .bind(200_i64)
-                    .bind(outcome.at.as_millisecond())
-                    .bind(1_i64)
-                    .bind(0_i64);
-            }
-            query.execute(&mut *transaction).await?;
+            insert_outcomes(database, &mut transaction, rows).await?;
         }
         transaction.commit().await?;
     }
@@ -189,10 +138,80 @@ async fn insert(database: &Database, url: &str) -> Anything<f64> {
     Ok(rate)
 }
 
-fn placeholders(rows: usize, columns: usize) -> String {
+async fn insert_deliveries(
+    database: &Database,
+    transaction: &mut Transaction<'_, Any>,
+    rows: &[Outcome],
+) -> Anything<()> {
+    let sql = format!(
+        "insert into deliveries (id, workspace, event_id, event_source, event_type, event_time, rule, scope, \
+         channel, kind, severity, title, body, status, reason, code, attempts, redrive, postponed, final, \
+         created_at, updated_at) values {}",
+        placeholders(database, rows.len(), 22)
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for outcome in rows {
+        query = query
+            .bind(outcome.delivery.to_string())
+            .bind("default".to_owned())
+            .bind(outcome.event.id.clone())
+            .bind(outcome.event.source.clone())
+            .bind(outcome.event.event_type.as_str().to_owned())
+            .bind(outcome.event.time.as_millisecond())
+            .bind("rule-7".to_owned())
+            .bind(outcome.scope.clone())
+            .bind("sink".to_owned())
+            .bind("webhook".to_owned())
+            .bind("info".to_owned())
+            .bind(outcome.title.clone())
+            .bind(outcome.body.clone())
+            .bind("sent".to_owned())
+            .bind("accepted".to_owned())
+            .bind(200_i64)
+            .bind(1_i64)
+            .bind(0_i64)
+            .bind(0_i64)
+            .bind(3_i64)
+            .bind(outcome.at.as_millisecond())
+            .bind(outcome.at.as_millisecond());
+    }
+    query.execute(&mut **transaction).await?;
+    Ok(())
+}
+
+async fn insert_outcomes(
+    database: &Database,
+    transaction: &mut Transaction<'_, Any>,
+    rows: &[Outcome],
+) -> Anything<()> {
+    let sql = format!(
+        "insert into outcomes (delivery_id, redrive, attempt, postponed, state, reason, code, at, duration_ms, \
+         repeats) values {}",
+        placeholders(database, rows.len(), 10)
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for outcome in rows {
+        query = query
+            .bind(outcome.delivery.to_string())
+            .bind(0_i64)
+            .bind(1_i64)
+            .bind(0_i64)
+            .bind("sent".to_owned())
+            .bind("accepted".to_owned())
+            .bind(200_i64)
+            .bind(outcome.at.as_millisecond())
+            .bind(1_i64)
+            .bind(0_i64);
+    }
+    query.execute(&mut **transaction).await?;
+    Ok(())
+}
+
+fn placeholders(database: &Database, rows: usize, columns: usize) -> String {
+    let one =
+        |number: usize| if database.name == SQLITE.name { "?".to_owned() } else { format!("${number}") };
     let row = |row: usize| {
-        let numbers: Vec<String> =
-            (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        let numbers: Vec<String> = (1..=columns).map(|column| one(row * columns + column)).collect();
         format!("({})", numbers.join(", "))
     };
     (0..rows).map(row).collect::<Vec<_>>().join(", ")

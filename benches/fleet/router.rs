@@ -36,7 +36,10 @@ pub async fn measure(report: &mut Report) -> Anything<()> {
         }
         let of = |runs: &[Run], figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
         let cpus = [("the router", &ours), ("the bare loop", &limits)].map(|(words, runs)| {
-            [(words.to_owned(), of(runs, |run| run.cpu)), (format!("the broker under {words}"), of(runs, |run| run.broker_cpu))]
+            [
+                (words.to_owned(), of(runs, |run| run.cpu)),
+                (format!("the broker under {words}"), of(runs, |run| run.broker_cpu)),
+            ]
         });
         let (ours, limit) = (of(&ours, |run| run.rate), of(&limits, |run| run.rate));
         report.state(SECTION, format!("{bytes} B, {RULES} rules, 1 match"), ours, "deliveries/s");
@@ -58,9 +61,8 @@ pub async fn measure_rules(report: &mut Report) -> Anything<()> {
 
 /// Ours at more and more rules, of which one matches.
 async fn more_rules(report: &mut Report, server: &NatsServer) -> Anything<()> {
-    let kinds: [(&str, fn(usize) -> Value); 2] =
-        [("told apart by patterns", by_pattern), ("one pattern, an equality each", by_condition)];
-    for (words, rules) in kinds {
+    let by: [fn(usize) -> Value; 2] = [by_pattern, by_condition];
+    for (words, rules) in ["told apart by patterns", "one pattern, an equality each"].into_iter().zip(by) {
         let few = route(server, &rules(RULES), PAYLOADS[0], EVENTS, 1).await?;
         for count in MANY_RULES {
             let run = route(server, &rules(count), PAYLOADS[0], EVENTS, 1).await?;
@@ -89,21 +91,22 @@ async fn more_matches(report: &mut Report, server: &NatsServer) -> Anything<()> 
     let one = route(server, &by_pattern(RULES), PAYLOADS[0], EVENTS, 1).await?;
     let every = json!({"field": "to", "op": "==", "value": "failed"});
     let rules = (0..MATCHES).map(|number| rule(number as usize, "bench7:*", &every));
-    let ten = route(server, &documents(rules.collect()), PAYLOADS[0], EVENTS / MATCHES, MATCHES).await?;
+    let ten =
+        route(server, &documents(&rules.collect::<Vec<_>>()), PAYLOADS[0], EVENTS / MATCHES, MATCHES).await?;
     let what = format!("{MATCHES} matches: CPU for a delivery beside 1");
     report.note(RULES_SECTION, what, ten.cpu / one.cpu, "", Goal::AtMost(1.0));
     Ok(())
 }
 
 fn by_pattern(count: usize) -> Value {
-    documents((0..count).map(rule_by_pattern).collect())
+    documents(&(0..count).map(rule_by_pattern).collect::<Vec<_>>())
 }
 
 fn by_condition(count: usize) -> Value {
-    documents((0..count).map(rule_by_condition).collect())
+    documents(&(0..count).map(rule_by_condition).collect::<Vec<_>>())
 }
 
-fn documents(rules: Vec<Value>) -> Value {
+fn documents(rules: &[Value]) -> Value {
     // Nobody sends: the deliveries stay where the router puts them.
     json!({"channels": [channel("sink", "http://127.0.0.1:9/hook")], "rules": rules})
 }

@@ -104,7 +104,7 @@ pub async fn redrive(
             Ok((axum::http::StatusCode::ACCEPTED, Json(answer)))
         }
         Err(RedriveError::Unknown(_)) => Err(missing(sequence)),
-        Err(error @ (RedriveError::NoChannel(_) | RedriveError::Unreadable)) => {
+        Err(error @ (RedriveError::NoChannel(_) | RedriveError::Unreadable | RedriveError::Cut(_))) => {
             Err(Problem::conflict(error.to_string()))
         }
         Err(RedriveError::Bus(error)) => Err(error.into()),

@@ -124,8 +124,14 @@ impl Query {
                 crate::channel::Kind::parse(text).ok_or_else(unknown)
             })?,
             rule: self.parsed("rule", |text| crate::ids::RuleId::parse(text).map_err(id))?,
-            event: self.get("event").map(str::to_owned),
-            event_type: self.get("eventType").map(|text| text.replace('.', ":")),
+            event: self.parsed("event", |text| {
+                let legal = !text.chars().any(char::is_control);
+                legal.then(|| text.to_owned()).ok_or_else(|| "an id has no control characters".to_owned())
+            })?,
+            event_type: self.parsed("eventType", |text| {
+                let parsed = crate::event::EventType::parse(&text.replace('.', ":"));
+                parsed.map(|parsed| parsed.as_str().to_owned()).map_err(|error| error.to_string())
+            })?,
             recipient: self.parsed("recipient", |text| crate::ids::Recipient::parse(text).map_err(id))?,
             severity: self.parsed("severity", |text| {
                 let unknown = || format!("{text:?} is none of info, warning, critical");

@@ -65,7 +65,10 @@ pub async fn send(
     let watch = if query.flag("wait")? { Some(watch(&api, &workspace).await?) } else { None };
     let mut sent = send::send(&api.bus, &workspace, value, key).await?;
     if let Some(reader) = watch {
-        sent.status = first_outcome(reader, &sent).await;
+        sent.status = match known(&api, &sent).await {
+            Some(state) => state,
+            None => first_outcome(reader, &sent).await,
+        };
     } else if sent.record > 0
         && let Err(problem) = api.recorded(sent.record, RECORD_PATIENCE).await
     {
@@ -73,6 +76,15 @@ pub async fn send(
         tracing::debug!(detail = problem.detail, "a send is answered before it is in the history");
     }
     Ok((StatusCode::ACCEPTED, Json(sent)))
+}
+
+/// What an earlier request with the same key led to, where the history knows more than that it was asked for.
+async fn known(api: &Api, sent: &Sent) -> Option<State> {
+    if !sent.repeated {
+        return None;
+    }
+    let row = api.store.get(None, &sent.id).await.ok()??;
+    State::parse(&row.status).filter(|state| *state != State::Scheduled)
 }
 
 /// Reads outcomes from before the send on.

@@ -18,7 +18,7 @@ use super::deliveries::visible;
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, Shared};
-use crate::bus::reader::{Entry, From, Reader};
+use crate::bus::reader::{self, Entry, From, Reader};
 use crate::bus::{BusError, StreamName, topology};
 use crate::clock;
 use crate::metrics::OpenStream;
@@ -86,23 +86,44 @@ pub async fn outcomes(
         }
         Some(_) | None => query.number("lastEventId")?,
     };
-    let (start, gap) = beginning(&api, resume).await?;
+    let place = Place::find(&api, resume).await?;
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let feed = Feed { api, principal, filter, sender, last: start };
-    crate::app::spawn("live stream", feed.run(gap));
+    let feed = Feed { api, principal, filter, sender, place };
+    crate::app::spawn("live stream", feed.run());
     Ok(response(receiver))
 }
 
-/// The place behind which to begin, and whether what was asked for is no longer there.
-async fn beginning(api: &Api, resume: Option<u64>) -> Result<(u64, bool), Problem> {
-    let info = topology::stream(&api.bus, StreamName::Records).await?;
-    let state = &info.cached_info().state;
-    Ok(match resume {
-        None => (state.last_sequence, false),
-        // An id of a stream that was made anew meanwhile.
-        Some(id) if id > state.last_sequence => (state.last_sequence, true),
-        Some(id) => (id, id + 1 < state.first_sequence),
-    })
+/// Where a feed stands in which stream.
+struct Place {
+    /// The stream's creation: one made anew counts from one again.
+    epoch: String,
+    /// The last sequence that was read.
+    last: u64,
+    /// Something between what was asked for and this place is no longer there.
+    gap: bool,
+}
+
+impl Place {
+    /// Behind `resume`, or behind the stream's end.
+    async fn find(api: &Api, resume: Option<u64>) -> Result<Self, BusError> {
+        let epoch = reader::epoch(&api.bus, StreamName::Records).await?;
+        let info = topology::stream(&api.bus, StreamName::Records).await?;
+        let state = &info.cached_info().state;
+        let (last, gap) = match resume {
+            None => (state.last_sequence, false),
+            // An id of a stream that was made anew meanwhile, or that lost its end.
+            Some(id) if id > state.last_sequence => (state.last_sequence, true),
+            Some(id) => (id, id + 1 < state.first_sequence),
+        };
+        Ok(Self { epoch, last, gap })
+    }
+
+    /// The same place after the stream was out of sight.
+    async fn again(&self, api: &Api) -> Result<Self, BusError> {
+        let found = Self::find(api, Some(self.last)).await?;
+        // Everything in a stream made anew is new to this client.
+        if found.epoch == self.epoch { Ok(found) } else { Ok(Self { last: 0, gap: true, ..found }) }
+    }
 }
 
 fn response(receiver: mpsc::Receiver<Event>) -> Response {
@@ -124,8 +145,7 @@ struct Feed {
     principal: Principal,
     filter: Filter,
     sender: mpsc::Sender<Event>,
-    /// The last place that was read.
-    last: u64,
+    place: Place,
 }
 
 /// Why a feed ends.
@@ -136,15 +156,12 @@ enum End {
 }
 
 impl Feed {
-    async fn run(mut self, gap: bool) {
-        let mut opening = vec![Event::default().retry(RETRY).event("connected").data("{}")];
-        if gap {
-            opening.push(Event::default().event("gap").data("{}"));
-        }
-        for event in opening {
-            if self.sender.send(event).await.is_err() {
-                return;
-            }
+    async fn run(mut self) {
+        // With an id from the start: a client that loses the stream before its first outcome resumes here too.
+        let connected =
+            Event::default().retry(RETRY).event("connected").id(self.place.last.to_string()).data("{}");
+        if self.sender.send(connected).await.is_err() || !self.tell_of_gap().await {
+            return;
         }
         let (soft, closed) = (self.api.stop.soft.clone(), self.sender.clone());
         tokio::select! {
@@ -164,6 +181,12 @@ impl Feed {
                 End::Bus(error) => {
                     tracing::debug!(%error, "a live stream lost the broker and opens anew");
                     clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
+                    if let Ok(place) = self.place.again(&self.api).await {
+                        self.place = place;
+                    }
+                    if !self.tell_of_gap().await {
+                        return;
+                    }
                 }
             }
         }
@@ -173,7 +196,8 @@ impl Feed {
         let names = &self.api.bus.names;
         let filter = names.outcome_filter(self.filter.workspace.as_ref());
         let opened =
-            Reader::open(&self.api.bus, StreamName::Records, filter, From::Sequence(self.last + 1)).await;
+            Reader::open(&self.api.bus, StreamName::Records, filter, From::Sequence(self.place.last + 1))
+                .await;
         let mut reader = match opened {
             Ok(reader) => reader,
             Err(error) => return End::Bus(error),
@@ -190,9 +214,15 @@ impl Feed {
                 if !self.pass_on(&entry).await {
                     return End::Client;
                 }
-                self.last = entry.sequence;
+                self.place.last = entry.sequence;
             }
         }
+    }
+
+    /// False when the client is gone.
+    async fn tell_of_gap(&mut self) -> bool {
+        let gap = std::mem::take(&mut self.place.gap);
+        !gap || self.sender.send(Event::default().event("gap").data("{}")).await.is_ok()
     }
 
     /// False when the client is gone or too slow.

@@ -94,15 +94,24 @@ pub async fn create(
             crate::rule::fault::Fault::new("/name", format!("must have 1 to {NAME_CHARS_MAX} characters"));
         return Err(Problem::fault(fault));
     }
-    // Whoever is bound to a workspace hands out no more than that.
+    // Whoever is bound to a workspace or a recipient hands out no more than that.
     let workspace = principal.reads(new.workspace)?;
+    let recipient = match (&principal.recipient, new.recipient) {
+        (Some(own), Some(asked)) if *own != asked => {
+            return Err(Problem::forbidden(
+                "a token bound to a recipient makes tokens of that recipient only",
+            ));
+        }
+        (Some(own), _) => Some(own.clone()),
+        (None, asked) => asked,
+    };
     let (id, secret, now) = (format!("tok_{}", random_id()), new_secret(), clock::now());
     let spec = TokenSpec {
         id: id.clone(),
         name: name.to_owned(),
         role: new.role,
         workspace,
-        recipient: new.recipient,
+        recipient,
         created_at: now,
     };
     let document = Document {

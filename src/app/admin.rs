@@ -1,4 +1,4 @@
-//! The admin port of every process: alive, ready, and the metrics. It is served before anything else and to the end.
+//! The admin port of every process: alive, ready, and the metrics. It is served before anything else and until the drain begins.
 
 use axum::Router;
 use axum::extract::State;
@@ -20,7 +20,7 @@ struct Shared {
     metrics: PrometheusHandle,
 }
 
-/// Serves the admin port until the very end of the drain.
+/// Serves the admin port until the drain begins.
 ///
 /// # Errors
 /// One sentence when the address cannot be had.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
 use crate::apply;
-use crate::bus::consumer::{self, Source, Stop};
+use crate::bus::consumer::{self, Slots, Source, Stop};
 use crate::bus::directory::Directory;
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
-use crate::bus::{Bus, BusError, StreamName, reader, topology};
+use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::channel::Workshop;
 use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::clock;
@@ -66,7 +66,7 @@ pub async fn start(
             parts.workers(directory)?;
         }
         if does(Role::Router) {
-            parts.router(directory).await?;
+            parts.router(directory);
         }
     }
     if let Some(store) = &store
@@ -86,7 +86,7 @@ pub async fn start(
 /// One sentence when it cannot be reached or used.
 pub async fn connect(settings: &Settings, name: &str) -> Result<Bus, Failure> {
     let url = settings.nats_url();
-    until_reachable("NATS", || Bus::connect(&settings.nats, &url, name)).await
+    until_reachable("NATS", || Bus::connect(&settings.nats, settings.keep, &url, name)).await
 }
 
 async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
@@ -126,8 +126,9 @@ impl Parts<'_> {
     async fn setup(&self, embedded: Option<&Embedded>) -> Result<(), Failure> {
         let settings = self.settings;
         topology::setup(&self.bus, &settings.keep).await.map_err(Failure::run)?;
-        for path in &settings.documents {
-            let changes = apply::apply_file(&self.bus, path).await.map_err(Failure::config)?;
+        let files = apply::read_files(&settings.documents).map_err(Failure::config)?;
+        for (path, file) in settings.documents.iter().zip(&files) {
+            let changes = apply::apply(&self.bus, file).await.map_err(Failure::config)?;
             tracing::info!(file = %path.display(), changes = changes.len(), "documents applied");
         }
         let store = open_store(settings, embedded)?;
@@ -143,22 +144,20 @@ impl Parts<'_> {
         open_store(self.settings, embedded)
     }
 
-    async fn router(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
-        let epoch = reader::epoch(&self.bus, StreamName::Events).await.map_err(Failure::run)?;
-        let router = Router::new(self.bus.clone(), Arc::clone(directory), epoch);
+    fn router(&self, directory: &Arc<Directory>) {
+        let router = Router::new(self.bus.clone(), Arc::clone(directory));
         let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
             stream: StreamName::Events,
             durable: ROUTER_DURABLE.into(),
             filter: self.bus.names.subjects_of(StreamName::Events).concat(),
-            slots: self.settings.router.slots.div_ceil(PULLERS),
+            slots: Slots::new(self.settings.router.slots),
             gate: Some(backlog::watch(self.bus.clone(), bytes_max, self.stop.hard.clone())),
         };
         let router = Arc::new(router);
         for _ in 0..PULLERS {
             self.consume("router", source.clone(), Arc::clone(&router));
         }
-        Ok(())
     }
 
     fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
@@ -189,7 +188,7 @@ impl Parts<'_> {
                     stream: StreamName::Deliveries,
                     durable: worker_durable(*kind, lane).into(),
                     filter: self.bus.names.delivery_filter(*kind, lane),
-                    slots,
+                    slots: Slots::new(slots),
                     gate: None,
                 };
                 self.consume("worker", source, Arc::new(worker));
@@ -272,8 +271,8 @@ pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<
     let store = open_store(settings, None)?;
     store.migrate().await.map_err(Failure::run)?;
     say("database is up to date".to_owned());
-    for path in &settings.documents {
-        for change in apply::apply_file(&bus, path).await.map_err(Failure::config)? {
+    for file in apply::read_files(&settings.documents).map_err(Failure::config)? {
+        for change in apply::apply(&bus, &file).await.map_err(Failure::config)? {
             say(change.to_string());
         }
     }

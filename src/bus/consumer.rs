@@ -1,20 +1,18 @@
-//! The loop that takes messages and the only place that settles them. A handler returns a verdict; nobody else acks.
+//! The loop that takes messages, and with [`work`] the only place that settles them: a handler returns a verdict.
 //!
 //! A permit is taken before a message is asked for, so that no message waits in this process with its clock running.
 //! Pulls are long-polls of exactly the free slots: the client's endless streams can stall with small batches. Losing
 //! the consumer, its stream or the broker is survived here: get it, create it when it is gone, wait, go on.
 
-use std::panic::AssertUnwindSafe;
+mod work;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
-use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -22,11 +20,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Bus, BusError, StreamName, topology};
+use self::work::{Group, HAND_BACK, settle, work_on};
+use super::{Bus, BusError, StreamName, reader, topology};
 use crate::clock;
 use crate::config::Keep;
 use crate::health::Pulse;
-use crate::metrics;
 
 /// One long-poll. It bounds how long a stop waits for polls that are open.
 const POLL: Duration = Duration::from_secs(1);
@@ -41,27 +39,26 @@ const WORTH_A_POLL: usize = 4;
 const WORTH_A_POLL_WAIT: Duration = Duration::from_millis(2);
 /// An idle consumer is looked up this often: one that vanished while the broker was away says nothing.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
-/// A third of the acknowledgement wait: long tries tell the broker that they live.
-const PROGRESS_EVERY: Duration = Duration::from_secs(10);
-/// Our own trouble never makes a message poison: a message handed out this often without a verdict is.
-const DELIVERED_MAX: i64 = 20;
-/// What a stopping process hands back waits this long, so that an open poll of ours does not get it again.
-const HAND_BACK: Duration = Duration::from_secs(1);
-/// After a handler broke down: long enough to read the log before it happens again.
-const AFTER_PANIC: Duration = Duration::from_secs(5);
+/// A stopping process waits this long for its last acknowledgements to be on the wire.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
 /// What becomes of the message in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// All that it asked for is stored elsewhere: forget it.
     Done,
-    /// Our own short trouble: hand it out again after this long.
+    /// Our own trouble: try again after this long, here. The message stays in hand, so that trouble of ours, however
+    /// long, never looks like a message that nobody can digest.
     Again(Duration),
+    /// Not for this process: hand it out again after this long.
+    HandBack(Duration),
 }
 
 /// A message, without the power to settle it.
 #[derive(Debug)]
 pub struct Received {
+    /// Names the stream that it lies in; a stream made anew has another one, and counts from one again.
+    pub epoch: Arc<str>,
     pub subject: String,
     pub headers: HeaderMap,
     pub payload: Bytes,
@@ -72,14 +69,28 @@ pub struct Received {
 
 /// Turns one message into a verdict. Doing it twice must be the same as doing it once.
 pub trait Handler: Send + Sync + 'static {
-    fn handle(&self, message: Received) -> impl Future<Output = Verdict> + Send;
+    fn handle(&self, message: &Received) -> impl Future<Output = Verdict> + Send;
 
     /// Gets rid of a message that was handed out again and again, leaving a record.
-    fn poison(&self, message: Received) -> impl Future<Output = Verdict> + Send;
+    fn poison(&self, message: &Received) -> impl Future<Output = Verdict> + Send;
 }
 
 /// Messages are taken only while it says true.
 pub type Gate = tokio::sync::watch::Receiver<bool>;
+
+/// How many messages are in hand at once; loops on one source share them.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    total: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Slots {
+    #[must_use]
+    pub fn new(total: usize) -> Self {
+        Self { total, free: Arc::new(Semaphore::new(total)) }
+    }
+}
 
 /// Which messages, and how many at once.
 #[derive(Debug, Clone)]
@@ -87,7 +98,7 @@ pub struct Source {
     pub stream: StreamName,
     pub durable: Arc<str>,
     pub filter: String,
-    pub slots: usize,
+    pub slots: Slots,
     /// None: always open.
     pub gate: Option<Gate>,
 }
@@ -105,7 +116,6 @@ struct Loop<H> {
     source: Source,
     handler: Arc<H>,
     stop: Stop,
-    slots: Arc<Semaphore>,
     running: TaskTracker,
     pulse: Pulse,
 }
@@ -119,8 +129,7 @@ pub async fn run<H: Handler>(
     stop: Stop,
     pulse: Pulse,
 ) {
-    let slots = Arc::new(Semaphore::new(source.slots));
-    let this = Loop { bus, keep, source, handler, stop, slots, running: TaskTracker::new(), pulse };
+    let this = Loop { bus, keep, source, handler, stop, running: TaskTracker::new(), pulse };
     let mut backoff = Backoff::default();
     while !this.stop.soft.is_cancelled() {
         let consumer = tokio::select! {
@@ -128,7 +137,7 @@ pub async fn run<H: Handler>(
             () = this.stop.soft.cancelled() => break,
         };
         let error = match consumer {
-            Ok(consumer) => match this.pull_until_trouble(&consumer, &mut backoff).await {
+            Ok((consumer, epoch)) => match this.pull_until_trouble(&consumer, &epoch, &mut backoff).await {
                 Ok(()) => break,
                 Err(error) => error,
             },
@@ -144,18 +153,29 @@ pub async fn run<H: Handler>(
     }
     this.running.close();
     this.running.wait().await;
+    // Acknowledgements are only queued in the client: without this, a process that ends now takes the last ones along.
+    let flushed = timeout(FLUSH_WAIT, this.bus.client().flush()).await;
+    if !matches!(flushed, Ok(Ok(()))) {
+        tracing::warn!(
+            durable = &*this.source.durable,
+            "the last acknowledgements may not have reached the broker"
+        );
+    }
 }
 
 impl<H: Handler> Loop<H> {
-    async fn consumer(&self) -> Result<Consumer<pull::Config>, BusError> {
+    /// The consumer, and the epoch of its stream.
+    async fn consumer(&self) -> Result<(Consumer<pull::Config>, Arc<str>), BusError> {
         let Source { stream, durable, filter, .. } = &self.source;
-        topology::consumer(&self.bus, *stream, durable, filter, &self.keep).await
+        let consumer = topology::consumer(&self.bus, *stream, durable, filter, &self.keep).await?;
+        Ok((consumer, reader::epoch(&self.bus, *stream).await?.into()))
     }
 
     /// Ok when asked to stop.
     async fn pull_until_trouble(
         &self,
         consumer: &Consumer<pull::Config>,
+        epoch: &Arc<str>,
         backoff: &mut Backoff,
     ) -> Result<(), BusError> {
         let mut checked = Instant::now();
@@ -168,7 +188,7 @@ impl<H: Handler> Loop<H> {
             if self.stop.soft.is_cancelled() {
                 return Ok(());
             }
-            let taken = self.pull_once(consumer, permits).await?;
+            let taken = self.pull_once(consumer, epoch, permits).await?;
             if taken > 0 {
                 checked = Instant::now();
             } else if checked.elapsed() > CHECK_EVERY {
@@ -193,26 +213,30 @@ impl<H: Handler> Loop<H> {
 
     /// Waits for one slot, a moment for enough of them to be worth a poll, and takes what is free then.
     async fn free_slots(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
-        let worth = (self.source.slots / WORTH_A_POLL).clamp(1, BATCH_MAX);
-        let mut permits = Arc::clone(&self.slots).acquire_owned().await?;
+        let worth = (self.source.slots.total / WORTH_A_POLL).clamp(1, BATCH_MAX);
+        let mut permits = Arc::clone(&self.source.slots.free).acquire_owned().await?;
         if let Ok(more) = timeout(WORTH_A_POLL_WAIT, self.more_slots(worth - 1)).await {
             permits.merge(more?);
         }
-        let rest = self.slots.available_permits().min(BATCH_MAX - permits.num_permits());
-        // Nobody else takes them: what was free stays free.
-        permits.merge(self.more_slots(rest).await?);
+        let free = &self.source.slots.free;
+        let rest = free.available_permits().min(BATCH_MAX - permits.num_permits());
+        // Another loop on this source may have been faster: then this poll asks for less.
+        if let Ok(more) = Arc::clone(free).try_acquire_many_owned(u32::try_from(rest).unwrap_or(0)) {
+            permits.merge(more);
+        }
         Ok(permits)
     }
 
     async fn more_slots(&self, count: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Arc::clone(&self.slots).acquire_many_owned(count).await
+        Arc::clone(&self.source.slots.free).acquire_many_owned(count).await
     }
 
     /// One long-poll to its end: what is left of it unread would be stuck until the acknowledgement wait is over.
     async fn pull_once(
         &self,
         consumer: &Consumer<pull::Config>,
+        epoch: &Arc<str>,
         mut permits: OwnedSemaphorePermit,
     ) -> Result<usize, BusError> {
         let poll = consumer.batch().max_messages(permits.num_permits()).expires(POLL).messages();
@@ -224,18 +248,20 @@ impl<H: Handler> Loop<H> {
         let mut taken = 0;
         let mut group = Vec::new();
         while permits.num_permits() > 0 {
-            let next = match batch.next().now_or_never() {
-                Some(next) => next,
-                None => {
-                    self.spawn(std::mem::take(&mut group));
-                    let next = tokio::time::timeout_at(deadline, batch.next());
-                    next.await.map_err(|_| BusError::Request("the broker does not answer".to_owned()))?
-                }
+            let next = if let Some(next) = batch.next().now_or_never() {
+                next
+            } else {
+                self.spawn(std::mem::take(&mut group), epoch);
+                let next = tokio::time::timeout_at(deadline, batch.next());
+                next.await.map_err(|_| BusError::Request("the broker does not answer".to_owned()))?
             };
             let Some(message) = next else { break };
-            let Ok(message) = message else {
-                self.spawn(group);
-                return Err(BusError::request("a poll broke off"));
+            let message = match message {
+                Ok(message) => message,
+                Err(error) => {
+                    self.spawn(group, epoch);
+                    return Err(BusError::request(error));
+                }
             };
             taken += 1;
             if self.stop.soft.is_cancelled() {
@@ -244,128 +270,24 @@ impl<H: Handler> Loop<H> {
             }
             group.extend(permits.split(1).map(|permit| (message, permit)));
             if group.len() == GROUP_MAX {
-                self.spawn(std::mem::take(&mut group));
+                self.spawn(std::mem::take(&mut group), epoch);
             }
         }
-        self.spawn(group);
+        self.spawn(group, epoch);
         Ok(taken)
     }
 
     /// Works on messages side by side in a task of their own.
-    fn spawn(&self, group: Vec<(Message, OwnedSemaphorePermit)>) {
+    fn spawn(&self, group: Vec<(Message, OwnedSemaphorePermit)>, epoch: &Arc<str>) {
         if group.is_empty() {
             return;
         }
         let (handler, hard) = (Arc::clone(&self.handler), self.stop.hard.clone());
-        let durable = Arc::clone(&self.source.durable);
-        self.running.spawn(async move { work_on(group, handler.as_ref(), &hard, &durable).await });
-    }
-}
-
-/// The power to settle a message, and whether it was used.
-struct Settler {
-    acker: Acker,
-    settled: AtomicBool,
-}
-
-/// Works on a group to its end. Long work tells the broker that it lives; a hard stop hands back what is not done.
-async fn work_on<H: Handler>(
-    group: Vec<(Message, OwnedSemaphorePermit)>,
-    handler: &H,
-    hard: &CancellationToken,
-    durable: &str,
-) {
-    let (mut settlers, mut messages) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
-    for (message, permit) in group {
-        let (acker, received) = take_apart(message);
-        settlers.push(Settler { acker, settled: AtomicBool::new(false) });
-        messages.push((received, permit));
-    }
-    let mut work = FuturesUnordered::new();
-    for (settler, (received, permit)) in settlers.iter().zip(messages) {
-        work.push(async move {
-            let kind = verdict_on(received, handler, durable).await;
-            settler.settled.store(true, Ordering::Relaxed);
-            settle(&settler.acker, kind).await;
-            drop(permit);
+        let (durable, epoch) = (Arc::clone(&self.source.durable), Arc::clone(epoch));
+        self.running.spawn(async move {
+            let group = Group { messages: group, epoch };
+            work_on(group, handler.as_ref(), &hard, &durable).await;
         });
-    }
-    let unsettled = || settlers.iter().filter(|settler| !settler.settled.load(Ordering::Relaxed));
-    loop {
-        tokio::select! {
-            biased;
-            () = work.by_ref().collect::<()>() => return,
-            () = hard.cancelled() => {
-                for settler in unsettled() {
-                    settle(&settler.acker, AckKind::Nak(Some(HAND_BACK))).await;
-                }
-                return;
-            }
-            () = clock::sleep(PROGRESS_EVERY) => {
-                for settler in unsettled() {
-                    settle(&settler.acker, AckKind::Progress).await;
-                }
-            }
-        }
-    }
-}
-
-async fn verdict_on<H: Handler>(
-    received: Result<(Received, i64), async_nats::Error>,
-    handler: &H,
-    durable: &str,
-) -> AckKind {
-    let (received, delivered) = match received {
-        Ok(parts) => parts,
-        Err(error) => {
-            tracing::error!(durable, %error, "a message without JetStream's metadata");
-            return AckKind::Nak(Some(AFTER_PANIC));
-        }
-    };
-    let sequence = received.sequence;
-    let work = async {
-        if delivered > DELIVERED_MAX {
-            handler.poison(received).await
-        } else {
-            handler.handle(received).await
-        }
-    };
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(Verdict::Done) => AckKind::Ack,
-        Ok(Verdict::Again(wait)) => AckKind::Nak(Some(wait)),
-        Err(_) => {
-            metrics::handler_panicked();
-            tracing::error!(durable, sequence, delivered, "a handler panicked: the message will be handed out again");
-            AckKind::Nak(Some(AFTER_PANIC))
-        }
-    }
-}
-
-/// What settles the message, and what a handler may see of it, with the number of its deliveries.
-fn take_apart(message: Message) -> (Acker, Result<(Received, i64), async_nats::Error>) {
-    let metadata = message.info().and_then(|info| {
-        let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())?;
-        Ok((info.stream_sequence, info.delivered, stored_at))
-    });
-    let (message, acker) = message.split();
-    let received = metadata.map(|(sequence, delivered, stored_at)| {
-        let received = Received {
-            subject: message.subject.into_string(),
-            headers: message.headers.unwrap_or_default(),
-            payload: message.payload,
-            sequence,
-            stored_at,
-        };
-        (received, delivered)
-    });
-    (acker, received)
-}
-
-/// A settlement that does not arrive means a redelivery, which every handler takes.
-#[expect(clippy::disallowed_methods, reason = "the one place that settles messages")]
-async fn settle(acker: &Acker, kind: AckKind) {
-    if let Err(error) = acker.ack_with(kind).await {
-        tracing::debug!(%error, "a settlement was not sent");
     }
 }
 

@@ -3,7 +3,7 @@
 //! An entry that cannot be read leaves the last good one in force and raises an alarm. After every trouble with the
 //! broker the whole bucket is read anew, so that a change made meanwhile, a deletion too, is seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ use super::reader::{Entry, From, Reader};
 use super::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
 use crate::clock;
+use crate::delivery::Delivery;
 use crate::documents::{Document, Key, TokenSpec};
 use crate::health::Pulse;
+use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
-use crate::route::Channels;
 use crate::route::ruleset::RuleSet;
+use crate::route::{Channels, Firing, Step};
 use crate::rule::{Rule, RuleSpec};
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
@@ -31,8 +33,31 @@ pub struct Snapshot {
     pub rules: RuleSet,
     pub channels: Channels,
     pub tokens: BTreeMap<String, Document<TokenSpec>>,
+    /// Channels that are there and that this process cannot read: a newer one wrote them.
+    unreadable: HashSet<(WorkspaceId, ChannelId)>,
     /// The bucket's revision up to which this is true.
     pub revision: u64,
+}
+
+impl Snapshot {
+    /// An event must not be given up for a channel that a newer process knows and this one cannot read.
+    ///
+    /// # Errors
+    /// When a step is given up for such a channel: the event waits for a process that can read it.
+    pub fn can_read(&self, firings: &[Firing]) -> Result<(), BusError> {
+        if self.unreadable.is_empty() {
+            return Ok(());
+        }
+        for delivery in firings.iter().flat_map(|firing| &firing.steps).map(Step::delivery) {
+            let Delivery { workspace, channel, .. } = delivery;
+            if self.unreadable.contains(&(workspace.clone(), channel.clone())) {
+                return Err(BusError::Request(format!(
+                    "the document of channel {channel} in {workspace} cannot be read by this version"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The latest snapshot; reading it costs a lock and a count.
@@ -80,8 +105,9 @@ impl Directory {
 #[derive(Default, Clone)]
 struct Entries {
     rules: BTreeMap<Key, Arc<Rule>>,
-    channels: BTreeMap<Key, ChannelSpec>,
+    channels: BTreeMap<Key, Arc<ChannelSpec>>,
     tokens: BTreeMap<String, Document<TokenSpec>>,
+    unreadable: HashSet<(WorkspaceId, ChannelId)>,
     revision: u64,
     rules_changed: bool,
 }
@@ -139,16 +165,29 @@ impl Follower {
         let mut fresh = Entries { rules_changed: true, ..Entries::default() };
         while missing > 0 {
             let read = match reader.next(BATCH_MAX).await {
-                Ok(read) => read,
+                Ok(read) if !read.is_empty() => read,
+                // What was counted and does not come was removed meanwhile: a part must not pass for the whole.
+                Ok(_) => {
+                    self.entries = old;
+                    return Err(BusError::Request("the documents changed while they were read".to_owned()));
+                }
                 Err(error) => {
                     self.entries = old;
                     return Err(error);
                 }
             };
-            missing = missing.saturating_sub(read.len() as u64);
+            missing = read.last().map_or(missing, |last| last.pending);
             for entry in &read {
                 self.take(&mut fresh, &old, entry);
             }
+        }
+        // A bucket that was deleted by hand comes back empty. That is no decision to route nothing any more.
+        if fresh.is_empty() && !old.is_empty() && fresh.revision < old.revision {
+            self.entries = old;
+            return Err(BusError::Request(
+                "the bucket of the documents was made anew and is empty: apply the documents again; the last ones stay in force"
+                    .to_owned(),
+            ));
         }
         self.entries = fresh;
         self.publish();
@@ -177,6 +216,7 @@ impl Follower {
             return;
         };
         let removed = entry.headers.get("KV-Operation").is_some();
+        entries.readable(&key);
         let result = if removed {
             entries.remove(&key);
             Ok(())
@@ -201,11 +241,17 @@ impl Follower {
             old.rules.clone()
         };
         let channels = self.entries.channels.iter().filter_map(|(key, spec)| match key {
-            Key::Channel(workspace, id) => Some(((workspace.clone(), id.clone()), spec.clone())),
+            Key::Channel(workspace, id) => Some(((workspace.clone(), id.clone()), Arc::clone(spec))),
             Key::Rule(..) | Key::Token(_) => None,
         });
-        let (tokens, revision) = (self.entries.tokens.clone(), self.entries.revision);
-        self.directory.publish(Snapshot { rules, channels: channels.collect(), tokens, revision });
+        let Entries { tokens, unreadable, revision, .. } = &self.entries;
+        self.directory.publish(Snapshot {
+            rules,
+            channels: channels.collect(),
+            tokens: tokens.clone(),
+            unreadable: unreadable.clone(),
+            revision: *revision,
+        });
     }
 }
 
@@ -214,7 +260,7 @@ impl Entries {
         match key {
             Key::Channel(..) => {
                 let document: Document<ChannelSpec> = read(payload)?;
-                self.channels.insert(key.clone(), document.spec);
+                self.channels.insert(key.clone(), Arc::new(document.spec));
             }
             Key::Rule(..) => {
                 let document: Document<RuleSpec> = read(payload)?;
@@ -241,12 +287,35 @@ impl Entries {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.channels.is_empty() && self.tokens.is_empty()
+    }
+
     fn keep(&mut self, key: &Key, before: &Self) {
         if let Some(rule) = before.rules.get(key) {
             self.rules.insert(key.clone(), Arc::clone(rule));
         }
         if let Some(channel) = before.channels.get(key) {
-            self.channels.insert(key.clone(), channel.clone());
+            self.channels.insert(key.clone(), Arc::clone(channel));
+        }
+        match key {
+            Key::Channel(workspace, id) if !self.channels.contains_key(key) => {
+                self.unreadable.insert((workspace.clone(), id.clone()));
+            }
+            Key::Token(hash) => {
+                if let Some(token) = before.tokens.get(hash) {
+                    self.tokens.insert(hash.clone(), token.clone());
+                }
+            }
+            Key::Channel(..) | Key::Rule(..) => {}
+        }
+    }
+
+    fn readable(&mut self, key: &Key) {
+        if let Key::Channel(workspace, id) = key
+            && !self.unreadable.is_empty()
+        {
+            self.unreadable.remove(&(workspace.clone(), id.clone()));
         }
     }
 }

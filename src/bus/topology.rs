@@ -9,6 +9,8 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{ErrorCode, kv};
 
+use futures_util::TryStreamExt;
+
 use super::{Bus, BusError, StreamName};
 use crate::config::Keep;
 
@@ -47,7 +49,36 @@ pub async fn setup(bus: &Bus, keep: &Keep) -> Result<Vec<String>, BusError> {
     if ensure_bucket(bus).await? {
         done.push(format!("created bucket {}", bus.names.config_bucket()));
     }
+    let bucket = format!("KV_{}", bus.names.config_bucket());
+    if let Some(stream) = get_stream(bus, &bucket).await?
+        && stream.cached_info().config.num_replicas != bus.replicas
+    {
+        let update = stream::Config { num_replicas: bus.replicas, ..stream.cached_info().config.clone() };
+        bus.js.update_stream(update).await.map_err(BusError::request)?;
+        done.push(format!("updated bucket {}", bus.names.config_bucket()));
+    }
+    for name in [StreamName::Events, StreamName::Deliveries] {
+        update_consumers(bus, name, &mut done).await?;
+    }
     Ok(done)
+}
+
+/// Brings the durable consumers of a stream to what this version makes.
+async fn update_consumers(bus: &Bus, name: StreamName, done: &mut Vec<String>) -> Result<(), BusError> {
+    let stream = stream(bus, name).await?;
+    let mut found = stream.consumers();
+    while let Some(info) = found.try_next().await.map_err(BusError::request)? {
+        let Some(durable) = &info.config.durable_name else { continue };
+        let wanted = consumer_config(bus, durable, &info.config.filter_subject);
+        let same = info.config.num_replicas == wanted.num_replicas
+            && info.config.max_ack_pending == wanted.max_ack_pending
+            && info.config.ack_wait == wanted.ack_wait;
+        if !same {
+            stream.update_consumer(wanted).await.map_err(BusError::request)?;
+            done.push(format!("updated consumer {durable}"));
+        }
+    }
+    Ok(())
 }
 
 /// Creates what is missing and touches nothing else.

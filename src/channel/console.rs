@@ -45,6 +45,14 @@ impl fmt::Debug for Console {
 }
 
 impl Console {
+    /// The fields and their types.
+    ///
+    /// # Errors
+    /// The place in `config` and what is wrong with it.
+    pub fn check(config: &Value) -> Result<(), Fault> {
+        settings::read::<ConsoleConfig>(config).map(drop)
+    }
+
     /// # Errors
     /// When `config` has any field.
     pub fn new(config: &Value, _workshop: &Workshop) -> Result<Self, Fault> {

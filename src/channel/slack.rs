@@ -50,6 +50,14 @@ pub struct Slack {
 }
 
 impl Slack {
+    /// The fields and their types.
+    ///
+    /// # Errors
+    /// The place in `config` and what is wrong with it.
+    pub fn check(config: &Value) -> Result<(), Fault> {
+        settings::read::<SlackConfig>(config).map(drop)
+    }
+
     /// # Errors
     /// The place in `config` and what is wrong with it.
     pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {

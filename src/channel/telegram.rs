@@ -99,6 +99,14 @@ pub struct Telegram {
 }
 
 impl Telegram {
+    /// The fields and their types.
+    ///
+    /// # Errors
+    /// The place in `config` and what is wrong with it.
+    pub fn check(config: &Value) -> Result<(), Fault> {
+        settings::read::<TelegramConfig>(config).map(drop)
+    }
+
     /// # Errors
     /// The place in `config` and what is wrong with it.
     pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {

@@ -65,6 +65,14 @@ pub struct Webhook {
 }
 
 impl Webhook {
+    /// The fields and their types.
+    ///
+    /// # Errors
+    /// The place in `config` and what is wrong with it.
+    pub fn check(config: &Value) -> Result<(), Fault> {
+        settings::read::<WebhookConfig>(config).map(drop)
+    }
+
     /// # Errors
     /// The place in `config` and what is wrong with it.
     pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {

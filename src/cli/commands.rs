@@ -7,10 +7,9 @@ use serde_json::{Map, Value};
 
 use super::say;
 use crate::app::{Failure, roles};
-use crate::apply;
+use crate::apply::{self, read_files};
 use crate::config::Settings;
 use crate::dead::letters::{self, Letter};
-use crate::documents::read_file;
 use crate::ids::WorkspaceId;
 use crate::publish;
 use crate::send;
@@ -29,8 +28,9 @@ pub async fn setup(settings: &Settings) -> Result<(), Failure> {
 
 pub async fn apply(settings: &Settings, files: &[PathBuf]) -> Result<(), Failure> {
     let bus = roles::connect(settings, "cli").await?;
-    for path in files {
-        let changes = apply::apply_file(&bus, path).await.map_err(Failure::config)?;
+    let read = read_files(files).map_err(Failure::config)?;
+    for (path, file) in files.iter().zip(&read) {
+        let changes = apply::apply(&bus, file).await.map_err(Failure::config)?;
         for change in &changes {
             say(&change.to_string())?;
         }
@@ -120,8 +120,8 @@ pub async fn send(settings: &Settings, arguments: &Send) -> Result<(), Failure> 
 
 /// Reads everything that a start would read, and says what is wrong.
 pub fn check_config(settings: &Settings) -> Result<(), Failure> {
-    for path in &settings.documents {
-        let file = read_file(path).map_err(Failure::config)?;
+    let files = read_files(&settings.documents).map_err(Failure::config)?;
+    for (path, file) in settings.documents.iter().zip(&files) {
         say(&format!("{}: {} channels, {} rules", path.display(), file.channels.len(), file.rules.len()))?;
         for rule in &file.rules {
             for channel in &rule.channels {
@@ -198,19 +198,27 @@ pub async fn dead(settings: &Settings, command: &Dead) -> Result<(), Failure> {
     }
 }
 
+/// Dead letters that are looked through at once.
+const PAGE: usize = 500;
+
 async fn matching(
     bus: &crate::bus::Bus,
     workspace: Option<&WorkspaceId>,
     channel: Option<&str>,
     reason: Option<&str>,
 ) -> Result<Vec<u64>, Failure> {
-    let all = letters::list(bus, workspace, 1, usize::MAX).await.map_err(Failure::run)?;
+    let (mut numbers, mut from) = (Vec::new(), 1);
     let wanted = |letter: &&Letter| {
         let of = letter.delivery.as_ref().map(|delivery| delivery.channel.as_str());
         channel.is_none_or(|channel| of == Some(channel))
             && reason.is_none_or(|reason| letter.reason == reason)
     };
-    Ok(all.iter().filter(wanted).map(|letter| letter.sequence).collect())
+    loop {
+        let page = letters::list(bus, workspace, from, PAGE).await.map_err(Failure::run)?;
+        let Some(last) = page.last() else { return Ok(numbers) };
+        from = last.sequence + 1;
+        numbers.extend(page.iter().filter(wanted).map(|letter| letter.sequence));
+    }
 }
 
 /// Goes on after a letter that cannot be sent again, and says so at the end.

@@ -3,10 +3,11 @@
 //! A redrive publishes first and forgets the letter then: killed in between, it is done again under the same id.
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{DETAIL, REASON, SEQUENCE, SUBJECT};
+use super::{CUT, DETAIL, REASON, SEQUENCE, SUBJECT};
 use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::clock;
@@ -45,8 +46,11 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     pub bytes: usize,
-    /// As text, with what is not UTF-8 replaced; in full by its sequence.
+    /// As text, with what is not UTF-8 replaced. Lists cut it.
     pub body: String,
+    /// How many bytes it had, when it was too large to be kept whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_from: Option<usize>,
 }
 
 /// Bodies in lists are cut to this; `show` has them whole.
@@ -61,6 +65,10 @@ pub enum RedriveError {
     NoChannel(String),
     #[error("a message of Bugle's own that cannot be read is not sent again: it is kept for its bytes")]
     Unreadable,
+    #[error(
+        "only a part of that event could be kept: its producer has to publish it again, in less than {0} bytes"
+    )]
+    Cut(usize),
     #[error(transparent)]
     Bus(#[from] BusError),
 }
@@ -77,12 +85,13 @@ pub async fn list(
 ) -> Result<Vec<Letter>, BusError> {
     let filter = bus.names.dead_filter(workspace);
     let mut reader = Reader::open(bus, StreamName::Dead, filter, From::Sequence(from)).await?;
-    let mut missing = usize::try_from(reader.pending_at_start).unwrap_or(usize::MAX).min(limit);
     let mut letters = Vec::new();
-    while missing > 0 {
-        let entries = reader.next(missing).await?;
-        missing = missing.saturating_sub(entries.len());
-        letters.extend(entries.iter().map(|entry| letter(bus, entry)));
+    let mut more = reader.pending_at_start > 0;
+    while more && letters.len() < limit {
+        let entries = reader.next(limit - letters.len()).await?;
+        // Nothing comes when what was counted has expired or was sent again meanwhile.
+        more = entries.last().is_some_and(|last| last.pending > 0);
+        letters.extend(entries.iter().map(|entry| letter(bus, entry, BODY_CHARS_MAX)));
     }
     Ok(letters)
 }
@@ -92,7 +101,7 @@ pub async fn list(
 /// # Errors
 /// When the broker does not answer.
 pub async fn get(bus: &Bus, sequence: u64) -> Result<Option<Letter>, BusError> {
-    Ok(entry(bus, sequence).await?.map(|entry| letter(bus, &entry)))
+    Ok(entry(bus, sequence).await?.map(|entry| letter(bus, &entry, usize::MAX)))
 }
 
 async fn entry(bus: &Bus, sequence: u64) -> Result<Option<Entry>, BusError> {
@@ -109,12 +118,12 @@ async fn entry(bus: &Bus, sequence: u64) -> Result<Option<Entry>, BusError> {
             sequence,
             pending: 0,
         })),
-        Err(error) if error.to_string().contains("no message found") => Ok(None),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(BusError::request(error)),
     }
 }
 
-fn letter(bus: &Bus, entry: &Entry) -> Letter {
+fn letter(bus: &Bus, entry: &Entry, chars_max: usize) -> Letter {
     let header = |name: &str| entry.headers.get(name).map(|value| value.as_str().to_owned());
     if !bus.names.is_dead_message(&entry.subject)
         && let Ok(dead) = serde_json::from_slice::<DeadLetter>(&entry.payload)
@@ -132,7 +141,8 @@ fn letter(bus: &Bus, entry: &Entry) -> Letter {
         subject: header(SUBJECT).unwrap_or_default(),
         sequence: header(SEQUENCE).and_then(|text| text.parse().ok()),
         bytes: entry.payload.len(),
-        body: String::from_utf8_lossy(&entry.payload).chars().take(BODY_CHARS_MAX).collect(),
+        body: String::from_utf8_lossy(&entry.payload).chars().take(chars_max).collect(),
+        cut_from: header(CUT).and_then(|text| text.parse().ok()),
     };
     Letter {
         sequence: entry.sequence,
@@ -151,7 +161,10 @@ fn letter(bus: &Bus, entry: &Entry) -> Letter {
 /// When there is no such letter, its channel does not exist, or the broker does not answer.
 pub async fn redrive(bus: &Bus, sequence: u64) -> Result<Letter, RedriveError> {
     let entry = entry(bus, sequence).await?.ok_or(RedriveError::Unknown(sequence))?;
-    let letter = letter(bus, &entry);
+    let letter = letter(bus, &entry, BODY_CHARS_MAX);
+    if letter.message.as_ref().is_some_and(|message| message.cut_from.is_some()) {
+        return Err(RedriveError::Cut(bus.event_bytes_max()));
+    }
     match &letter.delivery {
         Some(delivery) => redrive_delivery(bus, delivery, sequence).await?,
         None if bus.names.is_dead_event(&entry.subject) => redrive_event(bus, &entry).await?,

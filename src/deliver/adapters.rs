@@ -30,12 +30,13 @@ impl Adapters {
         Self { workshop, built: Mutex::default() }
     }
 
-    /// The adapter of a channel's document as it is now.
+    /// The adapter of a channel's document as it is now. One that cannot be built is not tried again before its document
+    /// changes: a process's environment does not.
     #[must_use]
     pub fn get(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> Arc<Built> {
         let key = (workspace.clone(), spec.id.clone());
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = built.get(&key).filter(|found| found.spec == *spec && found.adapter.is_ok()) {
+        if let Some(found) = built.get(&key).filter(|found| found.spec == *spec) {
             return Arc::clone(found);
         }
         let fresh = Arc::new(self.build(workspace, spec));

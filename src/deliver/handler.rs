@@ -20,7 +20,7 @@ use crate::channel::{ChannelSpec, Enabled, Failure, Receipt, SendError};
 use crate::clock;
 use crate::dead;
 use crate::deliver::finished::Finished;
-use crate::delivery::{Delivery, ENVELOPE_VERSION};
+use crate::delivery::{Delivery, ENVELOPE_VERSION, envelope_version};
 use crate::documents::{Document, Key};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
@@ -59,21 +59,25 @@ struct Hand<'a> {
 }
 
 impl Handler for Worker {
-    async fn handle(&self, message: Received) -> Settle {
+    async fn handle(&self, message: &Received) -> Settle {
         let delivery: Delivery = match serde_json::from_slice(&message.payload) {
             Ok(delivery) => delivery,
-            Err(error) => return self.unreadable(&message, &error).await,
+            Err(error) => return self.unreadable(message, &error).await,
         };
         if delivery.v > ENVELOPE_VERSION {
-            tracing::error!(delivery = %delivery.id, version = delivery.v, "a delivery of a newer version: update this worker");
-            return Settle::Again(clock::jittered(AFTER_NEWER_VERSION));
+            return newer(message, delivery.v);
         }
         let hand = Hand { tools: &self.tools, delivery: &delivery, sequence: message.sequence };
         let result = hand.deliver(&self.shares).await;
         settle(&delivery, result)
     }
 
-    async fn poison(&self, message: Received) -> Settle {
+    async fn poison(&self, message: &Received) -> Settle {
+        if let Some(version) =
+            envelope_version(&message.payload).filter(|version| *version > ENVELOPE_VERSION)
+        {
+            return newer(message, version);
+        }
         tracing::error!(
             subject = message.subject,
             sequence = message.sequence,
@@ -88,13 +92,28 @@ impl Handler for Worker {
                     dead::give_up(&self.tools.bus, &delivery, Reason::Poison, detail, &step).await,
                 )
             }
-            Err(error) => self.unreadable(&message, &error).await,
+            Err(error) => self.unreadable(message, &error).await,
         }
     }
 }
 
+fn newer(message: &Received, version: u16) -> Settle {
+    let sequence = message.sequence;
+    tracing::error!(
+        sequence,
+        version,
+        "a delivery of a newer version is left to newer workers: update this one"
+    );
+    Settle::HandBack(clock::jittered(AFTER_NEWER_VERSION))
+}
+
 impl Worker {
     async fn unreadable(&self, message: &Received, error: &serde_json::Error) -> Settle {
+        if let Some(version) =
+            envelope_version(&message.payload).filter(|version| *version > ENVELOPE_VERSION)
+        {
+            return newer(message, version);
+        }
         tracing::error!(subject = message.subject, sequence = message.sequence, %error, "a delivery that cannot be read: kept among the dead letters");
         let bus = &self.tools.bus;
         let grave = dead::Grave {
@@ -148,7 +167,7 @@ impl Hand<'_> {
         }
         let Some(share) = shares.enter(&delivery.workspace, &delivery.channel).await else {
             let (first, last) = OVER_SHARE_WAIT;
-            let wait = first.saturating_mul(2_u32.saturating_pow(delivery.postponed.min(5))).min(last);
+            let wait = first.saturating_mul(2_u32.saturating_pow(delivery.held.min(5))).min(last);
             return self.put_off(after(now, clock::jittered(wait)), "share").await;
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
@@ -158,16 +177,16 @@ impl Hand<'_> {
     }
 
     /// The channel's document; one that this process has not heard of yet is looked up.
-    async fn channel(&self) -> Result<Option<ChannelSpec>, BusError> {
+    async fn channel(&self) -> Result<Option<Arc<ChannelSpec>>, BusError> {
         let key = (self.delivery.workspace.clone(), self.delivery.channel.clone());
         if let Some(spec) = self.tools.directory.snapshot().channels.get(&key) {
-            return Ok(Some(spec.clone()));
+            return Ok(Some(Arc::clone(spec)));
         }
         let bucket = topology::config_bucket(&self.tools.bus).await?;
         let found = bucket.get(Key::Channel(key.0, key.1).to_string()).await.map_err(BusError::request)?;
         let Some(bytes) = found else { return Ok(None) };
         let document: Document<ChannelSpec> = serde_json::from_slice(&bytes)?;
-        Ok(Some(document.spec))
+        Ok(Some(Arc::new(document.spec)))
     }
 
     async fn attempt(&self, built: &Built) {
@@ -258,7 +277,7 @@ impl Hand<'_> {
                 schedule::at(bus, &delivery.next_attempt(), due, &id).await?;
             }
             Next::Postpone(due) => {
-                schedule::at(bus, &delivery.put_off(), due, &id).await?;
+                schedule::at(bus, &delivery.postponed(), due, &id).await?;
             }
         }
         bus.publish_json(bus.names.outcome(outcome), &id, outcome).await?;

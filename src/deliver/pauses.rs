@@ -19,6 +19,8 @@ use crate::ids::{ChannelId, WorkspaceId};
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
+/// More than this are looked through for those that are over.
+const KNOWN_MAX: usize = 1_000;
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,7 +59,7 @@ impl Pauses {
     /// Tells the fleet. A pause that is in force already and lasts longer stays.
     ///
     /// # Errors
-    /// When the broker did not store it; this process keeps it all the same.
+    /// When the broker did not store it; telling it again is safe.
     pub async fn pause(
         &self,
         workspace: &WorkspaceId,
@@ -68,19 +70,24 @@ impl Pauses {
         if self.until(workspace, channel, now).is_some_and(|known| known >= until) {
             return Ok(());
         }
-        self.learn((workspace.clone(), channel.clone()), until);
         let seconds = (until.as_second() - now.as_second()).max(0) + 2;
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_MESSAGE_TTL, seconds.to_string());
         let pause = serde_json::to_vec(&Pause { until_ms: until.as_millisecond() })?;
         self.bus.publish(self.bus.names.pause(workspace, channel), headers, pause.into()).await?;
+        self.learn((workspace.clone(), channel.clone()), until);
         tracing::info!(%workspace, %channel, %until, "channel paused for the fleet");
         Ok(())
     }
 
     fn learn(&self, key: (WorkspaceId, ChannelId), until: Timestamp) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(key, until);
+        let now = clock::now();
+        if known.len() >= KNOWN_MAX {
+            known.retain(|_, until| *until > now);
+        }
+        let longest = known.entry(key).or_insert(until);
+        *longest = until.max(*longest);
     }
 
     async fn follow(&self, keep: &Keep, pulse: &Pulse) {

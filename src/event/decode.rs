@@ -124,6 +124,7 @@ impl Attributes {
         let severity = severity(self.others.remove("severity").as_deref(), &data.value)?;
         let traceparent =
             self.others.remove("traceparent").or_else(|| incoming.header("traceparent").map(str::to_owned));
+        let traceparent = traceparent.filter(|text| is_traceparent(text));
         Ok(Event {
             workspace: incoming.workspace.clone(),
             source,
@@ -199,11 +200,19 @@ fn bare(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
         event_type,
         time: incoming.received_at,
         severity: severity(None, &data.value)?,
-        traceparent: incoming.header("traceparent").map(str::to_owned),
+        traceparent: incoming.header("traceparent").filter(|text| is_traceparent(text)).map(str::to_owned),
         attributes: BTreeMap::new(),
         data: data.value,
         data_json: data.json,
     })
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context). Another one is left out, as the standard asks: it starts no trace.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    lengths == [2, 32, 16, 2] && parts.into_iter().all(hex)
 }
 
 fn object(text: &str) -> Result<BTreeMap<String, &RawValue>, DecodeError> {
@@ -297,94 +306,4 @@ fn hex(byte: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rule::condition::Facts;
-
-    fn incoming<'a>(headers: &'a [(&'a str, &'a str)], body: &'a [u8]) -> Incoming<'a> {
-        Incoming {
-            workspace: WorkspaceId::default(),
-            subject_type: Some("task.done"),
-            headers,
-            body,
-            fallback_id: "EVENTS-7",
-            fallback_source: "nats:EVENTS",
-            received_at: Timestamp::UNIX_EPOCH,
-        }
-    }
-
-    #[test]
-    fn a_bare_object_takes_its_type_from_the_subject_and_its_id_from_the_stream() {
-        let event = decode(&incoming(&[], br#"{"a":1,"severity":"critical"}"#)).unwrap();
-        assert_eq!((event.event_type.as_str(), event.id.as_str()), ("task:done", "EVENTS-7"));
-        assert_eq!(event.severity, Some(Severity::Critical));
-        assert_eq!(event.data_json.get(), r#"{"a":1,"severity":"critical"}"#);
-    }
-
-    #[test]
-    fn a_structured_event_says_everything_itself() {
-        let body = br#"{"specversion":"1.0","id":"1","source":"/ci","type":"build.failed","time":"2026-01-02T03:04:05Z",
-            "taskid":"t1","severity":"warning","data":{"n":1}}"#;
-        for headers in [&[("Content-Type", "application/cloudevents+json; charset=UTF-8")][..], &[]] {
-            let event = decode(&incoming(headers, body)).unwrap();
-            assert_eq!((event.id.as_str(), event.source.as_str()), ("1", "/ci"));
-            assert_eq!(event.event_type.as_str(), "build:failed");
-            assert_eq!(event.time.to_string(), "2026-01-02T03:04:05Z");
-            assert_eq!(event.severity, Some(Severity::Warning));
-            assert_eq!(event.envelope("taskid").unwrap().as_str(), Some("t1"));
-            assert_eq!(event.data["n"], 1);
-        }
-    }
-
-    #[test]
-    fn a_binary_event_has_its_attributes_in_headers_of_any_case() {
-        let headers = [
-            ("CE-Specversion", "1.0"),
-            ("ce-id", "b%C3%A4r"),
-            ("ce-source", "/ci"),
-            ("ce-type", "build:failed"),
-            ("traceparent", "00-1-2-01"),
-        ];
-        let event = decode(&incoming(&headers, br#"{"n":2}"#)).unwrap();
-        assert_eq!(event.id, "bär");
-        assert_eq!(event.data["n"], 2);
-        assert_eq!(event.traceparent.as_deref(), Some("00-1-2-01"));
-    }
-
-    /// Headers, body, and what the refusal says.
-    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], &'a str);
-
-    #[test]
-    fn what_is_not_an_event_is_refused_with_its_reason() {
-        let ce = ("ce-specversion", "1.0");
-        let cases: [Case<'_>; 11] = [
-            (&[], b"\xff{}", "not UTF-8"),
-            (&[], b"{", "not JSON"),
-            (&[], b"[1]", "not an object"),
-            (&[("content-type", "application/xml")], b"{}", "application/xml"),
-            (&[("content-type", "application/cloudevents+avro")], b"{}", "avro"),
-            (&[("content-type", "application/cloudevents-batch+json")], b"[]", "batches"),
-            (&[ce], b"{}", "no type"),
-            (&[ce, ("ce-type", "a:b")], b"{}", "no id"),
-            (&[ce, ("ce-type", "a b"), ("ce-id", "1"), ("ce-source", "s")], b"{}", "character 2"),
-            (&[("ce-specversion", "0.3")], b"{}", "0.3"),
-            (
-                &[("content-type", "application/cloudevents+json")],
-                br#"{"specversion":"1.0","type":"a","id":""}"#,
-                "id",
-            ),
-        ];
-        for (headers, body, expected) in cases {
-            let error = decode(&incoming(headers, body)).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
-        }
-        let nameless = Incoming { subject_type: None, ..incoming(&[], b"{}") };
-        assert_eq!(decode(&nameless).unwrap_err(), DecodeError::Missing("type"));
-    }
-
-    #[test]
-    fn json_nested_beyond_reason_is_refused_not_overflown() {
-        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(matches!(decode(&incoming(&[], deep.as_bytes())), Err(DecodeError::NotJson(_))));
-    }
-}
+mod tests;

@@ -28,23 +28,21 @@ pub struct Router {
     bus: Bus,
     directory: Arc<Directory>,
     throttle: Throttle,
-    /// Names the stream in the ids of events that have none.
-    stream_epoch: String,
 }
 
 impl Router {
     #[must_use]
-    pub fn new(bus: Bus, directory: Arc<Directory>, stream_epoch: String) -> Self {
-        Self { bus, directory, throttle: Throttle::default(), stream_epoch }
+    pub fn new(bus: Bus, directory: Arc<Directory>) -> Self {
+        Self { bus, directory, throttle: Throttle::default() }
     }
 
-    async fn route(&self, event: &Event, sequence: u64) -> Result<(), BusError> {
+    async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
         let snapshot = self.directory.snapshot();
         let firings = plan(event, &snapshot.rules, &snapshot.channels);
-        metrics::event_routed(firings.len());
+        snapshot.can_read(&firings)?;
         let (mut delivered, mut suppressed) = (0, 0);
         for firing in &firings {
-            let held = self.hold(event, firing, sequence).await?;
+            let held = self.hold(event, firing, message).await?;
             let sent = match firing.steps.as_slice() {
                 [step] => usize::from(self.take(step, held).await?),
                 steps => {
@@ -55,6 +53,7 @@ impl Router {
             delivered += sent;
             suppressed += firing.steps.len() - sent;
         }
+        metrics::event_routed(firings.len());
         tracing::info!(
             workspace = %event.workspace,
             event = event.id,
@@ -73,10 +72,10 @@ impl Router {
         &self,
         event: &Event,
         firing: &Firing,
-        sequence: u64,
+        message: &Received,
     ) -> Result<Option<Timestamp>, BusError> {
         let Some(window) = &firing.window else { return Ok(None) };
-        let holder = format!("{}/{sequence}/{}", self.stream_epoch, event.id);
+        let holder = format!("{}/{}/{}", message.epoch, message.sequence, event.id);
         match self.throttle.enter(&self.bus, &event.workspace, window, &holder).await? {
             Pass::Open => Ok(None),
             Pass::Closed(until) => Ok(Some(until)),
@@ -134,7 +133,7 @@ impl Router {
             .flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
             .collect();
         let message_id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
-        let stream_id = format!("{}-{}", self.stream_epoch, message.sequence);
+        let stream_id = format!("{}-{}", message.epoch, message.sequence);
         decode(&Incoming {
             workspace,
             subject_type,
@@ -161,7 +160,7 @@ impl Router {
         let workspace = self.workspace(message).ok().map(|(workspace, _)| workspace);
         let grave = dead::Grave {
             subject: self.bus.names.dead_event(workspace.as_ref()),
-            id: format!("{}/{}/event", self.stream_epoch, message.sequence),
+            id: format!("{}/{}/event", message.epoch, message.sequence),
             reason,
             detail: detail.to_owned(),
         };
@@ -170,28 +169,27 @@ impl Router {
 }
 
 impl Handler for Router {
-    async fn handle(&self, message: Received) -> Settle {
-        let result = match self.decode(&message) {
-            Ok(event) => self.route(&event, message.sequence).await,
+    async fn handle(&self, message: &Received) -> Settle {
+        let result = match self.decode(message) {
+            Ok(event) => self.route(&event, message).await,
             Err(error) => {
                 tracing::warn!(subject = message.subject, sequence = message.sequence, %error, "not an event: kept among the dead letters");
                 let too_large = matches!(error, DecodeError::TooLarge { .. });
                 let reason = if too_large { Reason::TooLarge } else { Reason::Undecodable };
-                self.bury(&message, reason, &error.to_string()).await
+                self.bury(message, reason, &error.to_string()).await
             }
         };
-        settle(&message, result)
+        settle(message, result)
     }
 
-    async fn poison(&self, message: Received) -> Settle {
+    async fn poison(&self, message: &Received) -> Settle {
         tracing::error!(
             subject = message.subject,
             sequence = message.sequence,
             "an event that cannot be routed: kept among the dead letters"
         );
-        let result =
-            self.bury(&message, Reason::Poison, "handed out again and again without a verdict").await;
-        settle(&message, result)
+        let result = self.bury(message, Reason::Poison, "handed out again and again without a verdict").await;
+        settle(message, result)
     }
 }
 

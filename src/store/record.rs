@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::merge::{BEATS, beats};
-use super::{Store, StoreError, clean, number, placeholders};
+use super::merge::{BEATS, beats, rank};
+use super::{Dialect, Store, StoreError, clean, number};
 use crate::channel::Kind;
 use crate::ids::{Recipient, RuleId};
 use crate::outcome::Outcome;
@@ -86,10 +86,10 @@ impl Store {
         }
         let folded = fold(batch);
         for rows in folded.standing.chunks(self.dialect.rows_per_statement()) {
-            upsert_deliveries(&mut transaction, rows).await?;
+            upsert_deliveries(&mut transaction, self.dialect, rows).await?;
         }
         for rows in folded.steps.chunks(self.dialect.rows_per_statement()) {
-            insert_outcomes(&mut transaction, rows).await?;
+            insert_outcomes(&mut transaction, self.dialect, rows).await?;
         }
         transaction.commit().await?;
         Ok(Recorded::Done)
@@ -165,9 +165,10 @@ const DELIVERY_COLUMNS_COUNT: usize = 27;
 
 async fn upsert_deliveries(
     transaction: &mut Transaction<'_, Any>,
+    dialect: Dialect,
     rows: &[Standing<'_>],
 ) -> Result<(), StoreError> {
-    let values = placeholders(rows.len(), DELIVERY_COLUMNS_COUNT);
+    let values = dialect.placeholders(rows.len(), DELIVERY_COLUMNS_COUNT);
     let sql = format!(
         "insert into deliveries ({DELIVERY_COLUMNS}) values {values} on conflict (id) do update set \
          status = excluded.status, reason = excluded.reason, detail = excluded.detail, code = excluded.code, \
@@ -204,7 +205,7 @@ async fn upsert_deliveries(
             .bind(i64::from(*attempts))
             .bind(i64::from(outcome.redrive))
             .bind(i64::from(outcome.postponed))
-            .bind(i64::from(outcome.state.is_final()))
+            .bind(rank(outcome.state))
             .bind(*created_at)
             .bind(outcome.at.as_millisecond())
             .bind(outcome.next_at.map(jiff::Timestamp::as_millisecond));
@@ -218,9 +219,10 @@ const OUTCOME_COLUMNS_COUNT: usize = 13;
 
 async fn insert_outcomes(
     transaction: &mut Transaction<'_, Any>,
+    dialect: Dialect,
     rows: &[(&Outcome, i64)],
 ) -> Result<(), StoreError> {
-    let values = placeholders(rows.len(), OUTCOME_COLUMNS_COUNT);
+    let values = dialect.placeholders(rows.len(), OUTCOME_COLUMNS_COUNT);
     let sql = format!(
         "insert into outcomes ({OUTCOME_COLUMNS}) values {values} \
          on conflict (delivery_id, redrive, attempt, postponed, state) \

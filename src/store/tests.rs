@@ -263,7 +263,24 @@ async fn it_makes_no_difference_whether_outcomes_come_one_by_one_or_in_one_batch
 }
 
 #[tokio::test]
-async fn the_first_final_outcome_stands_and_a_repeat_is_counted() {
+async fn sent_stands_against_any_other_final_outcome_whichever_comes_first() {
+    for store in stores().await {
+        let orders =
+            [[State::Suppressed, State::Sent], [State::Sent, State::Failed], [State::Failed, State::Sent]];
+        let mut seq = 0;
+        for (number, states) in orders.into_iter().enumerate() {
+            let number = u32::try_from(number).unwrap();
+            for state in states {
+                seq = write(&store, seq, &[outcome(number, state, 1)]).await;
+            }
+            let row = store.get(None, &outcome(number, State::Sent, 1).delivery).await.unwrap().unwrap();
+            assert_eq!(row.status.as_str(), "sent", "{states:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_of_equal_outcomes_stands_and_a_repeat_is_counted() {
     for store in stores().await {
         let sent = outcome(1, State::Sent, 2);
         let failed = Outcome { state: State::Failed, at: at(9), ..outcome(1, State::Failed, 3) };

@@ -21,3 +21,4 @@ mod rules;
 mod sends;
 mod settings;
 mod undecodable;
+mod versions;

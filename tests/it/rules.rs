@@ -107,6 +107,14 @@ async fn a_bad_document_is_refused_with_the_place_of_its_fault_and_changes_nothi
         (bad(json!({ "channels": [] })), "/rules/0/channels"),
         (json!({ "channels": [{ "id": "a b", "kind": "webhook" }] }), "/channels/0/id"),
         (json!({ "channels": [{ "id": "a", "kind": "pigeon" }] }), "/channels/0/kind"),
+        (
+            json!({ "channels": [{ "id": "a", "kind": "webhook", "config": { "ulr": "x" } }] }),
+            "/channels/0/config/ulr",
+        ),
+        (
+            json!({ "channels": [{ "id": "a", "kind": "slack", "config": {} }] }),
+            "/channels/0/config/webhookUrl",
+        ),
     ];
     for (documents, place) in faults {
         let refused = bugle.apply_as("one", &documents).await;
@@ -115,6 +123,22 @@ async fn a_bad_document_is_refused_with_the_place_of_its_fault_and_changes_nothi
         assert_eq!(refused.stderr.trim().lines().count(), 1, "one sentence: {refused:?}");
     }
     assert_eq!(documents(&bugle).await, ["channels.default.hook", "rules.default.everything"]);
+}
+
+#[tokio::test]
+async fn two_files_of_one_name_are_refused_since_each_would_remove_the_others() {
+    let bugle = Bugle::new().await;
+    for team in ["a", "b"] {
+        std::fs::create_dir(bugle.folder.join(team)).unwrap();
+        bugle.folder.write(&format!("{team}/rules.json"), &everything_to("https://example.com/").to_string());
+    }
+    let files = ["a/rules.json", "b/rules.json"].map(|name| bugle.folder.join(name).display().to_string());
+    bugle.set("DOCUMENTS", &files.join(","));
+    for command in ["setup", "check-config"] {
+        let refused = bugle.cli(&[command]).await;
+        assert_eq!(refused.code, 78, "{refused:?}");
+        assert!(files.iter().all(|file| refused.stderr.contains(file)), "{refused:?}");
+    }
 }
 
 #[tokio::test]

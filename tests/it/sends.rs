@@ -82,6 +82,41 @@ async fn an_idempotency_key_sends_once_and_refuses_another_body() {
 }
 
 #[tokio::test]
+async fn a_key_that_the_broker_has_forgotten_stands_for_another_send() {
+    let (bugle, sink) = fleet(Database::sqlite()).await;
+    let (api, wire) = (bugle.api(), bugle.wire().await);
+    let first = api.post_once(SEND, "daily", &message(&json!({}))).await.expect(202);
+    api.becomes(id(&first), "sent").await;
+    // What a day does.
+    let claims = wire.js.get_stream(wire.stream_name("THROTTLE")).await.unwrap();
+    claims.purge().await.unwrap();
+    let second = api.post_once(SEND, "daily", &message(&json!({}))).await.expect(202);
+    assert_ne!(id(&first), id(&second));
+    sink.receives(2, "/hook").await;
+    api.becomes(id(&second), "sent").await;
+}
+
+#[tokio::test]
+async fn waiting_on_a_repeated_key_answers_what_became_of_the_first() {
+    let (bugle, _sink) = fleet(Database::sqlite()).await;
+    let api = bugle.api();
+    let first = api.post_once(SEND, "key", &message(&json!({}))).await.expect(202);
+    api.becomes(id(&first), "sent").await;
+    let asked = Instant::now();
+    let again = api.post_once(&format!("{SEND}?wait=true"), "key", &message(&json!({}))).await.expect(202);
+    assert_eq!((id(&again), &again["status"]), (id(&first), &json!("sent")));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_send_that_could_not_be_retried_is_refused() {
+    let (bugle, _sink) = fleet(Database::sqlite()).await;
+    let data = json!({ "data": { "text": "x".repeat(900_000) } });
+    let problem = bugle.api().post(SEND, &message(&data)).await.expect_problem(400);
+    assert!(problem["detail"].as_str().unwrap().contains("bytes"), "{problem:#}");
+}
+
+#[tokio::test]
 async fn requests_at_the_same_time_with_one_key_send_once() {
     let (bugle, sink) = fleet(Database::sqlite()).await;
     let api = bugle.api();

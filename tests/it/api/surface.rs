@@ -74,6 +74,8 @@ async fn events_that_are_none_are_refused_with_the_reason() {
         let problem = bugle.api().post("/v1/events", &event).await.expect_problem(400);
         assert!(problem.to_string().contains(says), "{event}: {problem:#}");
     }
+    let broken = json!({ "type": "a:b", "traceparent": "x\ny" });
+    bugle.api().post("/v1/events", &broken).await.expect(202);
     let large = json!({ "type": "a:b", "data": { "text": "x".repeat(400 * 1024) } });
     let refused = bugle.api().post("/v1/events", &large).await;
     assert!([400, 413].contains(&refused.status), "{refused:?}");
@@ -103,6 +105,8 @@ async fn every_error_is_a_problem() {
     assert!([400, 415].contains(&plain.status), "{plain:?}");
     plain.clone().expect_problem(plain.status);
     api.post("/v1/tokens", &json!({ "name": "x", "role": "king" })).await.expect_problem(400);
+    api.get("/v1/deliveries?event=%00").await.expect_problem(400);
+    api.get("/v1/deliveries?eventType=a%20b").await.expect_problem(400);
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::an_event_gets_through;
 use crate::support::broker::NatsServer;
-use crate::support::bugle::{Bugle, Role, everything_to};
+use crate::support::bugle::{Bugle, Role, everything_to, rule, webhook, with};
 use crate::support::database::Database;
-use crate::support::sink::Sink;
+use crate::support::sink::{Answer, Sink};
 use crate::support::wire::Wire;
 use crate::support::{LATER, eventually};
 
@@ -80,6 +80,51 @@ async fn streams_deleted_by_hand_are_made_again() {
         .await;
         resumes(&bugle, &wire, &sink, name).await;
         bugle.api().shows_within(LATER, before + 1, "status=sent").await;
+    }
+}
+
+#[tokio::test]
+async fn what_fails_and_what_cools_down_is_stored_although_its_stream_was_deleted() {
+    let (server, sink) = (NatsServer::start().await, Sink::start().await);
+    let bugle = Bugle::on(&server, Database::sqlite());
+    sink.script("/gone", [Answer::Status(410)]);
+    let quiet = with(rule("quiet", "quiet:*", "hook"), &json!({ "cooldownMs": 60_000 }));
+    let documents = json!({
+        "channels": [webhook("hook", &sink.url("/hook")), webhook("gone", &sink.url("/gone"))],
+        "rules": [quiet, rule("fails", "fail:*", "gone")]
+    });
+    bugle.start_with(&documents).await;
+    let wire = bugle.wire().await;
+    for name in ["DEAD", "THROTTLE"] {
+        wire.js.delete_stream(wire.stream_name(name)).await.unwrap();
+    }
+    wire.event("quiet:a", "1", &json!({})).await;
+    sink.receives(1, "/hook").await;
+    wire.event("quiet:a", "2", &json!({})).await;
+    wire.event("fail:a", "3", &json!({})).await;
+    bugle.api().shows(1, "status=suppressed").await;
+    bugle.api().shows(1, "status=failed").await;
+    bugle.buries(1).await;
+    assert!(bugle.ended().is_empty());
+}
+
+#[tokio::test]
+async fn events_without_ids_are_told_apart_after_their_stream_was_made_anew() {
+    let (_server, bugle, sink, wire) = fleet().await;
+    let subject = wire.subject("events.default.plain.event");
+    let before = sink.requests("/hook").len();
+    wire.js.delete_stream(wire.stream_name("EVENTS")).await.unwrap();
+    resumes(&bugle, &wire, &sink, "EVENTS").await;
+    let mut seen = before + 1;
+    for _ in 0..2 {
+        wire.put(&subject, &[], "{}").await;
+        seen += 1;
+        sink.receives(seen, "/hook").await;
+        wire.js.delete_stream(wire.stream_name("EVENTS")).await.unwrap();
+        eventually("the stream is there again", LATER, async || {
+            wire.js.get_stream(wire.stream_name("EVENTS")).await.map_err(|error| error.to_string())
+        })
+        .await;
     }
 }
 
