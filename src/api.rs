@@ -12,6 +12,7 @@ pub mod stream;
 pub mod tokens;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -21,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -109,9 +111,33 @@ pub fn router(api: Api) -> Router {
 /// Serves until told to stop, then lets running requests and streams end.
 pub async fn serve(listener: TcpListener, api: Api) {
     let stopped = api.stop.soft.clone();
-    let server = axum::serve(listener, router(api)).with_graceful_shutdown(stopped.cancelled_owned());
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the API broke down");
+    serve_until(listener, router(api), stopped, "the API").await;
+}
+
+/// Requests and streams that do not end by themselves are cut this long after the stop: a client that sends half a
+/// request and goes silent must not hold up a process.
+const LAST_REQUESTS: Duration = Duration::from_secs(3);
+
+/// Serves routes until told to stop, and a little longer.
+pub async fn serve_until(
+    listener: TcpListener,
+    routes: Router,
+    stopped: CancellationToken,
+    what: &'static str,
+) {
+    let graceful = stopped.clone();
+    let server = axum::serve(listener, routes).with_graceful_shutdown(graceful.cancelled_owned());
+    let late = async {
+        stopped.cancelled().await;
+        crate::clock::sleep(LAST_REQUESTS).await;
+    };
+    tokio::select! {
+        served = server => {
+            if let Err(error) = served {
+                tracing::error!(%error, "{what} broke down");
+            }
+        }
+        () = late => tracing::info!("{what} cut what was still open"),
     }
 }
 

@@ -82,14 +82,23 @@ pub fn say(line: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout().lock(), "{line}").map_err(Failure::run)
 }
 
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-".contains(character);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// What `bugle run` says when it is ready.
 ///
 /// # Errors
 /// When standard output is closed.
 pub fn greet(settings: &Settings, address: SocketAddr, new_token: Option<&str>) -> Result<(), Failure> {
     let program = std::env::args().next().unwrap_or_else(|| "bugle".to_owned());
-    let file = std::env::args().skip_while(|argument| argument != "--config").nth(1);
-    let config = file.map(|file| format!(" --config {file}")).unwrap_or_default();
+    let arguments = Arguments::try_parse().ok();
+    let file = arguments.and_then(|arguments| arguments.config);
+    let config =
+        file.map(|file| format!(" --config {}", quoted(&file.display().to_string()))).unwrap_or_default();
+    let program = quoted(&program);
     let token_file = settings.data_dir.join("admin-token");
     say("")?;
     say(&format!("  API          http://{address}   (/openapi.json describes it)"))?;

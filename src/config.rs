@@ -129,9 +129,15 @@ pub enum LogFormat {
 }
 
 /// A text that may hold a password: it never prints.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    /// Without the line's end that comes with a file's content, and which no header carries.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(text.trim().to_owned()))
+    }
+}
 
 impl Secret {
     #[must_use]
@@ -265,9 +271,9 @@ impl Settings {
                 self.shutdown.deadline_seconds
             ));
         }
-        crate::telemetry::filter(&self.log.level)
+        crate::telemetry::check(&self.log.level)
             .map_err(|error| ConfigError(format!("log.level: {error}")))
-            .map(|_| ())
+            .map(|()| ())
     }
 
     #[must_use]
@@ -342,7 +348,8 @@ fn nested(path: &[String], value: Value) -> Value {
 }
 
 /// Where a file stops being TOML. The parser's own text would quote the line, and with it perhaps a password.
-fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> String {
+#[must_use]
+pub fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     format!("{} is not TOML: line {line}: {}", path.display(), error.message().replace('\n', ", "))
 }

@@ -122,9 +122,14 @@ pub fn read_file(path: &Path) -> Result<DocumentFile, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
     let value: Value = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yaml" | "yml") => yaml(&text).map_err(|error| format!("{shown}: {error}"))?,
+        Some("yaml" | "yml") => {
+            yaml(&text).map_err(|error| format!("{shown}: {}", one_line(&error.to_string())))?
+        }
         Some("json") => serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
-        Some("toml") => toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
+        // The parser's own text would quote the line, and with it perhaps a secret.
+        Some("toml") => {
+            toml::from_str(&text).map_err(|error| crate::config::not_toml(path, &text, &error))?
+        }
         _ => return Err(format!("{shown}: documents are .yaml, .json or .toml files")),
     };
     let file = checked_file(value).map_err(|fault| format!("{shown}: {fault}"))?;
@@ -133,7 +138,14 @@ pub fn read_file(path: &Path) -> Result<DocumentFile, String> {
 
 /// YAML 1.2: `on`, `off`, `yes` and `no` are texts, so that a channel may be called `off`.
 fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+    serde_saphyr::from_str_with_options(
+        text,
+        serde_saphyr::options! { strict_booleans: true, with_snippet: false },
+    )
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn file_name(path: &Path) -> Option<String> {
@@ -204,6 +216,10 @@ fn range(place: &str, found: Option<u64>, min: u64, max: u64) -> Result<(), Faul
 /// # Errors
 /// The place and the fault.
 pub fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
+    // A list would be read as the fields in their order.
+    if !value.is_object() {
+        return Err(Fault::new("", "must be an object"));
+    }
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);

@@ -177,6 +177,9 @@ impl From<sqlx::Error> for StoreError {
         if let sqlx::Error::Database(cause) = &error {
             let code = cause.code().unwrap_or_default().into_owned();
             let text = cause.to_string();
+            if code == "42P01" || text.contains("no such table") {
+                return Self::Unavailable("its tables are not there yet: run `bugle setup`".to_owned());
+            }
             return if passes(&code) { Self::Unavailable(text) } else { Self::Broken(text) };
         }
         let away = matches!(

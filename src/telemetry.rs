@@ -5,9 +5,21 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::config::{Log, LogFormat};
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A word that is no level would be read as the name of a target, and everything else be silent.
+///
 /// # Errors
 /// When the level or a directive is not known.
-pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+pub fn check(level: &str) -> Result<(), String> {
+    let bare = level.split(',').map(str::trim).find(|part| !part.contains('=') && !LEVELS.contains(part));
+    if let Some(bare) = bare {
+        return Err(format!("{bare:?} is none of {}", LEVELS.join(", ")));
+    }
+    filter(level).map(drop).map_err(|error| error.to_string())
+}
+
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     // The clients' own chatter is ours only when somebody asks for it.
     EnvFilter::try_new(format!("{level},async_nats=warn,sqlx=warn,hyper=warn,reqwest=warn"))
 }

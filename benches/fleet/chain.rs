@@ -63,8 +63,16 @@ struct Burst {
     published: f64,
     delivered: f64,
     recorded: f64,
-    /// CPU seconds for a thousand events, and the peak in MiB.
-    used: Vec<(&'static str, f64, f64)>,
+    used: Vec<Used>,
+}
+
+/// What one process used.
+struct Used {
+    name: &'static str,
+    /// CPU seconds for a thousand events.
+    cpu: f64,
+    rest_mib: f64,
+    peak_mib: f64,
 }
 
 impl Burst {
@@ -72,9 +80,10 @@ impl Burst {
         report.state(SECTION, format!("{words}, published"), self.published, "events/s");
         report.state(SECTION, format!("{words}, delivered"), self.delivered, "deliveries/s");
         report.state(SECTION, format!("{words}, recorded"), self.recorded, "deliveries/s");
-        for (name, cpu, peak) in &self.used {
+        for Used { name, cpu, rest_mib, peak_mib } in &self.used {
             report.state(SECTION, format!("{words}, {name}: CPU"), *cpu, "s/1,000");
-            report.state(SECTION, format!("{words}, {name}: peak memory"), *peak, "MiB");
+            report.state(SECTION, format!("{words}, {name}: memory at rest"), *rest_mib, "MiB");
+            report.state(SECTION, format!("{words}, {name}: peak memory"), *peak_mib, "MiB");
         }
     }
 }
@@ -87,6 +96,8 @@ async fn burst(server: &NatsServer, database: Option<String>, bytes: usize) -> A
     let sink = Sink::start()?;
     let mut fleet = Fleet::set_up(server, database, &documents(&sink.url("/hook"))).await?;
     fleet.start(&Role::ALL).await?;
+    let at_rest = Role::ALL.map(|role| fleet.usage(role).resident_mib);
+    let broker_at_rest = server.usage().unwrap_or_default().resident_mib;
     let numbered = |first: u64, count: u64| {
         let subject = format!("{}.events.default.bench7.done", fleet.prefix);
         (first..first + count)
@@ -111,10 +122,19 @@ async fn burst(server: &NatsServer, database: Option<String>, bytes: usize) -> A
     let mut used: Vec<_> = Role::ALL
         .into_iter()
         .zip(before)
-        .map(|(role, before)| (role.word(), a_thousand(cpu(role) - before), fleet.usage(role).peak_mib))
+        .zip(at_rest)
+        .map(|((role, before), rest_mib)| {
+            let cpu = a_thousand(cpu(role) - before);
+            Used { name: role.word(), cpu, rest_mib, peak_mib: fleet.usage(role).peak_mib }
+        })
         .collect();
     let broker = server.usage().unwrap_or_default();
-    used.push(("nats-server", a_thousand(broker.cpu_seconds - broker_before), broker.peak_mib));
+    used.push(Used {
+        name: "nats-server",
+        cpu: a_thousand(broker.cpu_seconds - broker_before),
+        rest_mib: broker_at_rest,
+        peak_mib: broker.peak_mib,
+    });
     fleet.tear_down().await?;
     Ok(Burst { published, delivered, recorded, used })
 }

@@ -24,6 +24,7 @@ pub struct LetterPage {
 #[utoipa::path(
     get,
     path = "/v1/dead-letters",
+    operation_id = "listDeadLetters",
     tag = "dead letters",
     params(
         ("workspace" = Option<String>, Query), ("limit" = Option<u32>, Query),
@@ -31,10 +32,10 @@ pub struct LetterPage {
     ),
     responses(
         (status = 200, description = "a page", body = LetterPage),
-        (status = 400, description = "a bad parameter", body = Problem),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 400, description = "a bad parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn list(
@@ -56,21 +57,24 @@ pub async fn list(
 #[utoipa::path(
     get,
     path = "/v1/dead-letters/{sequence}",
+    operation_id = "getDeadLetter",
     tag = "dead letters",
     params(("sequence" = u64, Path)),
     responses(
         (status = 200, description = "the letter", body = Object),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 404, description = "no such letter", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no such letter", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(
     principal: Principal,
     State(api): State<Shared>,
+    query: Query,
     Path(sequence): Path<u64>,
 ) -> Result<Json<Letter>, Problem> {
+    query.only(&[])?;
     may_see(&principal, Permission::ReadDeliveries)?;
     find(&api, &principal, sequence).await.map(Json)
 }
@@ -79,22 +83,25 @@ pub async fn get(
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/{sequence}/redrive",
+    operation_id = "redriveDeadLetter",
     tag = "dead letters",
     params(("sequence" = u64, Path)),
     responses(
         (status = 202, description = "it is on its way again", body = Object),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 404, description = "no such letter", body = Problem),
-        (status = 409, description = "it cannot be sent again as things are", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no such letter", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "it cannot be sent again as things are", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn redrive(
     principal: Principal,
     State(api): State<Shared>,
+    query: Query,
     Path(sequence): Path<u64>,
 ) -> Result<(axum::http::StatusCode, Json<Value>), Problem> {
+    query.only(&[])?;
     may_see(&principal, Permission::RedriveDeadLetters)?;
     find(&api, &principal, sequence).await?;
     match letters::redrive(&api.bus, sequence).await {

@@ -179,6 +179,7 @@ pub struct HourStats {
 #[utoipa::path(
     get,
     path = "/v1/deliveries",
+    operation_id = "listDeliveries",
     tag = "deliveries",
     params(
         ("workspace" = Option<String>, Query), ("status" = Option<String>, Query, description = "one or more, by comma"),
@@ -190,10 +191,10 @@ pub struct HourStats {
     ),
     responses(
         (status = 200, description = "a page", body = DeliveryPage),
-        (status = 400, description = "a bad parameter", body = Problem),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 503, description = "the database does not answer", body = Problem),
+        (status = 400, description = "a bad parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn list(
@@ -215,6 +216,7 @@ pub async fn list(
 #[utoipa::path(
     get,
     path = "/v1/deliveries/stats",
+    operation_id = "getStats",
     tag = "deliveries",
     params(
         ("workspace" = Option<String>, Query), ("status" = Option<String>, Query), ("channel" = Option<String>, Query),
@@ -224,10 +226,10 @@ pub async fn list(
     ),
     responses(
         (status = 200, description = "the figures", body = StatsView),
-        (status = 400, description = "a bad parameter", body = Problem),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 503, description = "the database does not answer", body = Problem),
+        (status = 400, description = "a bad parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn stats(
@@ -265,20 +267,23 @@ fn words(counts: &Counts) -> BTreeMap<String, u64> {
 #[utoipa::path(
     get,
     path = "/v1/deliveries/{id}",
+    operation_id = "getDelivery",
     tag = "deliveries",
     params(("id" = String, Path)),
     responses(
         (status = 200, description = "the delivery", body = DeliveryDetail),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 404, description = "no such delivery", body = Problem),
-        (status = 503, description = "the history is behind or away", body = Problem),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no such delivery", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the history is behind or away", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(
     principal: Principal,
     AxumState(api): AxumState<Shared>,
+    query: Query,
     Path(id): Path<String>,
 ) -> Result<Json<DeliveryDetail>, Problem> {
+    query.only(&[])?;
     principal.may(Permission::ReadDeliveries)?;
     let row = find(&api, &principal, &id).await?;
     let id = DeliveryId::parse(&row.id).map_err(|error| Problem::not_found(error.to_string()))?;

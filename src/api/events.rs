@@ -30,21 +30,22 @@ pub struct Results {
 ///
 /// An event is a CloudEvent in JSON or `{type, data, id?, source?, time?, severity?}`; a binary CloudEvent (`ce-…` headers)
 /// is accepted too. One event is answered with its own status; a list with 202, or 207 when the results differ. With an
-/// `id` publishing again is harmless.
+/// `id` publishing again within two minutes stores nothing new; later the history still counts it once.
 #[utoipa::path(
     post,
     path = "/v1/events",
+    operation_id = "publishEvents",
     tag = "events",
     params(("workspace" = Option<String>, Query, description = "default where nothing is said")),
     request_body(content = Object, description = "an event or a list of events"),
     responses(
         (status = 202, description = "stored", body = Published),
         (status = 207, description = "a list whose results differ", body = Results),
-        (status = 400, description = "not an event", body = Problem),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 413, description = "too large", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 400, description = "not an event", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "too large", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn publish(
@@ -56,10 +57,19 @@ pub async fn publish(
 ) -> Result<Response, Problem> {
     principal.may(Permission::PublishEvents)?;
     let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
+    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     match items(&headers, &body)? {
-        Items::One(item) => one(&api, &workspace, item).await,
+        Items::One(item) => one(&api, &workspace, traced(item, traceparent)).await,
         Items::Many(items) => many(&api, &workspace, items).await,
     }
+}
+
+/// The trace of the request is the event's, unless the event names one itself.
+fn traced(mut item: Value, traceparent: Option<&str>) -> Value {
+    if let (Some(fields), Some(traceparent)) = (item.as_object_mut(), traceparent) {
+        fields.entry("traceparent").or_insert_with(|| traceparent.into());
+    }
+    item
 }
 
 enum Items {

@@ -53,7 +53,7 @@ impl Query {
             if !known.contains(&name.as_str()) {
                 return Err(Problem::invalid(format!(
                     "unknown parameter {name}: known are {}",
-                    known.join(", ")
+                    if known.is_empty() { "none here".to_owned() } else { known.join(", ") }
                 )));
             }
             if name != "status" && self.0.iter().filter(|(other, _)| other == name).count() > 1 {

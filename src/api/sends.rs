@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State as AxumState};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::auth::{Permission, Principal};
 use super::deliveries::find;
@@ -34,6 +35,7 @@ const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
 #[utoipa::path(
     post,
     path = "/v1/notifications/send",
+    operation_id = "send",
     tag = "sends",
     params(
         ("workspace" = Option<String>, Query), ("wait" = Option<bool>, Query),
@@ -42,11 +44,11 @@ const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
     request_body = SendRequest,
     responses(
         (status = 202, description = "stored", body = Sent),
-        (status = 400, description = "not valid", body = Problem),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 422, description = "the key was used with another body", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 400, description = "not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "the key was used with another body", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn send(
@@ -61,7 +63,7 @@ pub async fn send(
     let workspace = principal.writes(query.workspace()?)?;
     let key = headers.get("idempotency-key").map(|value| value.to_str()).transpose();
     let key = key.map_err(|_| Problem::invalid("the Idempotency-Key is not ASCII"))?;
-    let value = json(&body)?;
+    let value = addressed(&principal, json(&body)?)?;
     let watch = if query.flag("wait")? { Some(watch(&api, &workspace).await?) } else { None };
     let mut sent = send::send(&api.bus, &workspace, value, key).await?;
     if let Some(reader) = watch {
@@ -76,6 +78,18 @@ pub async fn send(
         tracing::debug!(detail = problem.detail, "a send is answered before it is in the history");
     }
     Ok((StatusCode::ACCEPTED, Json(sent)))
+}
+
+/// Whoever is bound to a recipient sends to nobody else.
+fn addressed(principal: &Principal, mut request: Value) -> Result<Value, Problem> {
+    let (Some(own), Some(fields)) = (&principal.recipient, request.as_object_mut()) else {
+        return Ok(request);
+    };
+    let asked = fields.entry("recipient").or_insert_with(|| own.as_str().into());
+    if asked.as_str() != Some(own.as_str()) {
+        return Err(Problem::forbidden("a token bound to a recipient sends to that recipient only"));
+    }
+    Ok(request)
 }
 
 /// What an earlier request with the same key led to, where the history knows more than that it was asked for.
@@ -121,22 +135,25 @@ pub struct CancelledSend {
 #[utoipa::path(
     delete,
     path = "/v1/notifications/send/{id}",
+    operation_id = "cancelSend",
     tag = "sends",
     params(("id" = String, Path)),
     responses(
         (status = 200, description = "cancelled: it will not be sent", body = CancelledSend),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 404, description = "no such send", body = Problem),
-        (status = 409, description = "too late", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no such send", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "too late", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn cancel(
     principal: Principal,
     AxumState(api): AxumState<Shared>,
+    query: Query,
     Path(id): Path<String>,
 ) -> Result<Json<CancelledSend>, Problem> {
+    query.only(&[])?;
     principal.may(Permission::Send)?;
     let missing = || Problem::not_found(format!("there is no send {id}"));
     let parsed = DeliveryId::parse(&id).map_err(|_| missing())?;
@@ -151,10 +168,10 @@ pub async fn cancel(
             if row.rule.is_some() {
                 return Err(missing());
             }
-            Err(Problem::conflict(format!(
-                "it is too late to cancel: the send has fired and is {}",
-                row.status
-            )))
+            Err(Problem::conflict(match row.reason.as_str() {
+                "cancelled" => "it was cancelled before".to_owned(),
+                _ => format!("it is too late to cancel: the send has fired and is {}", row.status),
+            }))
         }
     }
 }

@@ -42,6 +42,7 @@ const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 #[utoipa::path(
     get,
     path = "/v1/deliveries/stream",
+    operation_id = "followDeliveries",
     tag = "deliveries",
     params(
         ("Last-Event-ID" = Option<u64>, Header), ("lastEventId" = Option<u64>, Query, description = "the same, in the query"),
@@ -52,10 +53,10 @@ const AFTER_TROUBLE: Duration = Duration::from_millis(500);
     ),
     responses(
         (status = 200, description = "the stream", content_type = "text/event-stream"),
-        (status = 400, description = "a bad parameter", body = Problem),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "the role may not", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 400, description = "a bad parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn outcomes(

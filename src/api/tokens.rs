@@ -13,6 +13,7 @@ use super::Shared;
 use super::auth::{Permission, Principal, hash, new_secret, random_id};
 use super::events::json;
 use super::problem::Problem;
+use super::query::Query;
 use crate::apply::put;
 use crate::bus::{BusError, topology};
 use crate::clock;
@@ -71,14 +72,15 @@ pub struct TokenList {
 #[utoipa::path(
     post,
     path = "/v1/tokens",
+    operation_id = "makeToken",
     tag = "tokens",
     request_body = NewToken,
     responses(
         (status = 201, description = "made", body = MadeToken),
-        (status = 400, description = "not valid", body = Problem),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "administrators only", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 400, description = "not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "administrators only", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn create(
@@ -86,7 +88,7 @@ pub async fn create(
     State(api): State<Shared>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<MadeToken>), Problem> {
-    principal.may(Permission::ManageTokens)?;
+    manages_tokens(&principal)?;
     let new: NewToken = strict(json(&body)?).map_err(Problem::fault)?;
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
@@ -94,24 +96,15 @@ pub async fn create(
             crate::rule::fault::Fault::new("/name", format!("must have 1 to {NAME_CHARS_MAX} characters"));
         return Err(Problem::fault(fault));
     }
-    // Whoever is bound to a workspace or a recipient hands out no more than that.
+    // Whoever is bound to a workspace hands out no more than that.
     let workspace = principal.reads(new.workspace)?;
-    let recipient = match (&principal.recipient, new.recipient) {
-        (Some(own), Some(asked)) if *own != asked => {
-            return Err(Problem::forbidden(
-                "a token bound to a recipient makes tokens of that recipient only",
-            ));
-        }
-        (Some(own), _) => Some(own.clone()),
-        (None, asked) => asked,
-    };
     let (id, secret, now) = (format!("tok_{}", random_id()), new_secret(), clock::now());
     let spec = TokenSpec {
         id: id.clone(),
         name: name.to_owned(),
         role: new.role,
         workspace,
-        recipient,
+        recipient: new.recipient,
         created_at: now,
     };
     let document = Document {
@@ -128,19 +121,34 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(MadeToken { id, token: secret })))
 }
 
+/// Tokens are nobody's notifications: whoever is bound to a recipient sees and makes none.
+fn manages_tokens(principal: &Principal) -> Result<(), Problem> {
+    principal.may(Permission::ManageTokens)?;
+    match principal.recipient {
+        None => Ok(()),
+        Some(_) => Err(Problem::forbidden("a token bound to a recipient manages no tokens")),
+    }
+}
+
 /// List tokens, without their secrets.
 #[utoipa::path(
     get,
     path = "/v1/tokens",
+    operation_id = "listTokens",
     tag = "tokens",
     responses(
         (status = 200, description = "all of them", body = TokenList),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "administrators only", body = Problem),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "administrators only", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(principal: Principal, State(api): State<Shared>) -> Result<Json<TokenList>, Problem> {
-    principal.may(Permission::ManageTokens)?;
+pub async fn list(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+) -> Result<Json<TokenList>, Problem> {
+    query.only(&[])?;
+    manages_tokens(&principal)?;
     let snapshot = api.directory.snapshot();
     let own = |document: &&Document<TokenSpec>| {
         principal.workspace.is_none() || document.spec.workspace == principal.workspace
@@ -158,22 +166,25 @@ fn view(document: &Document<TokenSpec>) -> TokenView {
 #[utoipa::path(
     delete,
     path = "/v1/tokens/{id}",
+    operation_id = "revokeToken",
     tag = "tokens",
     params(("id" = String, Path)),
     responses(
         (status = 204, description = "revoked"),
-        (status = 401, description = "no valid token", body = Problem),
-        (status = 403, description = "administrators only", body = Problem),
-        (status = 404, description = "no such token", body = Problem),
-        (status = 503, description = "the broker does not answer", body = Problem),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "administrators only", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no such token", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn revoke(
     principal: Principal,
     State(api): State<Shared>,
+    query: Query,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    principal.may(Permission::ManageTokens)?;
+    query.only(&[])?;
+    manages_tokens(&principal)?;
     let found =
         crate::apply::read_all(&api.bus).await?.into_iter().find_map(|(key, (_, document))| match key {
             Key::Token(_) => {

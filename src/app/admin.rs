@@ -37,10 +37,7 @@ pub async fn serve(
     // Ends with the soft stop like everything else: a process that drains is not ready.
     let stopped = stop.soft.clone();
     running.spawn("the admin port", async move {
-        let server = axum::serve(listener, routes).with_graceful_shutdown(stopped.cancelled_owned());
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the admin port broke down");
-        }
+        crate::api::serve_until(listener, routes, stopped, "the admin port").await;
     });
     Ok(running)
 }

@@ -48,7 +48,7 @@ pub async fn start(
     let bus = connect(settings, role.as_str()).await?;
     health.watch_bus(&bus);
     until_reachable("NATS", || topology::ensure(&bus, &settings.keep)).await?;
-    let parts = Parts { settings, bus, health, stop, running: Running::new() };
+    let parts = Parts { role, settings, bus, health, stop, running: Running::new() };
     if role == Role::All {
         parts.setup(embedded).await?;
     }
@@ -89,6 +89,15 @@ pub async fn connect(settings: &Settings, name: &str) -> Result<Bus, Failure> {
     until_reachable("NATS", || Bus::connect(&settings.nats, settings.keep, &url, name)).await
 }
 
+/// Connects for a command: somebody sits in front of it and waits.
+///
+/// # Errors
+/// One sentence when it cannot be reached or used.
+pub async fn connect_now(settings: &Settings) -> Result<Bus, Failure> {
+    let url = settings.nats_url();
+    Bus::connect(&settings.nats, settings.keep, &url, "cli").await.map_err(Failure::run)
+}
+
 async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
     what: &str,
     work: impl Fn() -> W,
@@ -114,6 +123,7 @@ async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
 const PULLERS: usize = 2;
 
 struct Parts<'a> {
+    role: Role,
     settings: &'a Settings,
     bus: Bus,
     health: &'a Health,
@@ -131,7 +141,7 @@ impl Parts<'_> {
             let changes = apply::apply(&self.bus, file).await.map_err(Failure::config)?;
             tracing::info!(file = %path.display(), changes = changes.len(), "documents applied");
         }
-        let store = open_store(settings, embedded)?;
+        let store = open_store(self.role, settings, embedded)?;
         store.migrate().await.map_err(Failure::run)
     }
 
@@ -141,7 +151,7 @@ impl Parts<'_> {
     }
 
     fn store(&self, embedded: Option<&Embedded>) -> Result<Store, Failure> {
-        open_store(self.settings, embedded)
+        open_store(self.role, self.settings, embedded)
     }
 
     fn router(&self, directory: &Arc<Directory>) {
@@ -251,7 +261,11 @@ impl Parts<'_> {
 }
 
 /// Prepares the database; it connects at its first use.
-fn open_store(settings: &Settings, embedded: Option<&Embedded>) -> Result<Store, Failure> {
+fn open_store(role: Role, settings: &Settings, embedded: Option<&Embedded>) -> Result<Store, Failure> {
+    if embedded.is_none() && settings.database.url.is_none() && role != Role::All {
+        let sentence = "database.url is not set: the history of a fleet needs a database that all of it sees (BUGLE__DATABASE__URL)";
+        return Err(Failure::config(sentence));
+    }
     if embedded.is_none() && settings.database.url.is_none() {
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| Failure::run(format!("{}: {error}", settings.data_dir.display())))?;
@@ -268,7 +282,7 @@ pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<
     for line in topology::setup(&bus, &settings.keep).await.map_err(Failure::run)? {
         say(line);
     }
-    let store = open_store(settings, None)?;
+    let store = open_store(Role::All, settings, None)?;
     store.migrate().await.map_err(Failure::run)?;
     say("database is up to date".to_owned());
     for file in apply::read_files(&settings.documents).map_err(Failure::config)? {

@@ -27,7 +27,7 @@ pub async fn setup(settings: &Settings) -> Result<(), Failure> {
 }
 
 pub async fn apply(settings: &Settings, files: &[PathBuf]) -> Result<(), Failure> {
-    let bus = roles::connect(settings, "cli").await?;
+    let bus = roles::connect_now(settings).await?;
     let read = read_files(files).map_err(Failure::config)?;
     for (path, file) in files.iter().zip(&read) {
         let changes = apply::apply(&bus, file).await.map_err(Failure::config)?;
@@ -74,7 +74,7 @@ pub async fn publish(settings: &Settings, arguments: &Publish) -> Result<(), Fai
             item.insert(name.to_owned(), value.clone().into());
         }
     }
-    let bus = roles::connect(settings, "cli").await?;
+    let bus = roles::connect_now(settings).await?;
     let result = publish::publish(&bus, &workspace, Value::Object(item)).await;
     match result.error {
         None if result.duplicate => say(&format!("{} was published before: nothing new happens", result.id)),
@@ -113,7 +113,7 @@ pub async fn send(settings: &Settings, arguments: &Send) -> Result<(), Failure> 
     if let Some(delay) = arguments.delay_ms {
         request.insert("delayMs".to_owned(), delay.into());
     }
-    let bus = roles::connect(settings, "cli").await?;
+    let bus = roles::connect_now(settings).await?;
     let sent = send::send(&bus, &workspace, Value::Object(request), None).await.map_err(Failure::run)?;
     say(&format!("{} is on its way", sent.id))
 }
@@ -161,17 +161,17 @@ pub enum Dead {
         /// All of them, as far as --workspace, --channel and --reason agree.
         #[arg(long, conflicts_with = "numbers")]
         all: bool,
-        #[arg(long, requires = "all")]
+        #[arg(long, requires = "all", conflicts_with = "numbers")]
         workspace: Option<String>,
-        #[arg(long, requires = "all")]
+        #[arg(long, requires = "all", conflicts_with = "numbers")]
         channel: Option<String>,
-        #[arg(long, requires = "all")]
+        #[arg(long, requires = "all", conflicts_with = "numbers")]
         reason: Option<String>,
     },
 }
 
 pub async fn dead(settings: &Settings, command: &Dead) -> Result<(), Failure> {
-    let bus = roles::connect(settings, "cli").await?;
+    let bus = roles::connect_now(settings).await?;
     match command {
         Dead::List { workspace, from, limit, json } => {
             let workspace = parsed(workspace.as_deref())?;

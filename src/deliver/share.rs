@@ -1,10 +1,12 @@
 //! How much of a worker one channel or one workspace may hold, so that a slow endpoint delays nobody else.
 //!
-//! A channel over its share that still moves waits a moment for its own next slot; one that does not move is put off
-//! at once by the broker's timer, and the slot goes to somebody else.
+//! A channel over its share whose slots come free quickly waits a moment for its own next one: putting it off would
+//! churn timers for a channel that is fast but alone. One whose slots do not is put off at once by the broker's timer,
+//! and the slot that it would wait in goes to somebody else.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,8 +14,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ids::{ChannelId, WorkspaceId};
 
-/// A share in which nothing ended for this long counts as stuck.
-const STUCK_AFTER: Duration = Duration::from_millis(250);
+/// Nobody waits for a slot of its own channel when that should take longer: meanwhile the wait keeps others out.
+const WAIT_EXPECTED_MAX: Duration = Duration::from_millis(100);
+/// What was expected may be wrong; nobody waits longer than this.
+const WAIT_MAX: Duration = Duration::from_millis(250);
+/// Slots that came free longer ago than a few of these count no more.
+const MEMORY: Duration = Duration::from_secs(1);
+/// A channel of which nothing is known is taken for a quick one.
+const RATE_AT_FIRST: f64 = 1_000.0;
 
 /// The shares of one lane's slots.
 pub struct Shares {
@@ -62,7 +70,59 @@ struct Pool<K> {
 
 struct User {
     slots: Arc<Semaphore>,
-    moved: Mutex<Instant>,
+    pace: Mutex<Pace>,
+    waiting: AtomicU32,
+}
+
+/// How quickly slots come free: each counts less the longer it is ago.
+struct Pace {
+    last: Instant,
+    recent: f64,
+}
+
+impl Pace {
+    fn note(&mut self, now: Instant) {
+        self.recent = self.recent_at(now) + 1.0;
+        self.last = now;
+    }
+
+    fn recent_at(&self, now: Instant) -> f64 {
+        let ago = now.saturating_duration_since(self.last).as_secs_f64();
+        self.recent * (-ago / MEMORY.as_secs_f64()).exp()
+    }
+
+    /// How many slots should come free within the longest wait that is worth it.
+    fn expected(&self, now: Instant) -> f64 {
+        self.recent_at(now) * WAIT_EXPECTED_MAX.as_secs_f64() / MEMORY.as_secs_f64()
+    }
+}
+
+impl User {
+    fn new(slots: usize) -> Self {
+        let pace = Mutex::new(Pace { last: Instant::now(), recent: RATE_AT_FIRST });
+        Self { slots: Arc::new(Semaphore::new(slots)), pace, waiting: AtomicU32::new(0) }
+    }
+
+    /// A slot of its own, if one comes free soon.
+    async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
+        let expected = self.pace.lock().unwrap_or_else(PoisonError::into_inner).expected(Instant::now());
+        if f64::from(before + 1) > expected {
+            return None;
+        }
+        let slot = Arc::clone(&self.slots).acquire_owned();
+        tokio::time::timeout(WAIT_MAX, slot).await.ok()?.ok()
+    }
+}
+
+/// Counts somebody who waits, until it is dropped.
+struct Waits<'a>(&'a AtomicU32);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Held {
@@ -72,7 +132,7 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        *self.user.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.user.pace.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now());
     }
 }
 
@@ -83,23 +143,16 @@ impl<K: Eq + Hash> Pool<K> {
 
     async fn enter(&self, key: K) -> Option<Held> {
         let user = self.user(key);
-        if let Ok(permit) = Arc::clone(&user.slots).try_acquire_owned() {
-            return Some(Held { user, _permit: permit });
-        }
-        let still = user.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        let patience = STUCK_AFTER.checked_sub(still)?;
-        let permit =
-            tokio::time::timeout(patience, Arc::clone(&user.slots).acquire_owned()).await.ok()?.ok()?;
+        let permit = match Arc::clone(&user.slots).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => user.wait().await?,
+        };
         Some(Held { user, _permit: permit })
     }
 
     fn user(&self, key: K) -> Arc<User> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || {
-            let slots = Arc::new(Semaphore::new(self.max));
-            Arc::new(User { slots, moved: Mutex::new(Instant::now()) })
-        };
-        Arc::clone(users.entry(key).or_insert_with(new))
+        Arc::clone(users.entry(key).or_insert_with(|| Arc::new(User::new(self.max))))
     }
 }
 

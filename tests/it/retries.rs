@@ -85,6 +85,8 @@ async fn many_dead_letters_are_sent_again_at_once() {
     }
     bugle.buries(3).await;
     sink.script("/hook", [Answer::Status(200)]);
+    let both = bugle.cli(&["dead", "redrive", "--channel", "other", "1"]).await;
+    assert_ne!(both.code, 0, "a filter beside a number is ignored: {both:?}");
     let said = bugle.cli(&["dead", "redrive", "--all", "--channel", "hook", "--reason", "gone"]).await.ok();
     assert!(said.contains("3 sent again"), "{said}");
     bugle.api().shows(3, "status=sent").await;

@@ -115,6 +115,12 @@ async fn a_bad_document_is_refused_with_the_place_of_its_fault_and_changes_nothi
             json!({ "channels": [{ "id": "a", "kind": "slack", "config": {} }] }),
             "/channels/0/config/webhookUrl",
         ),
+        (json!({ "channels": [webhook("a", "ftp://x/")] }), "/channels/0/config/url"),
+        (
+            json!({ "channels": [with(webhook("a", "https://x/"), &json!({ "config": { "url": "https://x/", "headers": { "a b": "c" } } }))] }),
+            "/channels/0/config/headers",
+        ),
+        (json!([]), "object"),
     ];
     for (documents, place) in faults {
         let refused = bugle.apply_as("one", &documents).await;

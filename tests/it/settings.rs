@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::broker::{self, NatsServer};
-use crate::support::bugle::{Bugle, Role, Said, everything_to, rule, webhook};
+use crate::support::bugle::{ADMIN_TOKEN, Bugle, Role, Said, everything_to, rule, webhook};
 use crate::support::database::Database;
 use crate::support::sink::{Answer, Sink};
 use crate::support::wire::Cable;
@@ -99,6 +99,7 @@ async fn what_cannot_be_used_is_refused_in_one_sentence_without_secrets() {
         ("WORKER__ALLOW_ADDRESSES", "127.0.0.1/99", vec!["worker.allow_addresses"]),
         ("SHUTDOWN__DEADLINE_SECONDS", "0", vec!["shutdown.deadline_seconds"]),
         ("LOG__LEVEL", "loud,=", vec!["log.level"]),
+        ("LOG__LEVEL", "loud", vec!["log.level", "info"]),
         ("LOG__FORMAT", "xml", vec!["log.format", "json"]),
     ] {
         let bugle = Bugle::new().await;
@@ -190,6 +191,26 @@ async fn without_a_database_url_the_history_is_a_file_in_the_data_directory() {
     bugle.set("DATABASE__URL", "");
     bugle.cli(&["setup"]).await.ok();
     assert!(bugle.folder.join("data/bugle.db").is_file());
+}
+
+#[tokio::test]
+async fn a_role_of_a_fleet_makes_no_history_of_its_own() {
+    let bugle = Bugle::new().await;
+    bugle.cli(&["setup"]).await.ok();
+    bugle.set("DATABASE__URL", "");
+    for role in [Role::Recorder, Role::Api] {
+        let mut member = bugle.spawn(role);
+        assert_eq!(member.process.exit_code(SOON).await, 78);
+        assert!(member.process.output().contains("database.url"), "{}", member.process.output());
+    }
+}
+
+#[tokio::test]
+async fn a_token_may_come_with_the_end_of_its_line() {
+    let bugle = Bugle::new().await;
+    bugle.set("API__ADMIN_TOKEN", &format!("{ADMIN_TOKEN}\n"));
+    bugle.start().await;
+    bugle.api().get("/v1/deliveries").await.expect(200);
 }
 
 #[tokio::test]

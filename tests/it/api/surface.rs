@@ -1,5 +1,7 @@
 //! The surface: events in over HTTP, problems, the description of itself, health.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::bugle::{Bugle, Role, everything_to};
@@ -115,6 +117,7 @@ async fn the_api_describes_every_path_it_serves() {
     bugle.start().await;
     let document = bugle.api_as("").get("/openapi.json").await.expect(200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{document:#}");
+    let mut names = std::collections::HashSet::new();
     for (path, methods) in [
         ("/v1/events", &["post"][..]),
         ("/v1/deliveries", &["get"]),
@@ -133,8 +136,58 @@ async fn the_api_describes_every_path_it_serves() {
             let operation: &Value = &document["paths"][path][method];
             assert!(operation.is_object(), "{method} {path} is not described");
             assert!(operation["responses"].as_object().is_some_and(|all| !all.is_empty()), "{method} {path}");
+            assert!(names.insert(operation["operationId"].to_string()), "{method} {path} has another's name");
+            let refused = &operation["responses"]["401"]["content"];
+            assert!(refused["application/problem+json"].is_object(), "{method} {path}: {refused}");
         }
     }
+    let words = |schema: &str| document["components"]["schemas"][schema]["enum"].to_string();
+    assert!(words("State").contains("\"sent\""), "{}", words("State"));
+    assert!(words("Role").contains("\"operator\""), "{}", words("Role"));
+}
+
+#[tokio::test]
+async fn what_is_not_known_where_it_stands_is_refused() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    let api = bugle.api();
+    api.get("/v1/tokens?x=1").await.expect_problem(400);
+    api.get("/v1/deliveries/d_aaaaaaaaaaaaaaaaaaaaaaaa?foo=1").await.expect_problem(400);
+    api.delete("/v1/notifications/send/d_aaaaaaaaaaaaaaaaaaaaaaaa?workspace=other").await.expect_problem(400);
+    api.post("/v1/dead-letters/1/redrive?foo=1", &json!({})).await.expect_problem(400);
+    // A list is not the fields in their order.
+    api.post("/v1/tokens", &json!(["name", "admin", null, null])).await.expect_problem(400);
+    api.post("/v1/notifications/send", &json!(["hook", "title", "body"])).await.expect_problem(400);
+}
+
+#[tokio::test]
+async fn a_client_that_falls_silent_does_not_hold_up_the_end() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    let mut member = bugle.take(Role::Api).remove(0);
+    let mut sockets = Vec::new();
+    for port in [member.api_port.unwrap(), member.admin_port] {
+        let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        std::io::Write::write_all(&mut socket, b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
+        sockets.push(socket);
+    }
+    // Both are accepted before the signal comes.
+    member.until_ready(SOON).await;
+    let (code, took) = member.process.sigterm(SOON).await;
+    assert_eq!(code, 0, "{}", member.process.output());
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test]
+async fn the_trace_of_a_request_is_its_events() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = bugle.api().request("POST", "/v1/events").header("traceparent", trace);
+    let request = request.header("content-type", "application/json").body(r#"{"type":"a:b"}"#);
+    crate::support::api::reply(request).await.expect(202);
+    let sent = sink.receives(1, "/hook").await;
+    assert!(sent[0].headers["traceparent"].contains("4bf92f3577b34da6a3ce929d0e0e4736"));
 }
 
 #[tokio::test]

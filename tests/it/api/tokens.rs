@@ -28,6 +28,22 @@ async fn token(bugle: &Bugle, wanted: &Value) -> (String, Api) {
 }
 
 #[tokio::test]
+async fn a_token_bound_to_a_recipient_is_bound_in_all_it_does() {
+    let (bugle, _sink) = installation().await;
+    let bound =
+        |role: &str| json!({ "name": role, "role": role, "workspace": "default", "recipient": "ann" });
+    let send =
+        |recipient: &str| json!({ "channel": "hook", "title": "t", "body": "b", "recipient": recipient });
+    let (_, operator) = token(&bugle, &bound("operator")).await;
+    operator.post("/v1/notifications/send", &send("bob")).await.expect_problem(403);
+    let own = operator.post("/v1/notifications/send", &send("ann")).await.expect(202);
+    operator.get(&format!("/v1/deliveries/{}", own["id"].as_str().unwrap())).await.expect(200);
+    let (_, admin) = token(&bugle, &bound("admin")).await;
+    admin.get("/v1/tokens").await.expect_problem(403);
+    admin.post("/v1/tokens", &json!({ "name": "x", "role": "admin" })).await.expect_problem(403);
+}
+
+#[tokio::test]
 async fn each_role_may_do_what_it_is_for_and_nothing_else() {
     let (bugle, _sink) = installation().await;
     let event = json!({ "type": "a:b", "data": {} });
