@@ -271,9 +271,7 @@ impl Settings {
                 self.shutdown.deadline_seconds
             ));
         }
-        crate::telemetry::check(&self.log.level)
-            .map_err(|error| ConfigError(format!("log.level: {error}")))
-            .map(|()| ())
+        crate::telemetry::check(&self.log.level).map_err(|error| ConfigError(format!("log.level: {error}")))
     }
 
     #[must_use]

@@ -39,7 +39,7 @@ pub enum Lane {
     Urgent,
     /// Other first attempts.
     Normal,
-    /// Everything that failed at least once.
+    /// Everything that failed at least once, or was put off because its channel was not ready.
     Retry,
 }
 
@@ -109,6 +109,8 @@ impl Delivery {
         match (self.attempt, self.severity) {
             (2.., _) => Lane::Retry,
             (_, Severity::Critical) => Lane::Urgent,
+            // What waits for its channel comes back in bursts: first attempts of other channels must not stand behind them.
+            (_, Severity::Info | Severity::Warning) if self.held > 0 => Lane::Retry,
             (_, Severity::Info | Severity::Warning) => Lane::Normal,
         }
     }

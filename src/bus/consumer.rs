@@ -35,7 +35,7 @@ const BATCH_MAX: usize = 512;
 /// Messages that came together share a task: a task for each would cost as much as routing one.
 const GROUP_MAX: usize = 64;
 /// A poll waits a moment for this part of the slots: under load, polls for one message at a time cost more than the work.
-const WORTH_A_POLL: usize = 4;
+const WORTH_A_POLL: usize = 16;
 const WORTH_A_POLL_WAIT: Duration = Duration::from_millis(2);
 /// An idle consumer is looked up this often: one that vanished while the broker was away says nothing.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
