@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench setup
+.PHONY: help run build test lint bench fuzz setup
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -40,3 +40,7 @@ bench: ## measure speed beside its limits (ONLY="router chain" for some sections
 	@export BUGLE_NATS_SERVER=$$(scripts/nats-server.sh); \
 	if programs=$$(scripts/postgres.sh 2>/dev/null); then export BUGLE_TEST_POSTGRES_BIN=$$programs; fi; \
 	cargo bench --locked --bench fleet -- $(ONLY)
+
+fuzz: ## make up input for everything that reads strangers' words (CASES=1000000 each)
+	@scripts/check-tools.sh
+	@PROPTEST_CASES=$${CASES:-1000000} cargo test --release --locked --test it -- fuzz::

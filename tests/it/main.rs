@@ -16,6 +16,7 @@ mod clients;
 mod delivery;
 mod embedded;
 mod faults;
+mod fuzz;
 mod retries;
 mod rules;
 mod sends;

@@ -1,0 +1,105 @@
+//! What one event costs on its way through the words: reading it, finding its rules, asking a condition, rendering.
+//!
+//! `cargo bench --bench words`; the harness prints a change since the run before.
+
+use std::hint::black_box;
+
+use bugle::event::Event;
+use bugle::event::decode::{Incoming, decode};
+use bugle::ids::WorkspaceId;
+use bugle::route::ruleset::RuleSet;
+use bugle::route::template::Template;
+use bugle::rule::condition::Condition;
+use bugle::rule::{Rule, RuleSpec};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::{Value, json};
+
+const RULES: [usize; 3] = [100, 10_000, 100_000];
+const BYTES: [usize; 2] = [400, 4_096];
+
+fn body(bytes: usize) -> Vec<u8> {
+    let filler = "x".repeat(bytes.saturating_sub(80));
+    json!({"taskId": "t-42", "to": "failed", "task": {"retries": 7}, "note": filler}).to_string().into_bytes()
+}
+
+fn read(body: &[u8]) -> Event {
+    let incoming = Incoming {
+        workspace: WorkspaceId::default(),
+        subject_type: Some("bench7.done"),
+        headers: &[],
+        body,
+        fallback_id: "bench-1",
+        fallback_source: "nats",
+        received_at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    decode(&incoming).expect("the bench's own event is one")
+}
+
+fn decoding(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    for bytes in BYTES {
+        let body = body(bytes);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(bytes), &body, |bencher, body| {
+            bencher.iter(|| read(black_box(body)));
+        });
+    }
+    group.finish();
+}
+
+fn rules(count: usize, spec: impl Fn(usize) -> Value) -> RuleSet {
+    let rule = |number: usize| {
+        let spec: RuleSpec = serde_json::from_value(spec(number)).expect("the bench's own rule is one");
+        (WorkspaceId::default(), Rule::compile(&spec).expect("it compiles").into())
+    };
+    RuleSet::new((0..count).map(rule))
+}
+
+fn finding(criterion: &mut Criterion) {
+    let event = read(&body(BYTES[0]));
+    let mut group = criterion.benchmark_group("find rules");
+    for count in RULES {
+        let told_apart = rules(
+            count,
+            |number| json!({"id": format!("r{number}"), "events": [format!("bench{number}:*")], "channels": ["c"]}),
+        );
+        group.bench_function(BenchmarkId::new("by pattern", count), |bencher| {
+            bencher.iter(|| told_apart.candidates(black_box(&event)).len());
+        });
+        let alike = rules(count, |number| {
+            json!({
+                "id": format!("r{number}"), "events": ["bench7:*"], "channels": ["c"],
+                "condition": {"and": [
+                    {"field": "to", "op": "==", "value": "failed"},
+                    {"field": "task.retries", "op": "==", "value": number}
+                ]}
+            })
+        });
+        group.bench_function(BenchmarkId::new("by equality", count), |bencher| {
+            bencher.iter(|| alike.candidates(black_box(&event)).len());
+        });
+    }
+    group.finish();
+}
+
+fn asking(criterion: &mut Criterion) {
+    let event = read(&body(BYTES[0]));
+    let condition = json!({"and": [
+        {"field": "task.retries", "op": ">=", "value": 3},
+        {"not": {"field": "to", "op": "==", "value": "done"}}
+    ]});
+    let condition = Condition::parse(&condition).expect("the bench's own condition is one");
+    criterion.bench_function("condition", |bencher| bencher.iter(|| condition.holds(black_box(&event))));
+}
+
+fn rendering(criterion: &mut Criterion) {
+    let event = read(&body(BYTES[0]));
+    let template = Template::compile("Task {{taskId}} moved to {{to}} after {{task.retries}} tries")
+        .expect("the bench's own template is one");
+    criterion.bench_function("template", |bencher| {
+        bencher.iter(|| template.render(black_box(&event)).expect("it renders"));
+    });
+}
+
+criterion_group!(words, decoding, finding, asking, rendering);
+criterion_main!(words);

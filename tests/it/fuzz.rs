@@ -1,0 +1,213 @@
+//! What strangers may send, made up by the thousand: nothing panics, and what is read means the same when it is read
+//! again. `make fuzz` runs millions.
+
+use bugle::channel::markdown::Document;
+use bugle::documents::{DocumentFile, TokenSpec, strict};
+use bugle::event::decode::{Incoming, decode, percent_decoded};
+use bugle::event::{Event, EventType};
+use bugle::ids::WorkspaceId;
+use bugle::route::template::Template;
+use bugle::rule::condition::Condition;
+use bugle::rule::pattern::Pattern;
+use bugle::rule::{Rule, RuleSpec};
+use bugle::send::SendRequest;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+/// Texts that look like what is meant, and some that do not.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => "[a-c*:._ -]{0,24}",
+        1 => "\\PC{0,40}",
+        1 => proptest::sample::select(vec![
+            "", "__proto__", "a.b.0", "_event.type", "\u{202e}", "\u{0}", "9e999", "-0", "null", "true", "${X}", "{{a}}",
+        ])
+        .prop_map(str::to_owned),
+    ]
+}
+
+/// Any JSON, a few levels deep.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::vec((text(), inner), 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+/// JSON in the shape of a condition, mostly.
+fn condition() -> impl Strategy<Value = Value> {
+    const OPERATORS: [&str; 15] = [
+        "==",
+        "!=",
+        ">",
+        ">=",
+        "<",
+        "<=",
+        "includes",
+        "not_includes",
+        "exists",
+        "not_exists",
+        "in",
+        "not_in",
+        "starts_with",
+        "ends_with",
+        "matches",
+    ];
+    let leaf = (text(), proptest::sample::select(OPERATORS.to_vec()), value())
+        .prop_map(|(field, op, value)| json!({"field": field, "op": op, "value": value}));
+    leaf.prop_recursive(4, 20, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(|parts| json!({"and": parts})),
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(|parts| json!({"or": parts})),
+            inner.prop_map(|part| json!({"not": part})),
+        ]
+    })
+}
+
+fn template() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        text(),
+        proptest::sample::select(vec![
+            "{{",
+            "}}",
+            "{%",
+            "%}",
+            "{{ a }}",
+            "{{a.b.0}}",
+            "{% if a %}",
+            "{% endif %}",
+            "{% for x in a %}",
+            "{{ x }}",
+            "{% endfor %}",
+            "{{ a|default('x')|upper }}",
+            "{{ a|truncate(3) }}",
+            "{#",
+            "#}",
+            "{{ a|date }}",
+            "{{ 1/0 }}",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+fn event(data: &Value) -> Option<Event> {
+    let body =
+        json!({"specversion": "1.0", "id": "1", "source": "s", "type": "a:b", "data": data}).to_string();
+    read(&[("content-type", "application/cloudevents+json")], body.as_bytes())
+}
+
+fn read(headers: &[(&str, &str)], body: &[u8]) -> Option<Event> {
+    decode(&Incoming {
+        workspace: WorkspaceId::default(),
+        subject_type: Some("a.b"),
+        headers,
+        body,
+        fallback_id: "1",
+        fallback_source: "nats",
+        received_at: jiff::Timestamp::UNIX_EPOCH,
+    })
+    .ok()
+}
+
+proptest! {
+    #[test]
+    fn any_message_is_an_event_or_refused(
+        body in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            value().prop_map(|value| value.to_string().into_bytes()),
+        ],
+        names in proptest::collection::vec(proptest::sample::select(vec![
+            "content-type", "ce-id", "ce-source", "ce-type", "ce-specversion", "ce-time", "ce-severity", "traceparent",
+            "ce-datacontenttype",
+        ]), 0..8),
+        values in proptest::collection::vec(prop_oneof![
+            text(),
+            proptest::sample::select(vec![
+                "1.0", "application/json", "application/cloudevents+json", "text/plain", "2026-01-02T03:04:05Z", "%zz%41",
+            ])
+            .prop_map(str::to_owned),
+        ], 8),
+    ) {
+        let headers: Vec<(&str, &str)> =
+            names.iter().copied().zip(values.iter().map(String::as_str)).collect();
+        if let Some(event) = read(&headers, &body) {
+            prop_assert!(EventType::parse(event.event_type.as_str()).is_ok());
+            let again: Value = serde_json::from_str(event.data_json.get()).unwrap();
+            prop_assert_eq!(again, event.data);
+        }
+    }
+
+    #[test]
+    fn percent_decoding_takes_any_text(text in "\\PC{0,60}") {
+        let _decoded = percent_decoded(&text);
+    }
+
+    #[test]
+    fn any_pattern_is_read_or_refused_and_matching_ends(pattern in "[ab*:.]{0,60}", name in "[ab:.]{0,200}") {
+        if let Ok(pattern) = Pattern::parse(&pattern) {
+            let _matches = pattern.matches(&name);
+        }
+    }
+
+    #[test]
+    fn a_type_matches_itself_read_as_a_pattern(name in "[a-c]{1,3}([:.][a-c]{1,3}){0,5}") {
+        let pattern = Pattern::parse(&name).unwrap();
+        prop_assert!(pattern.matches(EventType::parse(&name).unwrap().as_str()));
+    }
+
+    #[test]
+    fn any_condition_is_read_or_refused_and_holds_or_does_not(condition in condition(), data in value()) {
+        if let (Ok(condition), Some(event)) = (Condition::parse(&condition), event(&data)) {
+            prop_assert_eq!(condition.holds(&event), condition.holds(&event));
+        }
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused(condition in value()) {
+        let _read = Condition::parse(&condition);
+    }
+
+    #[test]
+    fn any_template_is_compiled_or_refused_and_renders_or_fails(source in template(), data in value()) {
+        if let (Ok(template), Some(event)) = (Template::compile(&source), event(&data)) {
+            let _rendered = template.render(&event);
+        }
+    }
+
+    #[test]
+    fn any_markdown_is_rendered_for_every_provider(source in "[a-z*_`\\[\\]()<>!&#|~\\\\\n -]{0,200}|\\PC{0,200}") {
+        let markdown = Document::parse(&source);
+        prop_assert!(markdown.to_telegram(100).encode_utf16().count() <= 100 * 6);
+        prop_assert!(markdown.to_slack(100, 3).len() <= 3);
+        let _plain = markdown.to_plain(100);
+    }
+
+    #[test]
+    fn any_body_of_the_api_is_read_or_refused(body in value(), more in value()) {
+        let mut send = json!({"channel": "c", "title": "t", "body": "b"});
+        let mut rule = json!({"id": "r", "events": ["*"], "channels": ["c"]});
+        if let (Value::Object(fields), Value::Object(more)) = (&body, &more) {
+            send.as_object_mut().unwrap().extend(fields.clone());
+            rule.as_object_mut().unwrap().extend(more.clone());
+        }
+        for body in [body.clone(), send] {
+            let _send = strict::<SendRequest>(body.clone());
+            let _token = strict::<TokenSpec>(body.clone());
+            let _file = strict::<DocumentFile>(body);
+        }
+        if let Ok(spec) = strict::<RuleSpec>(rule) {
+            let _rule = Rule::compile(&spec);
+        }
+    }
+}
