@@ -170,6 +170,7 @@ async fn live(role: Role, settings: Settings) -> Result<(), Failure> {
         sentence = server_ended(embedded.as_mut()) => Some(sentence),
     };
     drain(&stop, &settings, roles).await;
+    health.leave_bus().await;
     if let Some(Embedded { server, .. }) = embedded {
         server.stop().await;
     }

@@ -10,6 +10,8 @@ use crate::bus::Bus;
 /// Shorter trouble is a reconnect, not an outage.
 const TROUBLE_MAX: Duration = Duration::from_secs(15);
 
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
 /// The health of one process. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Health {
@@ -59,6 +61,16 @@ impl Health {
 
     pub fn watch_bus(&self, bus: &Bus) {
         *lock(&self.bus) = Some(bus.clone());
+    }
+
+    /// Lets go of the broker: what was queued for it is sent first, and its end afterwards is no news.
+    pub async fn leave_bus(&self) {
+        let bus = lock(&self.bus).take();
+        if let Some(bus) = bus
+            && !matches!(tokio::time::timeout(LEAVE_MAX, bus.client().drain()).await, Ok(Ok(())))
+        {
+            tracing::debug!("the connection to NATS was not closed in order");
+        }
     }
 
     /// What keeps this process from being ready; empty when nothing does.

@@ -179,7 +179,13 @@ pub async fn dead(settings: &Settings, command: &Dead) -> Result<(), Failure> {
             found
                 .iter()
                 .try_for_each(|letter| if *json { say(&json_of(letter)?) } else { say(&line(letter)) })?;
-            if found.is_empty() && !*json { say("there are no dead letters") } else { Ok(()) }
+            match found.last() {
+                None if !*json => say("there are no dead letters"),
+                Some(last) if !*json && found.len() == *limit => {
+                    say(&format!("there may be more: --from {}", last.sequence + 1))
+                }
+                Some(_) | None => Ok(()),
+            }
         }
         Dead::Show { number } => {
             let letter = letters::get(&bus, *number).await.map_err(Failure::run)?;
@@ -250,7 +256,7 @@ fn json_of(letter: &Letter) -> Result<String, Failure> {
 fn line(letter: &Letter) -> String {
     let what = match (&letter.delivery, &letter.message) {
         (Some(delivery), _) => {
-            format!("{} → {} {:?}", delivery.event.event_type.as_str(), delivery.channel, delivery.title)
+            format!("{} → {} “{}”", delivery.event.event_type.as_str(), delivery.channel, delivery.title)
         }
         (None, Some(message)) => format!("message on {} ({} bytes)", message.subject, message.bytes),
         (None, None) => String::new(),
