@@ -28,8 +28,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// sysexits.h: the configuration cannot be used.
 const EX_CONFIG: u8 = 78;
 const EX_FAILURE: u8 = 1;
-/// sysexits.h: our own fault.
-const EX_SOFTWARE: i32 = 70;
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,20 +115,6 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
     let result = runtime.block_on(work);
     runtime.shutdown_background();
     result
-}
-
-/// A task that lives as long as the process. If it breaks, the process ends to be started anew.
-#[expect(clippy::disallowed_methods, reason = "the one door to spawning tasks that nobody waits for")]
-pub fn spawn(name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-    let task = tokio::spawn(work);
-    tokio::spawn(async move {
-        if let Err(error) = task.await
-            && error.is_panic()
-        {
-            tracing::error!(name, "a task that everything rests on panicked: ending the process");
-            std::process::exit(EX_SOFTWARE);
-        }
-    });
 }
 
 /// Runs a role until a signal, drains, and returns.

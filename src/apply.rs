@@ -1,9 +1,9 @@
 //! Brings the bucket in line with a file of documents: what is new is made, what differs is changed, what the file's
 //! owner no longer has is removed. Two files never touch each other's documents.
 
-use std::cell::Cell;
+pub mod files;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use async_nats::jetstream::kv;
 use serde::Serialize;
@@ -11,14 +11,12 @@ use serde_json::Value;
 
 use crate::bus::reader::{From, Reader};
 use crate::bus::{Bus, BusError, topology};
-use crate::channel::http::{HttpClient, HttpPolicy};
-use crate::channel::secret::{expand_value, variables_without_default};
-use crate::channel::{ChannelSpec, Enabled, Workshop};
+use crate::channel::secret::variables_without_default;
+use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::config;
 use crate::delivery::ENVELOPE_VERSION;
-use crate::documents::{Document, DocumentFile, Key, read_file};
-use crate::rule::fault::Fault;
+use crate::documents::{Document, DocumentFile, Key};
 
 const READ_MAX: usize = 1_000;
 /// Somebody else's change in the middle: look again and go on, this often.
@@ -42,29 +40,6 @@ impl std::fmt::Display for Change {
     }
 }
 
-/// Builds each channel whose variables are set here, and forgets it: addresses, headers and secrets that no worker could
-/// use are refused now. Where plain http and private addresses are concerned the workers have the last word.
-fn check_channels(file: &DocumentFile) -> Result<(), Fault> {
-    let policy = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
-    let Ok(http) = HttpClient::new(policy) else { return Ok(()) };
-    let workshop = Workshop { http };
-    for (index, spec) in file.channels.iter().enumerate() {
-        // A variable that is not set here may be set where the workers run.
-        let unset = Cell::new(false);
-        let variable = |name: &str| {
-            let value = config::environment(name);
-            unset.set(unset.get() || value.is_none());
-            value
-        };
-        let expanded = expand_value(&spec.config, &variable);
-        if let (Ok(config), false) = (expanded, unset.get()) {
-            let place = format!("/channels/{index}/config");
-            spec.kind.build(&config, &workshop).map_err(|fault| fault.below(&place))?;
-        }
-    }
-    Ok(())
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     #[error("{0}")]
@@ -75,29 +50,6 @@ pub enum ApplyError {
     Contended,
     #[error(transparent)]
     Bus(#[from] BusError),
-}
-
-/// Reads files that are to be applied together.
-///
-/// # Errors
-/// When one is not valid, or two have one owner: each would remove what the other made.
-pub fn read_files(paths: &[PathBuf]) -> Result<Vec<DocumentFile>, String> {
-    let mut owners: BTreeMap<String, &Path> = BTreeMap::new();
-    let mut files = Vec::new();
-    for path in paths {
-        let file = read_file(path)?;
-        check_channels(&file).map_err(|fault| format!("{}: {fault}", path.display()))?;
-        let owner = file.name.clone().unwrap_or_default();
-        if let Some(other) = owners.insert(owner.clone(), path) {
-            return Err(format!(
-                "{} and {} are both the documents of {owner:?}, and would remove each other's: give one of them a `name`",
-                other.display(),
-                path.display()
-            ));
-        }
-        files.push(file);
-    }
-    Ok(files)
 }
 
 /// Applies documents that were read and checked.

@@ -116,6 +116,13 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// Nothing was heard within the time of a try.
+    #[must_use]
+    pub fn late(timeout: Duration) -> Self {
+        let detail = format!("no answer within {} ms", timeout.as_millis());
+        Self::Transient { failure: Failure::new(Reason::Timeout, detail), retry_after: None }
+    }
+
     #[must_use]
     pub fn failure(&self) -> &Failure {
         match self {
@@ -147,6 +154,9 @@ impl Failure {
         self
     }
 }
+
+/// One try, unless the channel says otherwise.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What adapters are built with: everything they share.
 #[derive(Clone)]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use data_encoding::BASE32_NOPAD;
 use jiff::Timestamp;
+use rustls::crypto::ring;
 
 /// The wall clock, in whole milliseconds: what the history stores.
 #[must_use]
@@ -28,4 +30,22 @@ pub fn chance() -> f64 {
 #[must_use]
 pub fn jittered(base: Duration) -> Duration {
     base.mul_f64(0.75 + chance() / 2.0)
+}
+
+/// A new id that nobody can guess or meet again.
+#[must_use]
+pub fn random_id() -> String {
+    BASE32_NOPAD.encode(&random::<15>()).to_ascii_lowercase()
+}
+
+/// Randomness that nobody can guess, from the system.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let filled = ring::default_provider().secure_random.fill(&mut bytes);
+    // Without randomness no secret can be made: better no process than a guessable token.
+    if filled.is_err() {
+        std::process::abort();
+    }
+    bytes
 }

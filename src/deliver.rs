@@ -23,8 +23,6 @@ pub const RETRY_SCHEDULE: [Duration; 7] = [
     Duration::from_secs(5 * 3600),
     Duration::from_secs(10 * 3600),
 ];
-/// One try, unless the channel says otherwise.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Each wait is its nominal length ±20 %, so that what failed together does not come back together.
 const JITTER: f64 = 0.2;

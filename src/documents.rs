@@ -3,8 +3,6 @@
 //! At the edges (file, API, CLI) an unknown field is an error that names it. What comes from the bucket is read
 //! leniently, so that old and new processes can run side by side.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -114,45 +112,11 @@ pub struct DocumentFile {
     pub rules: Vec<RuleSpec>,
 }
 
-/// Reads a file of documents in YAML, JSON or TOML, by its extension, and checks all that is in it.
+/// Checks all that is in a file of documents.
 ///
 /// # Errors
-/// One sentence that names the file, the place and the fault.
-pub fn read_file(path: &Path) -> Result<DocumentFile, String> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
-    let value: Value = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yaml" | "yml") => {
-            yaml(&text).map_err(|error| format!("{shown}: {}", one_line(&error.to_string())))?
-        }
-        Some("json") => serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
-        // The parser's own text would quote the line, and with it perhaps a secret.
-        Some("toml") => {
-            toml::from_str(&text).map_err(|error| crate::config::not_toml(path, &text, &error))?
-        }
-        _ => return Err(format!("{shown}: documents are .yaml, .json or .toml files")),
-    };
-    let file = checked_file(value).map_err(|fault| format!("{shown}: {fault}"))?;
-    Ok(DocumentFile { name: file.name.or_else(|| file_name(path)), ..file })
-}
-
-/// YAML 1.2: `on`, `off`, `yes` and `no` are texts, so that a channel may be called `off`.
-fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(
-        text,
-        serde_saphyr::options! { strict_booleans: true, with_snippet: false },
-    )
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn file_name(path: &Path) -> Option<String> {
-    path.file_name().map(|name| name.to_string_lossy().into_owned())
-}
-
-fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
+/// The place and the fault.
+pub fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
     let file: DocumentFile = strict(value)?;
     for (index, spec) in file.channels.iter().enumerate() {
         check_channel(spec).map_err(|fault| fault.below(&format!("/channels/{index}")))?;

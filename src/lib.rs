@@ -9,7 +9,7 @@
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`api`]: history, sends, tokens and live streams
 //! - shell: [`bus`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
-//!   [`clock`]
+//!   [`clock`], [`task`]
 //!
 //! What must not be, and is checked by the lints and by `tests/tidy.rs`:
 //!
@@ -41,4 +41,5 @@ pub mod route;
 pub mod rule;
 pub mod send;
 pub mod store;
+pub mod task;
 pub mod telemetry;

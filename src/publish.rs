@@ -4,7 +4,6 @@ use async_nats::HeaderMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::api::auth::random_id;
 use crate::bus::{Bus, BusError};
 use crate::clock;
 use crate::event::{DecodeError, Event, Incoming, decode};
@@ -70,7 +69,7 @@ fn complete(mut fields: Map<String, Value>) -> Value {
     };
     default("specversion", || "1.0".to_owned());
     default("source", || SOURCE.to_owned());
-    default("id", random_id);
+    default("id", clock::random_id);
     default("time", || clock::now().to_string());
     Value::Object(fields)
 }

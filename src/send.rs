@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::api::auth::random_id;
 use crate::bus::schedule;
 use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::channel::ChannelSpec;
@@ -130,7 +129,7 @@ pub async fn send(
     }
     let times = Times { asked: now, due };
     let Some(key) = key else {
-        let delivery = delivery(workspace, &request, &spec, random_id(), due);
+        let delivery = delivery(workspace, &request, &spec, clock::random_id(), due);
         check_size(bus, &delivery)?;
         let mut sent = times.sent(&delivery);
         store(bus, &delivery, &mut sent).await?;

@@ -161,15 +161,6 @@ impl Store {
             Err(other) => Err(StoreError::Broken(other.to_string())),
         }
     }
-
-    /// Asks for a sign of life.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("select 1").execute(&self.pool).await?;
-        Ok(())
-    }
 }
 
 impl From<sqlx::Error> for StoreError {

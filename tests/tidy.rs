@@ -33,6 +33,7 @@ const IMPURE: &[&str] = &[
     "async_nats",
     "Timestamp::now",
     "clock::",
+    "std::fs",
     "fastrand",
     "reqwest",
     "sqlx",

@@ -2,14 +2,14 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, HEXLOWER};
-use rustls::crypto::ring;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use super::{Api, Shared};
 use crate::bus::{BusError, topology};
+use crate::clock;
 use crate::documents::{Document, Key, Role, TokenSpec};
 use crate::ids::{Recipient, WorkspaceId};
 
@@ -155,23 +155,7 @@ async fn look_up(api: &Api, hash: &str) -> Result<Option<Document<TokenSpec>>, P
 /// A new secret: 256 bits of the system's randomness.
 #[must_use]
 pub fn new_secret() -> String {
-    format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&random::<32>()))
-}
-
-/// A new id that nobody can guess or meet again.
-#[must_use]
-pub fn random_id() -> String {
-    BASE32_NOPAD.encode(&random::<15>()).to_ascii_lowercase()
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let filled = ring::default_provider().secure_random.fill(&mut bytes);
-    // Without randomness no secret can be made: better no process than a guessable token.
-    if filled.is_err() {
-        std::process::abort();
-    }
-    bytes
+    format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&clock::random::<32>()))
 }
 
 /// What is stored of a secret. It has 256 bits, so a plain hash cannot be turned back.

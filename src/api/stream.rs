@@ -90,8 +90,14 @@ pub async fn outcomes(
     let place = Place::find(&api, resume).await?;
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let feed = Feed { api, principal, filter, sender, place };
-    crate::app::spawn("live stream", feed.run());
+    spawn(feed);
     Ok(response(receiver))
+}
+
+/// One client's feed ends with that client, and its failure is nobody else's.
+#[expect(clippy::disallowed_methods, reason = "nothing rests on one client's stream")]
+fn spawn(feed: Feed) {
+    tokio::spawn(feed.run());
 }
 
 /// Where a feed stands in which stream.

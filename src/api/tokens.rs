@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::auth::{Permission, Principal, hash, new_secret, random_id};
+use super::auth::{Permission, Principal, hash, new_secret};
 use super::events::json;
 use super::problem::Problem;
 use super::query::Query;
@@ -98,7 +98,7 @@ pub async fn create(
     }
     // Whoever is bound to a workspace hands out no more than that.
     let workspace = principal.reads(new.workspace)?;
-    let (id, secret, now) = (format!("tok_{}", random_id()), new_secret(), clock::now());
+    let (id, secret, now) = (format!("tok_{}", clock::random_id()), new_secret(), clock::now());
     let spec = TokenSpec {
         id: id.clone(),
         name: name.to_owned(),

@@ -31,7 +31,7 @@ pub async fn serve(
     stop: &Stop,
 ) -> Result<Running, Failure> {
     let listener = listen(settings.admin.listen, "admin.listen").await?;
-    super::spawn("metrics upkeep", metrics::upkeep(recorder.clone()));
+    crate::task::spawn("metrics upkeep", metrics::upkeep(recorder.clone()));
     let routes = routes(health, recorder);
     let running = Running::new();
     // Ends with the soft stop like everything else: a process that drains is not ready.

@@ -136,7 +136,7 @@ impl Parts<'_> {
     async fn setup(&self, embedded: Option<&Embedded>) -> Result<(), Failure> {
         let settings = self.settings;
         topology::setup(&self.bus, &settings.keep).await.map_err(Failure::run)?;
-        let files = apply::read_files(&settings.documents).map_err(Failure::config)?;
+        let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
         for (path, file) in settings.documents.iter().zip(&files) {
             let changes = apply::apply(&self.bus, file).await.map_err(Failure::config)?;
             tracing::info!(file = %path.display(), changes = changes.len(), "documents applied");
@@ -285,7 +285,7 @@ pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<
     let store = open_store(Role::All, settings, None)?;
     store.migrate().await.map_err(Failure::run)?;
     say("database is up to date".to_owned());
-    for file in apply::read_files(&settings.documents).map_err(Failure::config)? {
+    for file in apply::files::read_all(&settings.documents).map_err(Failure::config)? {
         for change in apply::apply(&bus, &file).await.map_err(Failure::config)? {
             say(change.to_string());
         }

@@ -77,7 +77,7 @@ impl Directory {
         let mut follower = Follower { bus, directory: Arc::clone(&directory), entries: Entries::default() };
         let reader = follower.load().await?;
         pulse.beat();
-        crate::app::spawn("directory", async move { follower.follow(reader, &stop, &pulse).await });
+        crate::task::spawn("directory", async move { follower.follow(reader, &stop, &pulse).await });
         Ok(directory)
     }
 

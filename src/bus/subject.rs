@@ -5,7 +5,7 @@
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
 use crate::ids::{ChannelId, DeliveryId, Recipient, WorkspaceId, digest};
-use crate::outcome::{Outcome, State};
+use crate::outcome::Outcome;
 
 /// The token that stands where a workspace, kind or channel is not known.
 const UNKNOWN: &str = "_";
@@ -108,12 +108,6 @@ impl Names {
             Some(workspace) => format!("{}.outcomes.*.{workspace}.>", self.prefix),
             None => format!("{}.outcomes.>", self.prefix),
         }
-    }
-
-    /// Outcomes of one channel in any state.
-    #[must_use]
-    pub fn outcome_of_channel(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
-        format!("{}.outcomes.*.{workspace}.{channel}", self.prefix)
     }
 
     /// Items of a recipient's inbox.
@@ -225,13 +219,6 @@ pub const ROUTER_DURABLE: &str = "router";
 #[must_use]
 pub fn worker_durable(kind: Kind, lane: Lane) -> String {
     format!("worker-{kind}-{}", lane.as_str())
-}
-
-/// How a state's outcomes are recognised: the third token of their subjects.
-#[must_use]
-pub fn state_of(subject: &str, names: &Names) -> Option<State> {
-    let rest = subject.strip_prefix(&names.prefix)?.strip_prefix(".outcomes.")?;
-    State::parse(rest.split('.').next()?)
 }
 
 #[cfg(test)]

@@ -261,14 +261,23 @@ async fn a_connection_that_fails_is_unreachable() {
     }
 }
 
+/// So short a try that a body of two seconds outlasts it.
+fn impatient() -> Workshop {
+    Workshop { http: workshop().http.with_timeout(Duration::from_millis(300)) }
+}
+
 #[tokio::test]
-async fn a_provider_that_says_nothing_is_left_to_the_callers_timeout() {
+async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
     for subject in subjects() {
         let server = Server::start(Behaviour::Hang).await;
-        let channel = build(&subject, &server.base);
-        let delivery = sample();
-        let sent = channel.send(&delivery, AT.parse().unwrap());
-        assert!(tokio::time::timeout(Duration::from_millis(200), sent).await.is_err(), "{}", subject.kind);
+        let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
+        let error = channel.send(&sample(), AT.parse().unwrap()).await.unwrap_err();
+        assert_eq!(
+            (class(&error), error.failure().reason),
+            ("transient", Reason::Timeout),
+            "{}",
+            subject.kind
+        );
     }
 }
 
@@ -291,7 +300,8 @@ async fn an_answer_that_breaks_off_is_judged_by_what_came() {
 async fn a_receiver_that_accepts_and_then_stalls_is_not_sent_to_again() {
     let subject = subjects().find(|subject| subject.kind == Kind::Webhook).unwrap();
     let server = Server::start(Behaviour::StalledBody).await;
-    let sent = build(&subject, &server.base).send(&sample(), AT.parse().unwrap()).await;
+    let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
+    let sent = channel.send(&sample(), AT.parse().unwrap()).await;
     assert_eq!(sent.unwrap().code, Some(200));
 }
 

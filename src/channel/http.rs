@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use url::{Host, Url};
 
-use super::SendError;
+use super::{SendError, TIMEOUT};
 use crate::rule::fault::Fault;
 use resolve::GuardedResolver;
 pub use status::{classify_provider_status, classify_status};
@@ -39,9 +39,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Providers' errors are short; a page of HTML tells nobody anything.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// How long a body may take once the status is known: the status is the verdict, and to try again because the
-/// receiver is slow to finish its answer would send it twice.
-const BODY_WAIT: Duration = Duration::from_secs(2);
+/// How long a body may take once the status is known, beyond the time of the try: the status is the verdict, and to try
+/// again because the receiver is slow to finish its answer would send it twice.
+pub const BODY_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest wait that a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
@@ -80,6 +80,7 @@ pub enum HttpError {
 pub struct HttpClient {
     client: reqwest::Client,
     policy: Arc<HttpPolicy>,
+    timeout: Duration,
 }
 
 /// What a receiver answered.
@@ -126,7 +127,13 @@ impl HttpClient {
         let client = builder
             .build()
             .map_err(|_| HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"))?;
-        Ok(Self { client, policy })
+        Ok(Self { client, policy, timeout: TIMEOUT })
+    }
+
+    /// The same client, which waits so long for a status.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
     }
 
     #[must_use]
@@ -134,7 +141,7 @@ impl HttpClient {
         &self.policy
     }
 
-    /// Posts once. `at` is the moment of the try, to which a `Retry-After` date is relative. The caller bounds the time.
+    /// Posts once. `at` is the moment of the try, to which a `Retry-After` date is relative.
     ///
     /// # Errors
     /// What kept the request from being answered; any answer is an `Ok`.
@@ -147,7 +154,10 @@ impl HttpClient {
     ) -> Result<Answer, SendError> {
         self.check_literal(url)?;
         let request = self.client.post(url.clone()).headers(headers).body(body);
-        let mut response = request.send().await.map_err(|error| transport::classify(&error))?;
+        let answered = tokio::time::timeout(self.timeout, request.send()).await;
+        let mut response = answered
+            .map_err(|_| SendError::late(self.timeout))?
+            .map_err(|error| transport::classify(&error))?;
         let status = response.status().as_u16();
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(|text| parse_retry_after(text, at));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::say;
 use crate::app::{Failure, roles};
-use crate::apply::{self, read_files};
+use crate::apply;
 use crate::config::Settings;
 use crate::dead::letters::{self, Letter};
 use crate::ids::WorkspaceId;
@@ -28,7 +28,7 @@ pub async fn setup(settings: &Settings) -> Result<(), Failure> {
 
 pub async fn apply(settings: &Settings, files: &[PathBuf]) -> Result<(), Failure> {
     let bus = roles::connect_now(settings).await?;
-    let read = read_files(files).map_err(Failure::config)?;
+    let read = apply::files::read_all(files).map_err(Failure::config)?;
     for (path, file) in files.iter().zip(&read) {
         let changes = apply::apply(&bus, file).await.map_err(Failure::config)?;
         for change in &changes {
@@ -120,7 +120,7 @@ pub async fn send(settings: &Settings, arguments: &Send) -> Result<(), Failure> 
 
 /// Reads everything that a start would read, and says what is wrong.
 pub fn check_config(settings: &Settings) -> Result<(), Failure> {
-    let files = read_files(&settings.documents).map_err(Failure::config)?;
+    let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
     for (path, file) in settings.documents.iter().zip(&files) {
         say(&format!("{}: {} channels, {} rules", path.display(), file.channels.len(), file.rules.len()))?;
         for rule in &file.rules {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{RETRY_SCHEDULE, TIMEOUT};
+use super::RETRY_SCHEDULE;
 use crate::channel::secret::expand_value;
-use crate::channel::{Channel, ChannelSpec, Workshop};
+use crate::channel::{Channel, ChannelSpec, TIMEOUT, Workshop};
 use crate::config;
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
@@ -46,7 +46,9 @@ impl Adapters {
 
     fn build(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> Built {
         let expanded = expand_value(&spec.config, &config::environment);
-        let adapter = expanded.and_then(|config| spec.kind.build(&config, &self.workshop));
+        let timeout = spec.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
+        let workshop = Workshop { http: self.workshop.http.with_timeout(timeout) };
+        let adapter = expanded.and_then(|config| spec.kind.build(&config, &workshop));
         if let Err(fault) = &adapter {
             tracing::error!(%workspace, channel = %spec.id, %fault, "the channel cannot be used until its configuration is mended");
         }
@@ -54,7 +56,6 @@ impl Adapters {
             Some(retry) => retry.schedule_ms.iter().copied().map(Duration::from_millis).collect(),
             None => RETRY_SCHEDULE.to_vec(),
         };
-        let timeout = spec.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
         Built { spec: spec.clone(), adapter, schedule, timeout }
     }
 }

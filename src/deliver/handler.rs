@@ -16,6 +16,7 @@ use super::{Decision, Next, Standing, after, decide};
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError, schedule, topology};
+use crate::channel::http::BODY_WAIT;
 use crate::channel::{ChannelSpec, Enabled, Failure, Receipt, SendError};
 use crate::clock;
 use crate::dead;
@@ -220,14 +221,10 @@ impl Hand<'_> {
                 return Err(SendError::Ours(Failure::new(Reason::Misconfigured, detail)));
             }
         };
-        let late = |_| SendError::Transient {
-            failure: Failure::new(
-                Reason::Timeout,
-                format!("no answer within {} ms", built.timeout.as_millis()),
-            ),
-            retry_after: None,
-        };
-        tokio::time::timeout(built.timeout, adapter.send(self.delivery, at)).await.map_err(late)?
+        // A status that came in time stands, however long its body takes.
+        let whole = built.timeout + BODY_WAIT;
+        let sent = tokio::time::timeout(whole, adapter.send(self.delivery, at)).await;
+        sent.map_err(|_| SendError::late(built.timeout))?
     }
 
     fn log(&self, outcome: &Outcome, took: Duration) {

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::app;
 use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::clock;
 use crate::config::Keep;
 use crate::health::Pulse;
 use crate::ids::{ChannelId, WorkspaceId};
+use crate::task;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
@@ -40,7 +40,7 @@ impl Pauses {
     pub fn start(bus: Bus, keep: Keep, stop: CancellationToken, pulse: Pulse) -> Arc<Self> {
         let pauses = Arc::new(Self { bus, known: RwLock::default() });
         let following = Arc::clone(&pauses);
-        app::spawn("pauses", async move {
+        task::spawn("pauses", async move {
             tokio::select! {
                 () = following.follow(&keep, &pulse) => {}
                 () = stop.cancelled() => {}

@@ -48,10 +48,6 @@ impl EventType {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    pub fn segments(&self) -> impl Iterator<Item = &str> {
-        self.0.split(':')
-    }
 }
 
 /// `*` aside, which a pattern may have.
@@ -120,7 +116,6 @@ mod tests {
         let dotted = EventType::parse("task.retry:blocked").unwrap();
         assert_eq!(dotted.as_str(), "task:retry:blocked");
         assert_eq!(dotted, EventType::parse("task:retry:blocked").unwrap());
-        assert_eq!(dotted.segments().collect::<Vec<_>>(), ["task", "retry", "blocked"]);
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::app;
 use crate::bus::consumer::Gate;
 use crate::bus::{Bus, StreamName, topology};
 use crate::clock;
 use crate::metrics;
+use crate::task;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Routing goes on when the queue is this much below its bound, so that it does not flutter.
@@ -22,7 +22,7 @@ const REOPEN_PART: u64 = 10;
 #[must_use]
 pub fn watch(bus: Bus, bytes_max: u64, stop: CancellationToken) -> Gate {
     let (sender, gate) = watch::channel(true);
-    app::spawn("backlog", async move {
+    task::spawn("backlog", async move {
         tokio::select! {
             () = follow(&bus, bytes_max, &sender) => {}
             () = stop.cancelled() => {}

@@ -1,0 +1,95 @@
+//! Files of documents: read whole, in YAML, JSON or TOML, and checked before anything is applied.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::channel::Workshop;
+use crate::channel::http::{HttpClient, HttpPolicy};
+use crate::channel::secret::expand_value;
+use crate::channel::text::one_line;
+use crate::config;
+use crate::documents::{DocumentFile, checked_file};
+use crate::rule::fault::Fault;
+
+/// Reads files that are to be applied together.
+///
+/// # Errors
+/// When one is not valid, or two have one owner: each would remove what the other made.
+pub fn read_all(paths: &[PathBuf]) -> Result<Vec<DocumentFile>, String> {
+    let mut owners: BTreeMap<String, &Path> = BTreeMap::new();
+    let mut files = Vec::new();
+    for path in paths {
+        let file = read_file(path)?;
+        check_channels(&file).map_err(|fault| format!("{}: {fault}", path.display()))?;
+        let owner = file.name.clone().unwrap_or_default();
+        if let Some(other) = owners.insert(owner.clone(), path) {
+            return Err(format!(
+                "{} and {} are both the documents of {owner:?}, and would remove each other's: give one of them a `name`",
+                other.display(),
+                path.display()
+            ));
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Reads a file of documents in YAML, JSON or TOML, by its extension, and checks all that is in it.
+///
+/// # Errors
+/// One sentence that names the file, the place and the fault.
+fn read_file(path: &Path) -> Result<DocumentFile, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+    let value: Value = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yaml" | "yml") => {
+            yaml(&text).map_err(|error| format!("{shown}: {}", one_line(&error.to_string())))?
+        }
+        Some("json") => serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
+        // The parser's own text would quote the line, and with it perhaps a secret.
+        Some("toml") => {
+            toml::from_str(&text).map_err(|error| crate::config::not_toml(path, &text, &error))?
+        }
+        _ => return Err(format!("{shown}: documents are .yaml, .json or .toml files")),
+    };
+    let file = checked_file(value).map_err(|fault| format!("{shown}: {fault}"))?;
+    Ok(DocumentFile { name: file.name.or_else(|| file_name(path)), ..file })
+}
+
+/// YAML 1.2: `on`, `off`, `yes` and `no` are texts, so that a channel may be called `off`.
+fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(
+        text,
+        serde_saphyr::options! { strict_booleans: true, with_snippet: false },
+    )
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    path.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Builds each channel whose variables are set here, and forgets it: addresses, headers and secrets that no worker could
+/// use are refused now. Where plain http and private addresses are concerned the workers have the last word.
+fn check_channels(file: &DocumentFile) -> Result<(), Fault> {
+    let policy = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
+    let Ok(http) = HttpClient::new(policy) else { return Ok(()) };
+    let workshop = Workshop { http };
+    for (index, spec) in file.channels.iter().enumerate() {
+        // A variable that is not set here may be set where the workers run.
+        let unset = Cell::new(false);
+        let variable = |name: &str| {
+            let value = config::environment(name);
+            unset.set(unset.get() || value.is_none());
+            value
+        };
+        let expanded = expand_value(&spec.config, &variable);
+        if let (Ok(config), false) = (expanded, unset.get()) {
+            let place = format!("/channels/{index}/config");
+            spec.kind.build(&config, &workshop).map_err(|fault| fault.below(&place))?;
+        }
+    }
+    Ok(())
+}
