@@ -23,6 +23,7 @@ pub use subject::{Names, StreamName};
 
 use crate::config::{Keep, Nats};
 use crate::metrics;
+use crate::outcome::Outcome;
 
 /// Schedules and per-message TTL exist, and the fixes to both.
 const SERVER_MIN: (u32, u32, u32) = (2, 12, 9);
@@ -205,6 +206,16 @@ impl Bus {
         let mut payload = Vec::with_capacity(MESSAGE_BYTES);
         serde_json::to_writer(&mut payload, message)?;
         self.publish(subject, headers, payload.into()).await
+    }
+
+    /// Stores what became of a delivery in a step. A step that is taken twice may end in two ways (the receiver answered
+    /// otherwise the second time): both are stored, each once.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn record(&self, outcome: &Outcome, step: &str) -> Result<Stored, BusError> {
+        let id = format!("{step}/{}", outcome.state);
+        self.publish_json(self.names.outcome(outcome), &id, outcome).await
     }
 }
 

@@ -68,7 +68,7 @@ pub async fn record_failure(
         }
         Err(error) => return Err(error),
     }
-    bus.publish_json(bus.names.outcome(outcome), id, outcome).await?;
+    bus.record(outcome, id).await?;
     metrics::outcome(outcome);
     metrics::dead_letter(outcome.reason);
     Ok(())

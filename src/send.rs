@@ -332,7 +332,7 @@ async fn store(bus: &Bus, delivery: &Delivery, sent: &mut Sent) -> Result<(), Bu
     }
     let verdict = Verdict { next_at: Some(sent.fires_at), ..Verdict::new(State::Scheduled, Reason::Delayed) };
     let outcome = Outcome::of(delivery, verdict, None, sent.scheduled_at);
-    sent.record = bus.publish_json(bus.names.outcome(&outcome), id, &outcome).await?.sequence;
+    sent.record = bus.record(&outcome, id).await?.sequence;
     metrics::outcome(&outcome);
     Ok(())
 }
@@ -372,6 +372,6 @@ pub async fn cancel(
     // The worker that takes the cancelled delivery records the same; this only makes it visible at once.
     let outcome =
         Outcome::of(&pending, Verdict::new(State::Suppressed, Reason::Cancelled), None, clock::now());
-    bus.publish_json(bus.names.outcome(&outcome), &format!("{id}/cancel"), &outcome).await?;
+    bus.record(&outcome, &format!("{id}/cancel")).await?;
     Ok(Cancellation::Done)
 }

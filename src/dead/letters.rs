@@ -189,7 +189,7 @@ async fn redrive_delivery(bus: &Bus, delivery: &Delivery, sequence: u64) -> Resu
     let id = format!("{}/r{sequence}", again.id);
     bus.publish_json(bus.names.delivery(&again), &id, &again).await?;
     let outcome = Outcome::of(&again, Verdict::new(State::Scheduled, Reason::Redriven), None, now);
-    bus.publish_json(bus.names.outcome(&outcome), &id, &outcome).await?;
+    bus.record(&outcome, &id).await?;
     metrics::outcome(&outcome);
     Ok(())
 }

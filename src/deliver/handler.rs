@@ -1,7 +1,8 @@
 //! The worker's hand: one message, at most one try, everything stored, and only then a verdict.
 //!
 //! What follows a try is published under an id made of the message's own sequence: if the broker has it already, this
-//! very step was done before. After a try nothing gives up storing its outcome short of the process's end, since
+//! very step was done before. What became of it has its state in its id besides: handed out again after a crash the same
+//! message may end otherwise. After a try nothing gives up storing its outcome short of the process's end, since
 //! handing the message back would send it twice.
 
 use std::sync::Arc;
@@ -277,7 +278,7 @@ impl Hand<'_> {
                 schedule::at(bus, &delivery.postponed(), due, &id).await?;
             }
         }
-        bus.publish_json(bus.names.outcome(outcome), &id, outcome).await?;
+        bus.record(outcome, &id).await?;
         metrics::outcome(outcome);
         Ok(())
     }
@@ -301,7 +302,7 @@ impl Hand<'_> {
     async fn suppress(&self, reason: Reason) -> Result<(), BusError> {
         let bus = &self.tools.bus;
         let outcome = Outcome::of(self.delivery, Verdict::new(State::Suppressed, reason), None, clock::now());
-        bus.publish_json(bus.names.outcome(&outcome), &self.message_id(), &outcome).await?;
+        bus.record(&outcome, &self.message_id()).await?;
         metrics::outcome(&outcome);
         self.tools.finished.insert(self.delivery);
         Ok(())

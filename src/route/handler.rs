@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use jiff::Timestamp;
 
-use super::throttle::{Pass, Throttle};
+use super::throttle::{Entrant, Pass, Throttle};
 use super::{Firing, Step, plan};
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
 use crate::bus::directory::Directory;
@@ -76,7 +76,8 @@ impl Router {
     ) -> Result<Option<Timestamp>, BusError> {
         let Some(window) = &firing.window else { return Ok(None) };
         let holder = format!("{}/{}/{}", message.epoch, message.sequence, event.id);
-        match self.throttle.enter(&self.bus, &event.workspace, window, &holder).await? {
+        let entrant = Entrant { event: &holder, stored_at: message.stored_at };
+        match self.throttle.enter(&self.bus, &event.workspace, window, entrant).await? {
             Pass::Open => Ok(None),
             Pass::Closed(until) => Ok(Some(until)),
         }
@@ -115,8 +116,7 @@ impl Router {
     async fn suppress(&self, step: &Step, reason: Reason, detail: Option<String>) -> Result<bool, BusError> {
         let verdict = Verdict { detail, ..Verdict::new(State::Suppressed, reason) };
         let outcome = Outcome::of(step.delivery(), verdict, None, clock::now());
-        let id = format!("{}/suppressed", step.delivery().id);
-        self.bus.publish_json(self.bus.names.outcome(&outcome), &id, &outcome).await?;
+        self.bus.record(&outcome, step.delivery().id.as_str()).await?;
         metrics::outcome(&outcome);
         Ok(false)
     }

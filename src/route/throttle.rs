@@ -3,6 +3,10 @@
 //! The message lives until its TTL, which has whole seconds only and is no more than garbage collection: the exact
 //! end of the window is in its value. The client's own TTL call for buckets is not used: it makes the second window
 //! permanent.
+//!
+//! An event that is handed out again is answered as it was the first time, also when its window is over: what was sent
+//! must not be called suppressed afterwards, nor the other way round. So a window holds back whatever was stored before
+//! its end, whenever that is routed, and remembers who opened those before it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +27,11 @@ const LOOKS_MAX: u32 = 50;
 /// Windows remembered in this process, so that a busy key costs no round trip.
 const REMEMBERED_MAX: usize = 100_000;
 
+/// So long an event that is handed out again finds itself among those that opened an earlier window.
+const MEMORY: Duration = Duration::from_secs(10 * 60);
+/// So many of those are kept.
+const EARLIER_MAX: usize = 32;
+
 /// What a window holds: who opened it, and until when it lasts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,6 +39,25 @@ struct Holder {
     /// The event's place in its stream: a redelivered event finds itself, a republished one does not.
     event: String,
     until_ms: i64,
+    /// Who opened the windows before this one, the latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<Earlier>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Earlier {
+    event: String,
+    until_ms: i64,
+}
+
+/// Who asks for a window.
+#[derive(Debug, Clone, Copy)]
+pub struct Entrant<'a> {
+    /// The event's place in its stream.
+    pub event: &'a str,
+    /// When the broker stored it.
+    pub stored_at: Timestamp,
 }
 
 /// Asks for windows, and remembers those that are taken.
@@ -56,25 +84,22 @@ impl Throttle {
         bus: &Bus,
         workspace: &WorkspaceId,
         window: &Window,
-        event: &str,
+        entrant: Entrant<'_>,
     ) -> Result<Pass, BusError> {
         let key: Vec<&str> = window.key.iter().map(String::as_str).collect();
         let subject = bus.names.throttle(workspace, &key);
         let now = clock::now();
-        if let Some(holder) = self.remembered(&subject, now) {
-            return Ok(pass(&holder, event));
+        if let Some(holder) = self.remembered(&subject, entrant) {
+            return Ok(holder.answer(entrant));
         }
-        let length_ms = i64::try_from(window.length.as_millis()).unwrap_or(i64::MAX);
-        let mine =
-            Holder { event: event.to_owned(), until_ms: now.as_millisecond().saturating_add(length_ms) };
-        let holder = take(bus, &subject, mine, window.length, now).await?;
+        let holder = take(bus, &subject, entrant, window.length, now).await?;
         self.remember(subject, holder.clone());
-        Ok(pass(&holder, event))
+        Ok(holder.answer(entrant))
     }
 
-    fn remembered(&self, subject: &str, now: Timestamp) -> Option<Holder> {
+    fn remembered(&self, subject: &str, entrant: Entrant<'_>) -> Option<Holder> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.get(subject).filter(|holder| holder.until_ms > now.as_millisecond()).cloned()
+        taken.get(subject).filter(|holder| holder.decides(entrant)).cloned()
     }
 
     fn remember(&self, subject: String, holder: Holder) {
@@ -90,22 +115,46 @@ impl Throttle {
     }
 }
 
-fn pass(holder: &Holder, event: &str) -> Pass {
-    if holder.event == event {
-        return Pass::Open;
+impl Holder {
+    fn opened_by(&self, event: &str) -> bool {
+        self.event == event || self.earlier.iter().any(|earlier| earlier.event == event)
     }
-    Pass::Closed(Timestamp::from_millisecond(holder.until_ms).unwrap_or(Timestamp::MAX))
+
+    fn answer(&self, entrant: Entrant<'_>) -> Pass {
+        if self.opened_by(entrant.event) {
+            return Pass::Open;
+        }
+        Pass::Closed(Timestamp::from_millisecond(self.until_ms).unwrap_or(Timestamp::MAX))
+    }
+
+    /// True when the window has an answer for this one: it came before the window's end, or opened it or one before it.
+    fn decides(&self, entrant: Entrant<'_>) -> bool {
+        self.until_ms > entrant.stored_at.as_millisecond() || self.opened_by(entrant.event)
+    }
+
+    /// The next window, opened by another one.
+    fn next(self, event: &str, until_ms: i64, now: Timestamp) -> Self {
+        let forgotten = now.as_millisecond() - i64::try_from(MEMORY.as_millis()).unwrap_or(i64::MAX);
+        let mut earlier = vec![Earlier { event: self.event, until_ms: self.until_ms }];
+        earlier.extend(self.earlier);
+        earlier.retain(|earlier| earlier.until_ms > forgotten);
+        earlier.truncate(EARLIER_MAX);
+        Self { event: event.to_owned(), until_ms, earlier }
+    }
 }
 
-/// Stores `mine` unless a window is open; gives back whoever holds it then.
+/// Opens a window unless one answers already; gives back the one that does.
 async fn take(
     bus: &Bus,
     subject: &str,
-    mine: Holder,
+    entrant: Entrant<'_>,
     length: Duration,
     now: Timestamp,
 ) -> Result<Holder, BusError> {
-    let mut expected = 0;
+    let length_ms = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+    let until_ms = now.as_millisecond().saturating_add(length_ms);
+    let first = Holder { event: entrant.event.to_owned(), until_ms, earlier: Vec::new() };
+    let (mut mine, mut expected) = (first.clone(), 0);
     for _ in 0..LOOKS_MAX {
         match store(bus, subject, &mine, length, expected).await {
             Ok(()) => return Ok(mine),
@@ -113,13 +162,14 @@ async fn take(
             Err(error) => return Err(error),
         }
         match current(bus, subject).await? {
-            Some((holder, _)) if holder.until_ms > now.as_millisecond() || holder.event == mine.event => {
-                return Ok(holder);
-            }
+            Some((holder, _)) if holder.decides(entrant) => return Ok(holder),
             // Its time is over and the broker has not collected it yet: replace exactly that one.
-            Some((_, sequence)) => expected = sequence,
+            Some((holder, sequence)) => {
+                mine = holder.next(entrant.event, until_ms, now);
+                expected = sequence;
+            }
             None => {
-                expected = 0;
+                (mine, expected) = (first.clone(), 0);
                 clock::sleep(LOOK_AGAIN).await;
             }
         }
@@ -134,7 +184,7 @@ async fn store(
     length: Duration,
     expected: u64,
 ) -> Result<(), BusError> {
-    let ttl_seconds = length.as_secs() + 2;
+    let ttl_seconds = length.max(MEMORY).as_secs() + 2;
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
     headers.insert(async_nats::header::NATS_MESSAGE_TTL, ttl_seconds.to_string());
@@ -148,5 +198,42 @@ async fn current(bus: &Bus, subject: &str) -> Result<Option<(Holder, u64)>, BusE
         Ok(message) => Ok(Some((serde_json::from_slice(&message.payload)?, message.sequence))),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(BusError::request(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millisecond(ms).unwrap()
+    }
+
+    #[test]
+    fn an_event_that_comes_again_is_answered_as_the_first_time() {
+        let first = Holder { event: "e1".to_owned(), until_ms: 2_000, earlier: Vec::new() };
+        let second = first.clone().next("e9", 12_000, at(10_000));
+        let entrant = |event, ms| Entrant { event, stored_at: at(ms) };
+        // Whoever opened a window that is long over was sent.
+        assert!(second.decides(entrant("e1", 0)));
+        assert_eq!(second.answer(entrant("e1", 0)), Pass::Open);
+        // Whoever was held back stays so, by its own window or by one after it.
+        assert!(first.decides(entrant("e2", 1_999)));
+        assert_eq!(first.answer(entrant("e2", 1_999)), Pass::Closed(at(2_000)));
+        assert!(second.decides(entrant("e2", 1_999)));
+        // What came after the window's end opens the next one.
+        assert!(!first.decides(entrant("e3", 2_000)));
+    }
+
+    #[test]
+    fn the_memory_has_bounds() {
+        let mut holder = Holder { event: "e0".to_owned(), until_ms: 10, earlier: Vec::new() };
+        for number in 1..100 {
+            holder = holder.next(&format!("e{number}"), number * 10, at(number * 10));
+        }
+        assert_eq!(holder.earlier.len(), EARLIER_MAX);
+        assert!(holder.opened_by("e98") && !holder.opened_by("e1"));
+        let later = holder.next("e100", 900_000_000, at(890_000_000));
+        assert!(later.earlier.is_empty());
     }
 }

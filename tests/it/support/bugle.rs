@@ -39,7 +39,7 @@ impl Role {
         }
     }
 
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Router => "router",
             Self::Worker => "worker",
@@ -119,10 +119,15 @@ impl Bugle {
     }
 
     pub fn on(server: &NatsServer, database: Database) -> Self {
+        Self::at(server.url(), database)
+    }
+
+    /// On servers whose addresses are told apart by commas.
+    pub fn at(nats_url: String, database: Database) -> Self {
         let bugle = Self {
             prefix: unique("t"),
             folder: Folder::new(),
-            nats_url: server.url(),
+            nats_url,
             settings: Mutex::default(),
             members: Mutex::default(),
             database,
@@ -204,6 +209,11 @@ impl Bugle {
         self.run(role.word(), Path::new(role.program()), &[], role == Role::Api)
     }
 
+    /// The same role on the same ports as one that is dead.
+    pub fn spawn_again(&self, role: Role, dead: &Member) -> Member {
+        self.run_at(role.word(), Path::new(role.program()), &[], dead.admin_port, dead.api_port)
+    }
+
     /// `bugle run` on these settings.
     pub fn spawn_all_in_one(&self) -> Member {
         self.run("bugle", Path::new(env!("CARGO_BIN_EXE_bugle")), &["run"], true)
@@ -220,7 +230,17 @@ impl Bugle {
     }
 
     fn run(&self, name: &str, program: &Path, arguments: &[&str], serves: bool) -> Member {
-        let (admin_port, api_port) = (free_port(), serves.then(free_port));
+        self.run_at(name, program, arguments, free_port(), serves.then(free_port))
+    }
+
+    fn run_at(
+        &self,
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        admin_port: u16,
+        api_port: Option<u16>,
+    ) -> Member {
         let mut variables = self.variables();
         variables.push(("BUGLE__ADMIN__LISTEN".to_owned(), format!("127.0.0.1:{admin_port}")));
         if let Some(port) = api_port {

@@ -17,9 +17,11 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// To one of the servers, which are told apart by commas.
     pub async fn connect(url: &str, prefix: &str) -> Self {
         let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
-        let client = options.connect(url).await.unwrap();
+        let servers: Vec<&str> = url.split(',').collect();
+        let client = options.connect(servers).await.unwrap();
         let mut js = jetstream::new(client);
         js.set_timeout(Duration::from_secs(5));
         Self { js, prefix: prefix.to_owned() }

@@ -1,4 +1,4 @@
-//! A nats-server of the test's own, or the one that all tests share behind prefixes of their own.
+//! A nats-server of the test's own, a cluster of them, or the one that all tests share behind prefixes of their own.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -10,6 +10,7 @@ use crate::process::{Process, Usage};
 use crate::{Folder, SOON, eventually, free_port};
 
 pub struct NatsServer {
+    pub name: String,
     pub port: u16,
     process: Process,
     folder: Folder,
@@ -23,9 +24,28 @@ impl NatsServer {
 
     /// The same, with more lines in its `jetstream` block (`sync_interval: always`).
     pub async fn start_with(settings: &str) -> Self {
-        let server = Self::spawn(settings);
+        let server = Self::spawn("testbed", settings, "");
         server.until_ready().await;
         server
+    }
+
+    /// So many servers that form one cluster, each of which this test may kill. Their JetStream needs some seconds more
+    /// to choose its leader.
+    pub async fn cluster(count: usize) -> Vec<Self> {
+        let routes: Vec<u16> = (0..count).map(|_| free_port()).collect();
+        let all: Vec<String> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let all = all.join(", ");
+        let server = |(index, route): (usize, &u16)| {
+            let cluster = format!(
+                "cluster {{\n  name: testbed\n  listen: \"127.0.0.1:{route}\"\n  routes: [{all}]\n}}\n"
+            );
+            Self::spawn(&format!("n{index}"), "", &cluster)
+        };
+        let servers: Vec<Self> = routes.iter().enumerate().map(server).collect();
+        for server in &servers {
+            server.until_ready().await;
+        }
+        servers
     }
 
     /// What it uses.
@@ -36,20 +56,21 @@ impl NatsServer {
     /// The server of those who leave it alone.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceLock<NatsServer> = OnceLock::new();
-        let server = SHARED.get_or_init(|| Self::spawn(""));
+        let server = SHARED.get_or_init(|| Self::spawn("testbed", "", ""));
         server.until_ready().await;
         server
     }
 
-    fn spawn(settings: &str) -> Self {
+    /// `jetstream` and `rest` are more lines of the configuration, in that block and behind it.
+    fn spawn(name: &str, jetstream: &str, rest: &str) -> Self {
         let (folder, port) = (Folder::new(), free_port());
         let store = folder.join("store");
         let config = format!(
-            "listen: \"127.0.0.1:{port}\"\nserver_name: testbed\njetstream {{\n  store_dir: {:?}\n  {settings}\n}}\n",
+            "listen: \"127.0.0.1:{port}\"\nserver_name: {name}\njetstream {{\n  store_dir: {:?}\n  {jetstream}\n}}\n{rest}",
             store.display().to_string()
         );
         folder.write("nats.conf", &config);
-        Self { port, process: Self::run(&folder), folder }
+        Self { name: name.to_owned(), port, process: Self::run(&folder), folder }
     }
 
     fn run(folder: &Folder) -> Process {
@@ -87,8 +108,17 @@ impl NatsServer {
 
     /// The same port, the same store.
     pub async fn start_again(&mut self) {
-        self.process = Self::run(&self.folder);
+        self.restart();
         self.until_ready().await;
+    }
+
+    /// The same without waiting.
+    pub fn restart(&mut self) {
+        self.process = Self::run(&self.folder);
+    }
+
+    pub fn log(&self) -> String {
+        self.process.output()
     }
 }
 

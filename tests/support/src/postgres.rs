@@ -1,21 +1,29 @@
-//! A private Postgres for tests: one cluster a process, a fresh database a test. It ends with the process, however that
-//! ends: a shell holds the other end of a pipe and stops the server when it closes.
+//! A private Postgres for tests: one cluster a process, a fresh database a test, or a cluster of a test's own that it may
+//! stop. It ends with the process, however that ends: a shell holds the other end of a pipe and stops the server when it
+//! closes.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+/// Each line on its input is an order; the input's end ends it all.
 const SUPERVISOR: &str = r#"
 exec 3<&0
-"$@" </dev/null 3<&- &
-server=$!
-( cat <&3 >/dev/null; kill -INT "$server" 2>/dev/null ) &
-exec 3<&-
-wait "$server"
+start() { "$@" </dev/null 3<&- & server=$!; }
+stop() { kill -"$signal" "$server"; wait "$server"; }
+start "$@"
+while read -r order <&3; do
+    case "$order" in
+        crash) signal=QUIT; stop ;;
+        start) start "$@" ;;
+    esac
+done 2>/dev/null
+signal=INT; stop 2>/dev/null
 rm -rf "$FOLDER"
 "#;
 
@@ -23,13 +31,18 @@ pub struct Cluster {
     pub port: u16,
     databases: AtomicU32,
     /// Holds our end of the pipe.
-    _supervisor: Child,
+    supervisor: Mutex<Child>,
 }
 
 /// The URL of a fresh database; None where Postgres cannot be had and is not required.
 pub fn fresh_database() -> Option<String> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
-    let cluster = CLUSTER.get_or_init(|| programs().map(|programs| Cluster::start(&programs)));
+    CLUSTER.get_or_init(private).as_ref().map(Cluster::fresh_database)
+}
+
+/// A cluster of the caller's own; None where Postgres cannot be had and is not required.
+pub fn private() -> Option<Cluster> {
+    let cluster = programs().map(|programs| Cluster::start(&programs));
     if cluster.is_none() {
         assert!(
             !required(),
@@ -37,7 +50,7 @@ pub fn fresh_database() -> Option<String> {
         );
         eprintln!("no PostgreSQL: skipped");
     }
-    cluster.as_ref().map(Cluster::fresh_database)
+    cluster
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests have no settings but the environment")]
@@ -59,7 +72,6 @@ fn programs() -> Option<PathBuf> {
 }
 
 impl Cluster {
-    #[expect(clippy::disallowed_methods, reason = "waiting for a child, outside any runtime")]
     pub fn start(programs: &Path) -> Self {
         let folder =
             std::env::temp_dir().join(format!("bugle-postgres-{}-{}", std::process::id(), free_port()));
@@ -83,13 +95,35 @@ impl Cluster {
         server.env("FOLDER", &folder).current_dir(&folder).process_group(0);
         server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let supervisor = as_user(&mut server, user).spawn().expect("postgres starts");
-        let cluster = Self { port, databases: AtomicU32::new(0), _supervisor: supervisor };
+        let cluster = Self { port, databases: AtomicU32::new(0), supervisor: Mutex::new(supervisor) };
+        cluster.until_ready();
+        cluster
+    }
+
+    /// Blocks until it answers.
+    #[expect(clippy::disallowed_methods, reason = "waiting for a child, outside any runtime")]
+    pub fn until_ready(&self) {
         let started = Instant::now();
-        while cluster.execute("select 1").is_err() {
+        while self.execute("select 1").is_err() {
             assert!(started.elapsed() < Duration::from_secs(60), "postgres does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
-        cluster
+    }
+
+    /// Ends the server at once, as a crash would: it recovers at its next start.
+    pub fn crash(&self) {
+        self.order("crash");
+    }
+
+    /// Starts it again on the same data.
+    pub fn start_again(&self) {
+        self.order("start");
+    }
+
+    fn order(&self, order: &str) {
+        let mut supervisor = self.supervisor.lock().unwrap();
+        let input = supervisor.stdin.as_mut().unwrap();
+        writeln!(input, "{order}").and_then(|()| input.flush()).unwrap();
     }
 
     pub fn fresh_database(&self) -> String {
@@ -100,12 +134,20 @@ impl Cluster {
 
     /// Runs a statement as the superuser, outside any pool.
     fn execute(&self, statement: &str) -> Result<(), String> {
-        let port = self.port.to_string();
+        self.query(&format!("postgres://postgres@127.0.0.1:{}/postgres", self.port), statement).map(drop)
+    }
+
+    /// What a statement selects, a line a row, read by a client that is not ours.
+    pub fn query(&self, url: &str, statement: &str) -> Result<String, String> {
         let run = Command::new("psql")
-            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-qc", statement])
+            .args([url, "-qAtc", statement])
             .output()
             .map_err(|error| error.to_string())?;
-        if run.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&run.stderr).into_owned()) }
+        if run.status.success() {
+            Ok(String::from_utf8_lossy(&run.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&run.stderr).into_owned())
+        }
     }
 }
 
@@ -126,6 +168,15 @@ fn unprivileged() -> Option<(u32, u32)> {
         return None;
     }
     ["postgres", "nobody"].iter().find_map(|name| Some((id(&["-u", name])?, id(&["-g", name])?)))
+}
+
+impl Drop for Cluster {
+    /// Waits for its end: what it has in shared memory goes with it.
+    fn drop(&mut self) {
+        let mut supervisor = self.supervisor.lock().unwrap();
+        drop(supervisor.stdin.take());
+        let _ended = supervisor.wait();
+    }
 }
 
 fn free_port() -> u16 {
