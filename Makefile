@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench fuzz setup
+.PHONY: help run build test lint bench chaos fuzz setup
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -40,6 +40,11 @@ bench: ## measure speed beside its limits (ONLY="router chain" for some sections
 	@export BUGLE_NATS_SERVER=$$(scripts/nats-server.sh); \
 	if programs=$$(scripts/postgres.sh 2>/dev/null); then export BUGLE_TEST_POSTGRES_BIN=$$programs; fi; \
 	cargo bench --locked --bench fleet -- $(ONLY)
+
+chaos: setup ## break a fleet on purpose and count (MINUTES=20 SEED=1 NODES=1, or 3 for a cluster)
+	@export BUGLE_NATS_SERVER=$$(scripts/nats-server.sh) BUGLE_TEST_POSTGRES_BIN=$$(scripts/postgres.sh) BUGLE_TEST_POSTGRES=required; \
+	export CHAOS_MINUTES="$(MINUTES)" CHAOS_SEED="$(SEED)" CHAOS_NODES="$(NODES)"; \
+	cargo test --release --locked --test it -- --ignored --exact chaos::long --nocapture
 
 fuzz: ## make up input for everything that reads strangers' words (CASES=1000000 each)
 	@scripts/check-tools.sh

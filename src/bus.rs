@@ -5,6 +5,7 @@
 
 pub mod consumer;
 pub mod directory;
+pub mod floor;
 pub mod reader;
 pub mod schedule;
 pub mod subject;

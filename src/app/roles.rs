@@ -9,7 +9,7 @@ use crate::apply;
 use crate::bus::consumer::{self, Slots, Source, Stop};
 use crate::bus::directory::Directory;
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
-use crate::bus::{Bus, BusError, StreamName, topology};
+use crate::bus::{Bus, BusError, StreamName, floor, topology};
 use crate::channel::Workshop;
 use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::clock;
@@ -164,6 +164,7 @@ impl Parts<'_> {
             slots: Slots::new(self.settings.router.slots),
             gate: Some(backlog::watch(self.bus.clone(), bytes_max, self.stop.hard.clone())),
         };
+        floor::keep(self.bus.clone(), StreamName::Events, ROUTER_DURABLE, self.stop.hard.clone());
         let router = Arc::new(router);
         for _ in 0..PULLERS {
             self.consume("router", source.clone(), Arc::clone(&router));

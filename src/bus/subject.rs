@@ -171,6 +171,12 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["idempotency-key", key]))
     }
 
+    /// Where it is written how far a durable consumer has come.
+    #[must_use]
+    pub fn floor(&self, durable: &str) -> String {
+        format!("{}.throttle.{UNKNOWN}.{durable}", self.prefix)
+    }
+
     #[must_use]
     pub fn pause(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
         format!("{}.pace.{workspace}.{channel}", self.prefix)

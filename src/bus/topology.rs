@@ -11,7 +11,7 @@ use async_nats::jetstream::{ErrorCode, kv};
 
 use futures_util::TryStreamExt;
 
-use super::{Bus, BusError, StreamName};
+use super::{Bus, BusError, StreamName, floor};
 use crate::config::Keep;
 
 /// Time to finish a message before another process gets it; long tries report progress.
@@ -69,7 +69,11 @@ async fn update_consumers(bus: &Bus, name: StreamName, done: &mut Vec<String>) -
     let mut found = stream.consumers();
     while let Some(info) = found.try_next().await.map_err(BusError::request)? {
         let Some(durable) = &info.config.durable_name else { continue };
-        let wanted = consumer_config(bus, durable, &info.config.filter_subject);
+        let wanted = pull::Config {
+            // It cannot be changed, and says where this one once began.
+            deliver_policy: info.config.deliver_policy,
+            ..consumer_config(bus, durable, &info.config.filter_subject)
+        };
         let same = info.config.num_replicas == wanted.num_replicas
             && info.config.max_ack_pending == wanted.max_ack_pending
             && info.config.ack_wait == wanted.ack_wait;
@@ -176,8 +180,15 @@ pub async fn consumer(
             }
         }
     }
+    let mut config = consumer_config(bus, durable, filter);
+    // A work queue holds nothing that is settled; the other streams do.
+    if stream.cached_info().config.retention == RetentionPolicy::Limits
+        && let Some(start_sequence) = floor::start(bus, name, durable).await?
+    {
+        tracing::warn!(durable, start_sequence, "the consumer is gone: it begins again where it stood");
+        config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence };
+    }
     tracing::debug!(durable, "consumer created");
-    let config = consumer_config(bus, durable, filter);
     stream.create_consumer(config).await.map_err(BusError::request)
 }
 

@@ -43,7 +43,8 @@ impl Run {
         let Some(mut fleet) = Fleet::start(nodes, load::documents).await else { return };
         let load =
             Load::start(&fleet.bugle.nats_url, &fleet.bugle.prefix, seed, rate, fleet.api_ports()).await;
-        fleet.suffer(&plan::plan(seed, nodes > 1, span, long), span).await;
+        let plan = plan::plan(seed, nodes > 1, span, long);
+        fleet.suffer(&plan, span).await;
         fleet.heal().await;
         let ledger = load.stop().await;
         let pending = evidence::quiet(&mut fleet, patience).await;
@@ -53,6 +54,7 @@ impl Run {
             seed,
             nodes,
             seconds: span.as_secs(),
+            plan: &plan,
             log: &log,
             findings: &findings,
             fell: &fleet.fell,
@@ -74,7 +76,7 @@ fn seed() -> u64 {
 }
 
 fn variable(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value:?}")))
 }
 

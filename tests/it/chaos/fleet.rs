@@ -125,10 +125,19 @@ impl Fleet {
     pub async fn suffer(&mut self, plan: &[Planned], span: Duration) {
         let began = Instant::now();
         let mut plan = plan.iter().peekable();
+        // Whatever has nothing left to strike waits until it has.
+        let mut waiting: Vec<&Planned> = Vec::new();
         while began.elapsed() < span {
             while let Some(planned) = plan.next_if(|planned| planned.at <= began.elapsed()) {
-                self.strike(planned).await;
+                waiting.push(planned);
             }
+            let mut still = Vec::new();
+            for planned in waiting {
+                if !self.strike(planned).await {
+                    still.push(planned);
+                }
+            }
+            waiting = still;
             self.end_what_is_due(Instant::now());
             self.watch();
             pause(LOOK).await;
@@ -178,15 +187,17 @@ impl Fleet {
 
     // === faults ===
 
-    async fn strike(&mut self, planned: &Planned) {
+    /// False when there is nothing that it could strike now.
+    async fn strike(&mut self, planned: &Planned) -> bool {
         let from = now_ms();
-        let Some(undo) = self.begin(planned).await else { return };
+        let Some(undo) = self.begin(planned).await else { return false };
         let (name, explains) = (planned.fault.name(), explains(planned.fault));
         self.struck.push(Struck { name, from, to: now_ms(), explains });
         let index = self.struck.len() - 1;
         if let Some(undo) = undo {
             self.undo.push((Instant::now() + planned.lasts, index, undo));
         }
+        true
     }
 
     /// None when there is nothing left that it could strike; Some(None) when it ends by itself.

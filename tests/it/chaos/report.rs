@@ -8,12 +8,14 @@ use serde_json::json;
 
 use super::checker::Findings;
 use super::log::{Explains, Log};
+use super::plan::Planned;
 
 /// One run and its findings.
 pub struct Report<'a> {
     pub seed: u64,
     pub nodes: usize,
     pub seconds: u64,
+    pub plan: &'a [Planned],
     pub log: &'a Log,
     pub findings: &'a Findings,
     pub fell: &'a [(String, i32)],
@@ -31,10 +33,13 @@ struct Line {
 const SHOWN: usize = 20;
 
 impl Report<'_> {
-    fn lines(&self) -> BTreeMap<&str, Line> {
-        let mut lines: BTreeMap<&str, Line> = BTreeMap::new();
+    fn lines(&self) -> BTreeMap<String, Line> {
+        let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+        for planned in self.plan {
+            lines.entry(planned.fault.name()).or_default();
+        }
         for (fault, toll) in self.log.faults.iter().zip(&self.findings.faults) {
-            let line = lines.entry(&fault.name).or_default();
+            let line = lines.entry(fault.name.clone()).or_default();
             line.times += 1;
             line.in_flight += toll.in_flight;
             line.duplicates += toll.duplicates;

@@ -50,6 +50,35 @@ async fn consumers_deleted_by_hand_are_made_again() {
 }
 
 #[tokio::test]
+async fn a_router_whose_consumer_was_deleted_goes_on_where_it_stood() {
+    let (mut server, bugle, sink, wire) = fleet().await;
+    let before = sink.counts("/hook").len();
+    for number in 0..30 {
+        wire.event("a:b", &format!("old-{number}"), &json!({})).await;
+    }
+    sink.receives(before + 30, "/hook").await;
+    eventually("it is written down where the router stands", LATER, async || {
+        let events = wire.js.get_stream(wire.stream_name("EVENTS")).await.map_err(|error| error.to_string())?;
+        let last = events.cached_info().state.last_sequence;
+        let throttle = wire.js.get_stream(wire.stream_name("THROTTLE")).await.unwrap();
+        let kept = throttle.get_last_raw_message_by_subject(&wire.subject("throttle._.router")).await;
+        let kept = kept.map_err(|error| error.to_string())?;
+        let floor: serde_json::Value = serde_json::from_slice(&kept.payload).unwrap();
+        crate::support::ensure(floor["sequence"] == last, format!("{floor} of {last}"))
+    })
+    .await;
+    // New workers and a new server remember no delivery: only the place keeps the old ones from being sent again.
+    bugle.kill_9(Role::Worker);
+    server.kill_9();
+    server.start_again().await;
+    bugle.start_roles(&[Role::Worker]).await;
+    delete_consumers(&wire, "EVENTS", "router").await;
+    an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
+    let twice: Vec<_> = sink.counts("/hook").into_iter().filter(|(_, count)| *count > 1).collect();
+    assert!(twice.is_empty(), "sent again: {twice:?}");
+}
+
+#[tokio::test]
 async fn consumers_deleted_while_the_broker_was_hidden_are_made_again() {
     let (mut server, bugle, sink, wire) = fleet().await;
     // Frozen, the fleet cannot see the deletion; the restart then hides it behind a reconnect.

@@ -1,0 +1,96 @@
+//! How far a durable consumer has come, kept beside it: one that was deleted begins there again, not at the start of a
+//! stream that holds a week. What was settled since the last look comes twice then, and meets its ids.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::{Bus, BusError, StreamName, reader, topology};
+use crate::clock;
+use crate::task;
+
+/// Between two looks: what a deletion repeats, and far less than the broker remembers ids.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Everything up to `sequence` is settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Floor {
+    /// Names the stream: one made anew counts from one again.
+    epoch: String,
+    sequence: u64,
+}
+
+/// Keeps the floor of a consumer up to date until `stop`. Any number of processes may.
+pub fn keep(bus: Bus, stream: StreamName, durable: &'static str, stop: CancellationToken) {
+    task::spawn("floor", async move {
+        let follow = async {
+            loop {
+                // Trouble with the broker is the consumer's to report; an older floor repeats more and loses nothing.
+                if let Err(error) = look(&bus, stream, durable).await {
+                    tracing::debug!(%error, durable, "the floor of a consumer was not kept");
+                }
+                clock::sleep(clock::jittered(LOOK_EVERY)).await;
+            }
+        };
+        tokio::select! {
+            () = follow => {}
+            () = stop.cancelled() => {}
+        }
+    });
+}
+
+async fn look(bus: &Bus, stream: StreamName, durable: &str) -> Result<(), BusError> {
+    let epoch = reader::epoch(bus, stream).await?;
+    let info = topology::stream_handle(bus, stream).await?.consumer_info(durable).await;
+    let sequence = info.map_err(BusError::request)?.ack_floor.stream_sequence;
+    let kept = kept(bus, durable).await?;
+    let expected = match &kept {
+        // Whoever was frozen for a while must not set it back.
+        Some((floor, _)) if floor.epoch == epoch && floor.sequence >= sequence => return Ok(()),
+        Some((_, at)) => *at,
+        None => 0,
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+    let payload = serde_json::to_vec(&Floor { epoch, sequence })?;
+    match bus.publish(bus.names.floor(durable), headers, payload.into()).await {
+        // Another one was faster.
+        Ok(_) | Err(BusError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The sequence that a new consumer of that name begins at; None when nothing is known of the stream as it is now.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn start(bus: &Bus, stream: StreamName, durable: &str) -> Result<Option<u64>, BusError> {
+    let Some((floor, _)) = kept(bus, durable).await? else { return Ok(None) };
+    let epoch = reader::epoch(bus, stream).await?;
+    Ok((floor.epoch == epoch).then_some(floor.sequence + 1))
+}
+
+async fn kept(bus: &Bus, durable: &str) -> Result<Option<(Floor, u64)>, BusError> {
+    let throttle = topology::stream_handle(bus, StreamName::Throttle).await?;
+    match throttle.get_last_raw_message_by_subject(&bus.names.floor(durable)).await {
+        // One that cannot be read is as good as none.
+        Ok(message) => {
+            Ok(serde_json::from_slice(&message.payload).ok().map(|floor| (floor, message.sequence)))
+        }
+        Err(error) if is_missing(error.kind()) => Ok(None),
+        Err(error) => Err(BusError::request(error)),
+    }
+}
+
+/// Nothing was kept yet, or its stream is gone too: whoever publishes there next makes it again.
+fn is_missing(kind: LastRawMessageErrorKind) -> bool {
+    match kind {
+        LastRawMessageErrorKind::NoMessageFound => true,
+        LastRawMessageErrorKind::JetStream(error) => error.error_code() == ErrorCode::STREAM_NOT_FOUND,
+        LastRawMessageErrorKind::InvalidSubject | LastRawMessageErrorKind::Other => false,
+    }
+}
