@@ -147,7 +147,8 @@ impl Parts<'_> {
 
     async fn directory(&self) -> Result<Arc<Directory>, Failure> {
         let pulse = self.health.pulse("the directory of documents");
-        Directory::start(self.bus.clone(), self.stop.hard.clone(), pulse).await.map_err(Failure::run)
+        let stop = &self.stop.hard;
+        until_reachable("NATS", || Directory::start(self.bus.clone(), stop.clone(), pulse.clone())).await
     }
 
     fn store(&self, embedded: Option<&Embedded>) -> Result<Store, Failure> {

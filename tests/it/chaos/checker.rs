@@ -8,7 +8,10 @@ use super::log::{Cancel, Case, Explains, Log, Receipt, Record, Row, Step, Struck
 
 /// A request is on its way for so long before its receiver has read it, and an acknowledgement after its outcome is stored:
 /// what the broker had acknowledged this short a time before it was killed may come again.
-const ON_THE_WAY_MS: u64 = 250;
+const ON_THE_WAY_MS: u64 = 200;
+
+/// The broker's wait for an acknowledgement, and the time between two looks at a consumer.
+const ROUTED_MS: u64 = 35_000;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub struct Violation {
 pub struct Toll {
     pub in_flight: usize,
     pub duplicates: usize,
+    /// The oldest outcome stored before it whose delivery came again: so many milliseconds before.
+    pub reach: u64,
     /// From its end to the next acceptance, in milliseconds; None when nothing came any more.
     pub until_next: Option<u64>,
 }
@@ -364,8 +369,10 @@ impl Checker<'_> {
                     acceptances += 1;
                     if acceptances > 1 {
                         self.found.duplicates += 1;
-                        if let Some(fault) = self.explanation(&flights) {
-                            self.found.faults[fault].duplicates += 1;
+                        if let Some((fault, reach)) = self.explanation(&flights) {
+                            let toll = &mut self.found.faults[fault];
+                            toll.duplicates += 1;
+                            toll.reach = toll.reach.max(reach);
                         } else {
                             let detail = format!("{delivery}: {:?}", self.index.receipts(delivery));
                             self.violation("a repeat that no fault explains", detail);
@@ -398,8 +405,15 @@ impl Checker<'_> {
         (receipt.at.saturating_sub(ON_THE_WAY_MS), stored + ON_THE_WAY_MS)
     }
 
-    fn explanation(&self, flights: &[(u64, u64)]) -> Option<usize> {
-        self.log.faults.iter().position(|fault| flights.iter().any(|flight| meets(fault, *flight)))
+    /// The fault that an earlier try met, and how long before it the outcome of that try was stored.
+    fn explanation(&self, flights: &[(u64, u64)]) -> Option<(usize, u64)> {
+        let first = |met: fn(&Struck, (u64, u64)) -> bool| {
+            self.log.faults.iter().enumerate().find_map(|(index, fault)| {
+                let flight = flights.iter().find(|flight| met(fault, **flight))?;
+                Some((index, fault.from.saturating_sub(flight.1 - ON_THE_WAY_MS)))
+            })
+        };
+        first(meets).or_else(|| first(reaches))
     }
 }
 
@@ -408,8 +422,13 @@ fn meets(fault: &Struck, (from, to): (u64, u64)) -> bool {
     match fault.explains {
         Explains::Nothing => false,
         Explains::Moment => (from..=to).contains(&fault.from),
-        Explains::Span => fault.from <= to && fault.to >= from,
+        Explains::Span | Explains::SpanAndRouted => fault.from <= to && fault.to >= from,
     }
+}
+
+/// The same for what had been routed before it struck.
+fn reaches(fault: &Struck, (from, to): (u64, u64)) -> bool {
+    fault.explains == Explains::SpanAndRouted && fault.from <= to + ROUTED_MS && fault.to >= from
 }
 
 fn rank(state: &str) -> u8 {

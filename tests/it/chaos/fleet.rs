@@ -26,8 +26,9 @@ const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// So long after a server is back its clients may still be finding it.
 const RECONNECT_MS: u64 = 3_000;
+const ROUTER: &str = "router";
 const CONSUMERS: [(&str, &str); 4] = [
-    ("EVENTS", "router"),
+    ("EVENTS", ROUTER),
     ("DELIVERIES", "worker-webhook-normal"),
     ("DELIVERIES", "worker-webhook-retry"),
     ("DELIVERIES", "worker-webhook-urgent"),
@@ -54,6 +55,8 @@ pub struct Fleet {
     broker_struck: Vec<bool>,
     database_struck: bool,
     slots: Vec<Slot>,
+    /// When the fault that begins really struck: some look for their victim first.
+    struck_at: u64,
     /// Told to end.
     leaving: Vec<Member>,
     undo: Vec<(Instant, usize, Undo)>,
@@ -109,6 +112,7 @@ impl Fleet {
             brokers,
             broker_struck,
             slots,
+            struck_at: 0,
             struck: Vec::new(),
             fell: Vec::new(),
             database_struck: false,
@@ -189,10 +193,10 @@ impl Fleet {
 
     /// False when there is nothing that it could strike now.
     async fn strike(&mut self, planned: &Planned) -> bool {
-        let from = now_ms();
+        self.struck_at = now_ms();
         let Some(undo) = self.begin(planned).await else { return false };
-        let (name, explains) = (planned.fault.name(), explains(planned.fault));
-        self.struck.push(Struck { name, from, to: now_ms(), explains });
+        let (name, explains) = (planned.fault.name(), explains(planned));
+        self.struck.push(Struck { name, from: self.struck_at, to: now_ms(), explains });
         let index = self.struck.len() - 1;
         if let Some(undo) = undo {
             self.undo.push((Instant::now() + planned.lasts, index, undo));
@@ -227,11 +231,13 @@ impl Fleet {
             }
             Fault::KillBroker => {
                 let broker = self.broker("DELIVERIES", pick).await?;
+                self.struck_at = now_ms();
                 self.kill_broker(broker);
                 Undo::StartBrokers(vec![broker])
             }
             Fault::KillLeaders => {
                 let first = self.broker("EVENTS", pick).await?;
+                self.struck_at = now_ms();
                 self.kill_broker(first);
                 pause(NEXT_LEADER).await;
                 let leader = self.leader("DELIVERIES").await.filter(|leader| *leader != first);
@@ -241,12 +247,13 @@ impl Fleet {
             }
             Fault::FreezeBroker => {
                 let broker = self.broker("EVENTS", pick).await?;
+                self.struck_at = now_ms();
                 self.brokers[broker].freeze();
                 self.broker_struck[broker] = true;
                 Undo::ThawBroker(broker)
             }
             Fault::DeleteConsumer => {
-                let (stream, consumer) = CONSUMERS[pick % CONSUMERS.len()];
+                let (stream, consumer) = consumer(pick);
                 let name = self.wire.stream_name(stream);
                 let delete =
                     async { self.wire.js.get_stream(name).await.ok()?.delete_consumer(consumer).await.ok() };
@@ -358,11 +365,12 @@ impl Fleet {
 }
 
 /// Which repeats a fault may lead to.
-fn explains(fault: Fault) -> Explains {
-    match fault {
+fn explains(planned: &Planned) -> Explains {
+    match planned.fault {
         Fault::Kill(Role::Router | Role::Worker) | Fault::Freeze(Role::Router | Role::Worker) => {
             Explains::Moment
         }
+        Fault::DeleteConsumer if consumer(planned.pick).1 == ROUTER => Explains::SpanAndRouted,
         Fault::KillBroker | Fault::KillLeaders | Fault::FreezeBroker | Fault::DeleteConsumer => {
             Explains::Span
         }
@@ -373,4 +381,9 @@ fn explains(fault: Fault) -> Explains {
         | Fault::StopDatabase
         | Fault::Sink(_) => Explains::Nothing,
     }
+}
+
+/// A consumer and its stream.
+fn consumer(pick: usize) -> (&'static str, &'static str) {
+    CONSUMERS[pick % CONSUMERS.len()]
 }

@@ -27,6 +27,7 @@ struct Line {
     times: usize,
     in_flight: usize,
     duplicates: usize,
+    reach: u64,
     slowest_next: u64,
 }
 
@@ -43,6 +44,7 @@ impl Report<'_> {
             line.times += 1;
             line.in_flight += toll.in_flight;
             line.duplicates += toll.duplicates;
+            line.reach = line.reach.max(toll.reach);
             line.slowest_next = line.slowest_next.max(toll.until_next.unwrap_or_default());
         }
         lines
@@ -66,16 +68,17 @@ impl Report<'_> {
             if self.nodes == 1 { "one server".to_owned() } else { format!("a cluster of {}", self.nodes) };
         let head = format!("\nfaults for {} s on {place}, seed {}", self.seconds, self.seed);
         writeln!(text, "{head}\n").unwrap();
-        writeln!(
-            text,
-            "{:<28} {:>5} {:>10} {:>10} {:>16}",
-            "fault", "times", "in flight", "sent twice", "next delivery in"
-        )
-        .unwrap();
+        let heads = ["times", "in flight", "sent twice", "stored before", "next delivery"];
+        let [times, in_flight, twice, before, next] = heads;
+        writeln!(text, "{:<28} {times:>5} {in_flight:>10} {twice:>10} {before:>14} {next:>14}", "fault")
+            .unwrap();
         for (name, line) in self.lines() {
-            let Line { times, in_flight, duplicates, slowest_next } = line;
-            writeln!(text, "{name:<28} {times:>5} {in_flight:>10} {duplicates:>10} {slowest_next:>13} ms")
-                .unwrap();
+            let Line { times, in_flight, duplicates, reach, slowest_next } = line;
+            writeln!(
+                text,
+                "{name:<28} {times:>5} {in_flight:>10} {duplicates:>10} {reach:>11} ms {slowest_next:>11} ms"
+            )
+            .unwrap();
         }
         let retried: u32 = self.log.events.iter().map(|event| event.tries.saturating_sub(1)).sum();
         let confirmed = self.log.sends.iter().filter(|send| send.delivery.is_some()).count();
@@ -153,11 +156,12 @@ impl Report<'_> {
             Explains::Nothing => "nothing",
             Explains::Moment => "moment",
             Explains::Span => "span",
+            Explains::SpanAndRouted => "span and what was routed before",
         };
         let faults = self.log.faults.iter().zip(&self.findings.faults).map(|(fault, toll)| {
             json!({
                 "fault": fault.name, "fromMs": fault.from, "toMs": fault.to, "explains": explains(fault.explains),
-                "inFlight": toll.in_flight, "sentTwice": toll.duplicates, "nextDeliveryMs": toll.until_next,
+                "inFlight": toll.in_flight, "sentTwice": toll.duplicates, "storedBeforeMs": toll.reach, "nextDeliveryMs": toll.until_next,
             })
         });
         let violations: Vec<_> = self

@@ -58,7 +58,8 @@ async fn a_router_whose_consumer_was_deleted_goes_on_where_it_stood() {
     }
     sink.receives(before + 30, "/hook").await;
     eventually("it is written down where the router stands", LATER, async || {
-        let events = wire.js.get_stream(wire.stream_name("EVENTS")).await.map_err(|error| error.to_string())?;
+        let events =
+            wire.js.get_stream(wire.stream_name("EVENTS")).await.map_err(|error| error.to_string())?;
         let last = events.cached_info().state.last_sequence;
         let throttle = wire.js.get_stream(wire.stream_name("THROTTLE")).await.unwrap();
         let kept = throttle.get_last_raw_message_by_subject(&wire.subject("throttle._.router")).await;
