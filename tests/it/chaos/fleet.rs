@@ -253,11 +253,7 @@ impl Fleet {
                 Undo::ThawBroker(broker)
             }
             Fault::DeleteConsumer => {
-                let (stream, consumer) = consumer(pick);
-                let name = self.wire.stream_name(stream);
-                let delete =
-                    async { self.wire.js.get_stream(name).await.ok()?.delete_consumer(consumer).await.ok() };
-                tokio::time::timeout(PATIENCE, delete).await.ok()??;
+                self.delete_consumer(pick).await?;
                 return Some(None);
             }
             Fault::StopDatabase => {
@@ -275,6 +271,13 @@ impl Fleet {
             }
         };
         Some(Some(undo))
+    }
+
+    async fn delete_consumer(&self, pick: usize) -> Option<()> {
+        let (stream, consumer) = consumer(pick);
+        let name = self.wire.stream_name(stream);
+        let delete = async { self.wire.js.get_stream(name).await.ok()?.delete_consumer(consumer).await.ok() };
+        tokio::time::timeout(PATIENCE, delete).await.ok()?.map(drop)
     }
 
     fn end_what_is_due(&mut self, now: Instant) {
