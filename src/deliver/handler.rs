@@ -31,8 +31,6 @@ use crate::outcome::{Outcome, Reason, State, Verdict};
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 /// Written by a newer process: another one of that version takes it, or this one after its own update.
 const AFTER_NEWER_VERSION: Duration = Duration::from_secs(30);
-/// The wait of a delivery whose channel is over its share: doubling from the first to the second.
-const OVER_SHARE_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32));
 /// Those who waited for a pause come back spread over this long.
 const AFTER_PAUSE_SPREAD: Duration = Duration::from_secs(5);
 /// Between two tries to store what a send led to.
@@ -167,10 +165,9 @@ impl Hand<'_> {
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
         }
-        let Some(share) = shares.enter(&delivery.workspace, &delivery.channel).await else {
-            let (first, last) = OVER_SHARE_WAIT;
-            let wait = first.saturating_mul(2_u32.saturating_pow(delivery.held.min(5))).min(last);
-            return self.put_off(after(now, clock::jittered(wait)), "share").await;
+        let share = match shares.enter(&delivery.workspace, &delivery.channel).await {
+            Ok(share) => share,
+            Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
         self.attempt(&built).await;

@@ -2,12 +2,13 @@
 //!
 //! A channel over its share whose slots come free quickly waits a moment for its own next one: putting it off would
 //! churn timers for a channel that is fast but alone. One whose slots do not is put off at once by the broker's timer,
-//! and the slot that it would wait in goes to somebody else.
+//! and the slot that it would wait in goes to somebody else. Those who are put off come back one behind the other, as
+//! quickly as slots came free: all at once they would only be put off again.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,6 +23,10 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 const MEMORY: Duration = Duration::from_secs(1);
 /// A channel of which nothing is known is taken for a quick one.
 const RATE_AT_FIRST: f64 = 1_000.0;
+/// Nobody is put off for less than the first and for more than the second: a channel that hung may be well by then.
+const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32));
+/// Slots a second of a channel that does not move at all.
+const RATE_MIN: f64 = 0.5;
 
 /// The shares of one lane's slots.
 pub struct Shares {
@@ -45,11 +50,14 @@ impl Shares {
         }
     }
 
-    /// None when the share is used up and does not move.
-    pub async fn enter(&self, workspace: &WorkspaceId, channel: &ChannelId) -> Option<Share> {
+    /// A share, or for how long to put it off, when the share is used up and does not move.
+    ///
+    /// # Errors
+    /// The time until it should come back.
+    pub async fn enter(&self, workspace: &WorkspaceId, channel: &ChannelId) -> Result<Share, Duration> {
         let channel = self.channels.enter((workspace.clone(), channel.clone())).await?;
         let workspace = self.workspaces.enter(workspace.clone()).await?;
-        Some(Share { _channel: channel, _workspace: workspace })
+        Ok(Share { _channel: channel, _workspace: workspace })
     }
 }
 
@@ -78,6 +86,8 @@ struct User {
 struct Pace {
     last: Instant,
     recent: f64,
+    /// When the last one of those who were put off comes back.
+    back: Instant,
 }
 
 impl Pace {
@@ -95,11 +105,20 @@ impl Pace {
     fn expected(&self, now: Instant) -> f64 {
         self.recent_at(now) * WAIT_EXPECTED_MAX.as_secs_f64() / MEMORY.as_secs_f64()
     }
+
+    /// A place behind those who were put off before.
+    fn put_off(&mut self, now: Instant) -> Duration {
+        let (first, last) = PUT_OFF;
+        let rate = (self.recent_at(now) / MEMORY.as_secs_f64()).max(RATE_MIN);
+        self.back = (self.back + Duration::from_secs_f64(1.0 / rate)).clamp(now + first, now + last);
+        self.back - now
+    }
 }
 
 impl User {
     fn new(slots: usize) -> Self {
-        let pace = Mutex::new(Pace { last: Instant::now(), recent: RATE_AT_FIRST });
+        let now = Instant::now();
+        let pace = Mutex::new(Pace { last: now, recent: RATE_AT_FIRST, back: now });
         Self { slots: Arc::new(Semaphore::new(slots)), pace, waiting: AtomicU32::new(0) }
     }
 
@@ -107,12 +126,16 @@ impl User {
     async fn wait(&self) -> Option<OwnedSemaphorePermit> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waits = Waits(&self.waiting);
-        let expected = self.pace.lock().unwrap_or_else(PoisonError::into_inner).expected(Instant::now());
+        let expected = self.pace().expected(Instant::now());
         if f64::from(before + 1) > expected {
             return None;
         }
         let slot = Arc::clone(&self.slots).acquire_owned();
         tokio::time::timeout(WAIT_MAX, slot).await.ok()?.ok()
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +155,7 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.user.pace.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now());
+        self.user.pace().note(Instant::now());
     }
 }
 
@@ -141,13 +164,13 @@ impl<K: Eq + Hash> Pool<K> {
         Self { max, users: Mutex::default() }
     }
 
-    async fn enter(&self, key: K) -> Option<Held> {
+    async fn enter(&self, key: K) -> Result<Held, Duration> {
         let user = self.user(key);
         let permit = match Arc::clone(&user.slots).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => user.wait().await?,
+            Err(_) => user.wait().await.ok_or_else(|| user.pace().put_off(Instant::now()))?,
         };
-        Some(Held { user, _permit: permit })
+        Ok(Held { user, _permit: permit })
     }
 
     fn user(&self, key: K) -> Arc<User> {
@@ -169,9 +192,21 @@ mod tests {
         for _ in 0..6 {
             held.push(shares.enter(&workspace, &slow).await.expect("within its share"));
         }
-        assert!(shares.enter(&workspace, &slow).await.is_none());
-        assert!(shares.enter(&workspace, &quick).await.is_some());
+        assert!(shares.enter(&workspace, &slow).await.is_err());
+        assert!(shares.enter(&workspace, &quick).await.is_ok());
         held.pop();
-        assert!(shares.enter(&workspace, &slow).await.is_some());
+        assert!(shares.enter(&workspace, &slow).await.is_ok());
+    }
+
+    #[test]
+    fn those_who_are_put_off_come_back_as_quickly_as_slots_come_free() {
+        let now = Instant::now();
+        let seconds = |pace: &mut Pace| pace.put_off(now).as_secs_f64().round();
+        let mut quick = Pace { last: now, recent: 100.0, back: now };
+        let waits: Vec<f64> = (0..201).map(|_| seconds(&mut quick)).collect();
+        assert_eq!((waits[0], waits[100], waits[200]), (1.0, 2.0, 3.0));
+        let mut stuck = Pace { last: now, recent: 0.0, back: now };
+        let waits: Vec<f64> = (0..40).map(|_| seconds(&mut stuck)).collect();
+        assert_eq!((waits[0], waits[1], waits[39]), (2.0, 4.0, 32.0));
     }
 }
