@@ -226,11 +226,11 @@ async fn a_change_made_while_the_broker_was_away_is_seen_after_the_reconnect() {
     let wire = bugle.wire().await;
     arrives_at(&sink, &wire, "/before", "a:b").await;
     // Frozen, they cannot see the change before their connection is gone.
-    bugle.signal_all("STOP");
+    bugle.freeze_all();
     server.kill_9();
     server.start_again().await;
     bugle.apply(&everything_to(&sink.url("/after"))).await;
-    bugle.signal_all("CONT");
+    bugle.thaw_all();
     eventually("the change is seen", LATER, async || {
         bugle.cli(&["publish", "a:b"]).await.ok();
         ensure(!sink.requests("/after").is_empty(), "not yet")

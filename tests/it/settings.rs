@@ -266,7 +266,7 @@ async fn a_router_takes_no_more_events_than_it_has_slots() {
     bugle.set("ROUTER__SLOTS", "3");
     bugle.start_roles(&[Role::Router]).await;
     // Frozen with an open pull, it is handed what it asked for and acknowledges nothing.
-    bugle.signal_all("STOP");
+    bugle.freeze_all();
     let wire = bugle.wire().await;
     for number in 0..20 {
         wire.event("a:b", &number.to_string(), &json!({})).await;
@@ -275,7 +275,7 @@ async fn a_router_takes_no_more_events_than_it_has_slots() {
     let info = stream.consumer_info("router").await.unwrap();
     assert!(info.num_ack_pending <= 3, "{} in hand", info.num_ack_pending);
     assert!(info.num_ack_pending + usize::try_from(info.num_pending).unwrap() == 20);
-    bugle.signal_all("CONT");
+    bugle.thaw_all();
     eventually("all are routed", SOON, async || {
         let queued = wire.messages("DELIVERIES").await;
         ensure(queued == 20, format!("{queued}"))

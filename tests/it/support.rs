@@ -3,6 +3,7 @@
 pub mod api;
 pub mod bugle;
 pub mod database;
+pub mod documents;
 pub mod sink;
 pub mod stream;
 pub mod wire;

@@ -215,7 +215,7 @@ impl Fleet {
             }
             Fault::Freeze(role) => {
                 let slot = self.victim(role, pick)?;
-                self.slots[slot].member.as_mut()?.process.signal("STOP");
+                self.slots[slot].member.as_mut()?.process.freeze();
                 Undo::Thaw(slot)
             }
             Fault::ScaleDown => {

@@ -83,13 +83,13 @@ async fn a_router_whose_consumer_was_deleted_goes_on_where_it_stood() {
 async fn consumers_deleted_while_the_broker_was_hidden_are_made_again() {
     let (mut server, bugle, sink, wire) = fleet().await;
     // Frozen, the fleet cannot see the deletion; the restart then hides it behind a reconnect.
-    bugle.signal_all("STOP");
+    bugle.freeze_all();
     delete_consumers(&wire, "EVENTS", "router").await;
     delete_consumers(&wire, "DELIVERIES", "webhook").await;
     delete_consumers(&wire, "RECORDS", "").await;
     server.kill_9();
     server.start_again().await;
-    bugle.signal_all("CONT");
+    bugle.thaw_all();
     an_event_gets_through(&bugle, &wire, &sink, "/hook").await;
     bugle.api().shows_within(LATER, sink.counts("/hook").len(), "status=sent").await;
 }

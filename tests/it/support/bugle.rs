@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::api::Api;
 use super::broker::NatsServer;
 use super::database::Database;
+pub use super::documents::{everything_to, rule, webhook, with};
 use super::process::Process;
 use super::wire::Wire;
 use super::{Folder, LATER, SOON, ensure, eventually, free_port, unique};
@@ -272,10 +273,16 @@ impl Bugle {
         }
     }
 
-    /// Sends a signal to every member, by its name.
-    pub fn signal_all(&self, signal: &str) {
+    /// SIGSTOP for every member: when it returns they stand still.
+    pub fn freeze_all(&self) {
         for member in lock(&self.members).iter_mut() {
-            member.process.signal(signal);
+            member.process.freeze();
+        }
+    }
+
+    pub fn thaw_all(&self) {
+        for member in lock(&self.members).iter_mut() {
+            member.process.signal("CONT");
         }
     }
 
@@ -368,29 +375,4 @@ impl Drop for Bugle {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-// === documents ===
-
-/// A webhook channel on a URL, with quick retries.
-pub fn webhook(id: &str, url: &str) -> Value {
-    json!({ "id": id, "kind": "webhook", "config": { "url": url }, "retry": { "scheduleMs": [300, 300] } })
-}
-
-/// A rule from one pattern to one channel.
-pub fn rule(id: &str, pattern: &str, channel: &str) -> Value {
-    json!({ "id": id, "events": [pattern], "channels": [channel] })
-}
-
-/// One webhook channel `hook` on a URL, and one rule `everything` from every event to it.
-pub fn everything_to(url: &str) -> Value {
-    json!({ "channels": [webhook("hook", url)], "rules": [rule("everything", "*", "hook")] })
-}
-
-/// `base` with the fields of `more` over it.
-pub fn with(mut base: Value, more: &Value) -> Value {
-    for (name, value) in more.as_object().unwrap() {
-        base[name] = value.clone();
-    }
-    base
 }

@@ -99,7 +99,7 @@ impl NatsServer {
 
     /// Stops answering without closing anything, until [`NatsServer::thaw`].
     pub fn freeze(&mut self) {
-        self.process.signal("STOP");
+        self.process.freeze();
     }
 
     pub fn thaw(&mut self) {

@@ -30,6 +30,9 @@ rm -f "$PID_FILE"
 exit "$status"
 "#;
 
+/// A signal arrives when the supervisor has read its line.
+const SIGNAL_WAIT: Duration = Duration::from_secs(2);
+
 pub struct Process {
     pub name: String,
     supervisor: Child,
@@ -74,6 +77,22 @@ impl Process {
         if let Some(input) = self.supervisor.stdin.as_mut() {
             drop(writeln!(input, "{signal}").and_then(|()| input.flush()));
         }
+    }
+
+    /// SIGSTOP, and waits until it stands still, where that can be seen.
+    pub fn freeze(&mut self) {
+        self.signal("STOP");
+        let since = Instant::now();
+        while since.elapsed() < SIGNAL_WAIT && self.state().is_some_and(|state| state != 'T') {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What it does, as Linux has it: R, S, D, T and others.
+    fn state(&self) -> Option<char> {
+        let pid = std::fs::read_to_string(&self.pid_file).ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).ok()?;
+        stat.rsplit(')').next()?.trim().chars().next()
     }
 
     /// kill -9, and waits until it is gone.

@@ -1,0 +1,96 @@
+//! Repeats and their reasons: at least once may send twice, and only for a reason.
+
+use std::collections::BTreeSet;
+
+use super::{Checker, Toll};
+use crate::chaos::log::{Explains, Receipt, Struck};
+
+/// A request is on its way for so long before its receiver has read it, and an acknowledgement after its outcome is stored:
+/// what the broker had acknowledged this short a time before it was killed may come again.
+const ON_THE_WAY_MS: u64 = 200;
+
+/// The broker's wait for an acknowledgement, and the time between two looks at a consumer.
+const ROUTED_MS: u64 = 35_000;
+
+impl Checker<'_> {
+    /// Every acceptance beyond the first has a fault that struck while an earlier try of that delivery was in flight.
+    pub fn repeats(&mut self) {
+        self.found.faults = vec![Toll::default(); self.log.faults.len()];
+        let mut accepted: Vec<u64> =
+            self.log.receipts.iter().filter(|receipt| receipt.accepted).map(|receipt| receipt.at).collect();
+        accepted.sort_unstable();
+        for (fault, toll) in self.log.faults.iter().zip(&mut self.found.faults) {
+            toll.until_next = accepted.iter().find(|at| **at >= fault.to).map(|at| at - fault.to);
+        }
+        let deliveries: BTreeSet<&str> = self.index.receipts.keys().copied().collect();
+        for delivery in deliveries {
+            let receipts = self.index.receipts(delivery).to_vec();
+            let mut flights = Vec::new();
+            let mut acceptances = 0;
+            let mut struck = BTreeSet::new();
+            for receipt in receipts {
+                if receipt.accepted {
+                    acceptances += 1;
+                    if acceptances > 1 {
+                        self.found.duplicates += 1;
+                        if let Some((fault, reach)) = self.explanation(&flights) {
+                            let toll = &mut self.found.faults[fault];
+                            toll.duplicates += 1;
+                            toll.reach = toll.reach.max(reach);
+                        } else {
+                            let detail = format!("{delivery}: {:?}", self.index.receipts(delivery));
+                            self.violation("a repeat that no fault explains", detail);
+                        }
+                    }
+                }
+                let flight = self.flight(receipt);
+                struck.extend(
+                    self.log
+                        .faults
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, fault)| meets(fault, flight))
+                        .map(|(index, _)| index),
+                );
+                flights.push(flight);
+            }
+            for fault in struck {
+                self.found.faults[fault].in_flight += 1;
+            }
+        }
+    }
+
+    /// From when to when a try was in flight: until its outcome, or that of whoever repeated it, was stored.
+    fn flight(&self, receipt: &Receipt) -> (u64, u64) {
+        let stored = self.index.records(&receipt.delivery).iter().map(|record| record.stored);
+        // The broker's clock is this machine's; its milliseconds may be cut where ours are not.
+        let stored =
+            stored.filter(|stored| *stored + 1 >= receipt.at).min().unwrap_or(u64::MAX - ON_THE_WAY_MS);
+        (receipt.at.saturating_sub(ON_THE_WAY_MS), stored + ON_THE_WAY_MS)
+    }
+
+    /// The fault that an earlier try met, and how long before it the outcome of that try was stored.
+    fn explanation(&self, flights: &[(u64, u64)]) -> Option<(usize, u64)> {
+        let first = |met: fn(&Struck, (u64, u64)) -> bool| {
+            self.log.faults.iter().enumerate().find_map(|(index, fault)| {
+                let flight = flights.iter().find(|flight| met(fault, **flight))?;
+                Some((index, fault.from.saturating_sub(flight.1 - ON_THE_WAY_MS)))
+            })
+        };
+        first(meets).or_else(|| first(reaches))
+    }
+}
+
+/// True when a fault that may lead to repeats struck in that time.
+fn meets(fault: &Struck, (from, to): (u64, u64)) -> bool {
+    match fault.explains {
+        Explains::Nothing => false,
+        Explains::Moment => (from..=to).contains(&fault.from),
+        Explains::Span | Explains::SpanAndRouted => fault.from <= to && fault.to >= from,
+    }
+}
+
+/// The same for what had been routed before it struck.
+fn reaches(fault: &Struck, (from, to): (u64, u64)) -> bool {
+    fault.explains == Explains::SpanAndRouted && fault.from <= to + ROUTED_MS && fault.to >= from
+}
