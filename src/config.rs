@@ -172,7 +172,11 @@ impl Settings {
         Self::from_parts(file, &environment.collect::<Vec<_>>())
     }
 
-    fn from_parts(file: Option<&Path>, environment: &[(String, String)]) -> Result<Self, ConfigError> {
+    /// The same from a file and these variables alone.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn from_parts(file: Option<&Path>, environment: &[(String, String)]) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Toml::string(DEFAULTS));
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(|error| {

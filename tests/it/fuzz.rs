@@ -1,7 +1,10 @@
 //! What strangers may send, made up by the thousand: nothing panics, and what is read means the same when it is read
 //! again. `make fuzz` runs millions.
 
+use std::path::PathBuf;
+
 use bugle::channel::markdown::Document;
+use bugle::config::Settings;
 use bugle::documents::{DocumentFile, TokenSpec, strict};
 use bugle::event::decode::{Incoming, decode, percent_decoded};
 use bugle::event::{Event, EventType};
@@ -13,6 +16,8 @@ use bugle::rule::{Rule, RuleSpec};
 use bugle::send::SendRequest;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+
+use crate::support::Folder;
 
 /// Texts that look like what is meant, and some that do not.
 fn text() -> impl Strategy<Value = String> {
@@ -99,6 +104,42 @@ fn template() -> impl Strategy<Value = String> {
         .prop_map(str::to_owned),
     ];
     proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+/// TOML in the shape of the settings, mostly.
+fn settings() -> impl Strategy<Value = String> {
+    let section = proptest::sample::select(vec![
+        "", "[nats]", "[router]", "[worker]", "[api]", "[log]", "[keep]", "[x]",
+    ]);
+    let key = prop_oneof![
+        3 => proptest::sample::select(vec![
+            "url", "prefix", "slots", "level", "listen", "admin_token", "documents", "kinds", "channel_share", "drain_ms",
+            "allow_addresses", "events_days", "replicas", "data_dir",
+        ])
+        .prop_map(str::to_owned),
+        1 => "[a-z_.\"]{0,8}",
+    ];
+    let found = prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| number.to_string()),
+        text().prop_map(|text| format!("{text:?}")),
+        proptest::collection::vec(text(), 0..3).prop_map(|texts| format!("{texts:?}")),
+        text(),
+    ];
+    let line = (key, found).prop_map(|(key, found)| format!("{key} = {found}"));
+    let part = (section, proptest::collection::vec(line, 0..3));
+    let parts = proptest::collection::vec(part, 0..3);
+    parts.prop_map(|parts| {
+        let lines =
+            parts.into_iter().flat_map(|(section, lines)| std::iter::once(section.to_owned()).chain(lines));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// A file of this thread's own.
+fn file(name: &str, text: &str) -> PathBuf {
+    thread_local! { static FOLDER: Folder = Folder::new(); }
+    FOLDER.with(|folder| folder.write(name, text))
 }
 
 fn event(data: &Value) -> Option<Event> {
@@ -208,6 +249,25 @@ proptest! {
         }
         if let Ok(spec) = strict::<RuleSpec>(rule) {
             let _rule = Rule::compile(&spec);
+        }
+    }
+
+    #[test]
+    fn any_settings_are_read_or_refused(
+        text in settings(),
+        variables in proptest::collection::vec(("(NATS|ROUTER|LOG|X)?(__[A-Z_]{0,12}){0,2}", text()), 0..3),
+    ) {
+        let variables: Vec<_> =
+            variables.into_iter().map(|(name, value)| (format!("BUGLE__{name}"), value)).collect();
+        let _settings = Settings::from_parts(Some(&file("bugle.toml", &text)), &variables);
+    }
+
+    #[test]
+    fn any_file_of_documents_is_read_or_refused(body in value(), text in "[a-c:\\[\\]{}&*!|>'\"%@` \n-]{0,80}") {
+        let sound = json!({"channels": [body.clone()], "rules": [body.clone()]}).to_string();
+        // JSON is YAML too.
+        for (name, text) in [("a.json", &sound), ("a.yaml", &sound), ("b.yaml", &text), ("b.toml", &text)] {
+            let _files = bugle::apply::files::read_all(&[file(name, text)]);
         }
     }
 }
