@@ -4,12 +4,14 @@
 
 use std::hint::black_box;
 
+use bugle::channel::markdown::Document;
 use bugle::event::Event;
 use bugle::event::decode::{Incoming, decode};
 use bugle::ids::WorkspaceId;
 use bugle::route::ruleset::RuleSet;
 use bugle::route::template::Template;
 use bugle::rule::condition::Condition;
+use bugle::rule::pattern::Pattern;
 use bugle::rule::{Rule, RuleSpec};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
@@ -101,5 +103,39 @@ fn rendering(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(words, decoding, finding, asking, rendering);
+/// Input made to be slow, at several lengths: bytes a second must not fall as it grows.
+fn growing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("grow");
+    for length in [2_048, 16_384, 65_536] {
+        group.throughput(Throughput::Bytes(length as u64));
+        for unit in ["[", "*a ", "`a", "![[](", "> ", "<a ", "&#", "- a\n", "\\*_~"] {
+            let text = unit.repeat(length / unit.len());
+            group.bench_function(BenchmarkId::new(format!("markdown {unit:?}"), length), |bencher| {
+                bencher.iter(|| Document::parse(black_box(&text)).to_telegram(4_096).len());
+            });
+        }
+        let fields: serde_json::Map<String, Value> =
+            (0..length / 16).map(|number| (format!("field{number:05}"), json!(number))).collect();
+        let body = Value::Object(fields).to_string().into_bytes();
+        group.bench_function(BenchmarkId::new("event of many fields", length), |bencher| {
+            bencher.iter(|| read(black_box(&body)));
+        });
+        let source = "{{taskId}} ".repeat(length / 11);
+        group.bench_function(BenchmarkId::new("template of many tags", length), |bencher| {
+            bencher.iter(|| Template::compile(black_box(&source)).map(drop));
+        });
+    }
+    for segments in [8, 32, 120] {
+        let pattern = format!("{}b", "**:a:".repeat(segments / 4));
+        let name = format!("{}c", "a:".repeat(segments));
+        group.throughput(Throughput::Bytes(name.len() as u64));
+        let pattern = Pattern::parse(&pattern).expect("the bench's own pattern is one");
+        group.bench_function(BenchmarkId::new("pattern of many stars", segments), |bencher| {
+            bencher.iter(|| pattern.matches(black_box(&name)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(words, decoding, finding, asking, rendering, growing);
 criterion_main!(words);

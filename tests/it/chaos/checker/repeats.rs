@@ -62,7 +62,8 @@ impl Checker<'_> {
 
     /// From when to when a try was in flight: until its outcome, or that of whoever repeated it, was stored.
     fn flight(&self, receipt: &Receipt) -> (u64, u64) {
-        let stored = self.index.records(&receipt.delivery).iter().map(|record| record.stored);
+        let tried = self.index.records(&receipt.delivery).iter().filter(|record| record.attempt > 0);
+        let stored = tried.map(|record| record.stored);
         // The broker's clock is this machine's; its milliseconds may be cut where ours are not.
         let stored =
             stored.filter(|stored| *stored + 1 >= receipt.at).min().unwrap_or(u64::MAX - ON_THE_WAY_MS);

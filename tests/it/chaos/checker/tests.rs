@@ -215,6 +215,19 @@ fn a_repeat_needs_a_fault_that_struck_in_its_flight() {
 }
 
 #[test]
+fn a_try_is_in_flight_until_its_own_outcome_is_stored() {
+    let mut log = clean();
+    log.receipts.push(Receipt { at: 31_000, ..log.receipts[0].clone() });
+    log.records[0].stored = 31_001;
+    // That a send was taken on says nothing of its try.
+    let taken = Record { state: "scheduled".to_owned(), attempt: 0, stored: 1_010, ..log.records[0].clone() };
+    log.steps.push(step(&taken));
+    log.records.push(taken);
+    log.faults = vec![fault(5_000, 5_000, Explains::Moment)];
+    assert_eq!(found(&log), [""; 0]);
+}
+
+#[test]
 fn a_cooldown_that_leaks_or_never_opens_is_found() {
     let mut log = clean();
     log.events[0].case = Case::Cool("k".to_owned());
