@@ -3,6 +3,8 @@
 //! An environment variable takes the type that its key has in `config/default.toml`, so that a token of digits stays
 //! a text and a list is written with commas. Nothing here ever prints the value of a secret.
 
+mod check;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -168,8 +170,7 @@ impl Settings {
     /// # Errors
     /// One sentence that names the key and what is allowed.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let environment = environment_variables().filter(|(name, _)| name.starts_with(PREFIX));
-        Self::from_parts(file, &environment.collect::<Vec<_>>())
+        Self::from_parts(file, &own_variables()?)
     }
 
     /// The same from a file and these variables alone.
@@ -212,72 +213,6 @@ impl Settings {
         }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |sentence: String| Err(ConfigError(sentence));
-        crate::bus::Names::new(&self.nats.prefix).map_err(ConfigError)?;
-        if ![1, 3, 5].contains(&self.nats.replicas) {
-            return refuse(format!("nats.replicas is {}: 1, 3 or 5", self.nats.replicas));
-        }
-        if self.nats.url.is_none() && self.nats.replicas != 1 {
-            return refuse(
-                "nats.replicas is more than 1, which the embedded server cannot do: set nats.url".to_owned(),
-            );
-        }
-        for (key, slots) in [("router.slots", self.router.slots), ("worker.slots", self.worker.slots)] {
-            if !(1..=10_000).contains(&slots) {
-                return refuse(format!("{key} is {slots}: 1 to 10000"));
-            }
-        }
-        if !(1..=16_777_216).contains(&self.router.queue_mib_max) {
-            return refuse(format!("router.queue_mib_max is {}: 1 to 16777216", self.router.queue_mib_max));
-        }
-        for (key, part) in [
-            ("worker.channel_share", self.worker.channel_share),
-            ("worker.workspace_share", self.worker.workspace_share),
-        ] {
-            if !(0.01..=1.0).contains(&part) {
-                return refuse(format!("{key} is {part}: 0.01 to 1"));
-            }
-        }
-        for (key, days) in [
-            ("events", self.keep.events_days),
-            ("records", self.keep.records_days),
-            ("dead", self.keep.dead_days),
-        ] {
-            if !(1..=3650).contains(&days) {
-                return refuse(format!("keep.{key}_days is {days}: 1 to 3650"));
-            }
-        }
-        if self.database.url.as_ref().is_some_and(|url| !crate::store::speaks(url.expose())) {
-            return refuse("database.url must start with sqlite:// or postgres://".to_owned());
-        }
-        if !(1..=1_000).contains(&self.database.connections) {
-            return refuse(format!("database.connections is {}: 1 to 1000", self.database.connections));
-        }
-        if self.api.admin_token.as_ref().is_some_and(|token| token.expose().len() < 16) {
-            return refuse("api.admin_token is shorter than 16 characters".to_owned());
-        }
-        let sync = &self.nats.embedded.sync_interval;
-        let interval = |text: &str| {
-            let digits = text.trim_end_matches(|character: char| character.is_ascii_lowercase());
-            !digits.is_empty()
-                && digits.bytes().all(|byte| byte.is_ascii_digit())
-                && ["ms", "s", "m"].contains(&&text[digits.len()..])
-        };
-        if sync != "always" && !interval(sync) {
-            return refuse(format!(
-                "nats.embedded.sync_interval is {sync:?}: \"always\" or a time like \"1s\""
-            ));
-        }
-        if !(1..=600).contains(&self.shutdown.deadline_seconds) {
-            return refuse(format!(
-                "shutdown.deadline_seconds is {}: 1 to 600",
-                self.shutdown.deadline_seconds
-            ));
-        }
-        crate::telemetry::check(&self.log.level).map_err(|error| ConfigError(format!("log.level: {error}")))
-    }
-
     #[must_use]
     pub fn drain_deadline(&self) -> Duration {
         Duration::from_secs(self.shutdown.deadline_seconds)
@@ -315,9 +250,15 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn environment_variables() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+/// The variables that set something.
+fn own_variables() -> Result<Vec<(String, String)>, ConfigError> {
+    let mut found = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let value = value.to_str().ok_or_else(|| ConfigError(format!("{name} is not UTF-8")))?;
+        found.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(found)
 }
 
 /// The key that a variable sets and its value, in the type of the key's default.

@@ -98,7 +98,9 @@ async fn what_cannot_be_used_is_refused_in_one_sentence_without_secrets() {
         ("WORKER__ALLOW_PLAIN_HTTP", "perhaps", vec!["WORKER__ALLOW_PLAIN_HTTP"]),
         ("WORKER__ALLOW_ADDRESSES", "127.0.0.1/99", vec!["worker.allow_addresses"]),
         ("SHUTDOWN__DEADLINE_SECONDS", "0", vec!["shutdown.deadline_seconds"]),
-        ("LOG__LEVEL", "loud,=", vec!["log.level"]),
+        ("NATS__URL", "nats://me:s3cr3t@host:port", vec!["nats.url", "nats://host:port"]),
+        ("WORKER__PROXY", "socks5://me:s3cr3t@host:1080", vec!["worker.proxy", "http"]),
+        ("ADMIN__LISTEN", "127.0.0.1:8080", vec!["admin.listen", "api.listen"]),
         ("LOG__LEVEL", "loud", vec!["log.level", "info"]),
         ("LOG__FORMAT", "xml", vec!["log.format", "json"]),
     ] {

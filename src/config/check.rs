@@ -1,0 +1,105 @@
+//! What can be known to be wrong with settings before anything is touched: one sentence each, without secrets.
+
+use std::str::FromStr;
+
+use async_nats::ServerAddr;
+use url::Url;
+
+use super::{ConfigError, Settings};
+
+impl Settings {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |sentence: String| Err(ConfigError(sentence));
+        crate::bus::Names::new(&self.nats.prefix).map_err(ConfigError)?;
+        if ![1, 3, 5].contains(&self.nats.replicas) {
+            return refuse(format!("nats.replicas is {}: 1, 3 or 5", self.nats.replicas));
+        }
+        if self.nats.url.is_none() && self.nats.replicas != 1 {
+            return refuse(
+                "nats.replicas is more than 1, which the embedded server cannot do: set nats.url".to_owned(),
+            );
+        }
+        for (key, slots) in [("router.slots", self.router.slots), ("worker.slots", self.worker.slots)] {
+            if !(1..=10_000).contains(&slots) {
+                return refuse(format!("{key} is {slots}: 1 to 10000"));
+            }
+        }
+        if !(1..=16_777_216).contains(&self.router.queue_mib_max) {
+            return refuse(format!("router.queue_mib_max is {}: 1 to 16777216", self.router.queue_mib_max));
+        }
+        for (key, part) in [
+            ("worker.channel_share", self.worker.channel_share),
+            ("worker.workspace_share", self.worker.workspace_share),
+        ] {
+            if !(0.01..=1.0).contains(&part) {
+                return refuse(format!("{key} is {part}: 0.01 to 1"));
+            }
+        }
+        for (key, days) in [
+            ("events", self.keep.events_days),
+            ("records", self.keep.records_days),
+            ("dead", self.keep.dead_days),
+        ] {
+            if !(1..=3650).contains(&days) {
+                return refuse(format!("keep.{key}_days is {days}: 1 to 3650"));
+            }
+        }
+        if self.database.url.as_ref().is_some_and(|url| !crate::store::speaks(url.expose())) {
+            return refuse("database.url must start with sqlite:// or postgres://".to_owned());
+        }
+        if !(1..=1_000).contains(&self.database.connections) {
+            return refuse(format!("database.connections is {}: 1 to 1000", self.database.connections));
+        }
+        if self.api.admin_token.as_ref().is_some_and(|token| token.expose().len() < 16) {
+            return refuse("api.admin_token is shorter than 16 characters".to_owned());
+        }
+        let sync = &self.nats.embedded.sync_interval;
+        let interval = |text: &str| {
+            let digits = text.trim_end_matches(|character: char| character.is_ascii_lowercase());
+            !digits.is_empty()
+                && digits.bytes().all(|byte| byte.is_ascii_digit())
+                && ["ms", "s", "m"].contains(&&text[digits.len()..])
+        };
+        if sync != "always" && !interval(sync) {
+            return refuse(format!(
+                "nats.embedded.sync_interval is {sync:?}: \"always\" or a time like \"1s\""
+            ));
+        }
+        if !(1..=600).contains(&self.shutdown.deadline_seconds) {
+            return refuse(format!(
+                "shutdown.deadline_seconds is {}: 1 to 600",
+                self.shutdown.deadline_seconds
+            ));
+        }
+        self.check_addresses()?;
+        crate::telemetry::check(&self.log.level).map_err(|error| ConfigError(format!("log.level: {error}")))
+    }
+
+    /// Addresses that nobody could connect to or listen on. They may hold passwords, and are not shown.
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let refuse = |sentence: &str| Err(ConfigError(sentence.to_owned()));
+        let server = |text: &str| ServerAddr::from_str(text.trim()).is_ok();
+        if self.nats.url.as_ref().is_some_and(|url| !url.expose().split(',').all(server)) {
+            return refuse(
+                "nats.url is no address of servers: nats://host:port, several with commas between",
+            );
+        }
+        let proxy = |text: &str| Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if self.worker.proxy.as_ref().is_some_and(|url| !proxy(url.expose())) {
+            return refuse("worker.proxy is no http or https URL");
+        }
+        let (admin, api) = (self.admin.listen, self.api.listen);
+        if admin == api && admin.port() != 0 {
+            return Err(ConfigError(format!(
+                "admin.listen and api.listen are both {api}: each needs its own port"
+            )));
+        }
+        if self.nats.url.is_none() && [admin.port(), api.port()].contains(&self.nats.embedded.port) {
+            let port = self.nats.embedded.port;
+            return Err(ConfigError(format!(
+                "nats.embedded.port is {port}, where the API or the admin port listens too"
+            )));
+        }
+        Ok(())
+    }
+}
