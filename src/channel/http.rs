@@ -162,8 +162,10 @@ impl HttpClient {
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(|text| parse_retry_after(text, at));
         let mut body = Vec::new();
-        // Late or broken: what came is kept, and the status stands.
-        tokio::time::timeout(BODY_WAIT, read_body(&mut response, &mut body)).await.ok();
+        if response.content_length() != Some(0) {
+            // Late or broken: what came is kept, and the status stands.
+            tokio::time::timeout(BODY_WAIT, read_body(&mut response, &mut body)).await.ok();
+        }
         Ok(Answer { status, retry_after, body })
     }
 

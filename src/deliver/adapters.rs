@@ -13,7 +13,7 @@ use crate::rule::fault::Fault;
 
 /// A channel ready to send, or why it is not.
 pub struct Built {
-    spec: ChannelSpec,
+    spec: Arc<ChannelSpec>,
     pub adapter: Result<Box<dyn Channel>, Fault>,
     pub schedule: Vec<Duration>,
     pub timeout: Duration,
@@ -33,10 +33,12 @@ impl Adapters {
     /// The adapter of a channel's document as it is now. One that cannot be built is not tried again before its document
     /// changes: a process's environment does not.
     #[must_use]
-    pub fn get(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> Arc<Built> {
+    pub fn get(&self, workspace: &WorkspaceId, spec: &Arc<ChannelSpec>) -> Arc<Built> {
         let key = (workspace.clone(), spec.id.clone());
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = built.get(&key).filter(|found| found.spec == *spec) {
+        // The same document nearly always; one that was read anew may still say the same.
+        let same = |found: &&Arc<Built>| Arc::ptr_eq(&found.spec, spec) || found.spec == *spec;
+        if let Some(found) = built.get(&key).filter(same) {
             return Arc::clone(found);
         }
         let fresh = Arc::new(self.build(workspace, spec));
@@ -44,7 +46,7 @@ impl Adapters {
         fresh
     }
 
-    fn build(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> Built {
+    fn build(&self, workspace: &WorkspaceId, spec: &Arc<ChannelSpec>) -> Built {
         let expanded = expand_value(&spec.config, &config::environment);
         let timeout = spec.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
         let workshop = Workshop { http: self.workshop.http.with_timeout(timeout) };
@@ -56,6 +58,6 @@ impl Adapters {
             Some(retry) => retry.schedule_ms.iter().copied().map(Duration::from_millis).collect(),
             None => RETRY_SCHEDULE.to_vec(),
         };
-        Built { spec: spec.clone(), adapter, schedule, timeout }
+        Built { spec: Arc::clone(spec), adapter, schedule, timeout }
     }
 }

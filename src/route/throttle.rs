@@ -27,8 +27,9 @@ const LOOKS_MAX: u32 = 50;
 /// Windows remembered in this process, so that a busy key costs no round trip.
 const REMEMBERED_MAX: usize = 100_000;
 
-/// So long an event that is handed out again finds itself among those that opened an earlier window.
-const MEMORY: Duration = Duration::from_secs(10 * 60);
+/// So long an event that is handed out again finds itself among those that opened an earlier window: as long as the broker
+/// remembers ids. Every key lives this long in the broker, however short its window.
+const MEMORY: Duration = Duration::from_secs(120);
 /// So many of those are kept.
 const EARLIER_MAX: usize = 32;
 
