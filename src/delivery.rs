@@ -100,6 +100,9 @@ pub struct Delivery {
     /// The schedule it came from was cancelled: the worker records that and sends nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelled: bool,
+    /// It was sent with a time: until it fires it can be cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed: bool,
 }
 
 impl Delivery {
@@ -118,7 +121,7 @@ impl Delivery {
     /// The same delivery on its next try.
     #[must_use]
     pub fn next_attempt(&self) -> Self {
-        Self { attempt: self.attempt + 1, postponed: 0, held: 0, ..self.clone() }
+        Self { attempt: self.attempt + 1, postponed: 0, held: 0, timed: false, ..self.clone() }
     }
 
     /// The same attempt once more, after a try that cost none.
@@ -142,6 +145,7 @@ impl Delivery {
             held: 0,
             redrive: self.redrive + 1,
             cancelled: false,
+            timed: false,
             expires_at,
             ..self.clone()
         }

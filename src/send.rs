@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::bus::claim::{self, First};
 use crate::bus::schedule;
-use crate::bus::{Bus, BusError, StreamName, topology};
+use crate::bus::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
 use crate::clock;
 use crate::deliver::after;
@@ -34,8 +34,8 @@ const KEY_BYTES_MAX: usize = 255;
 const TITLE_CHARS_MAX: usize = 512;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const LINK_BYTES_MAX: usize = 2_048;
-const LOOKS_MAX: u32 = 20;
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// So long a send that fired is known to have fired: as long as the broker may hand it out again after a crash.
+const FIRED_KEPT: Duration = Duration::from_secs(600);
 
 /// What to send.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
@@ -139,8 +139,12 @@ pub async fn send(
     check_size(bus, &delivery)?;
     let subject = bus.names.idempotency(workspace, key);
     let claim = Claim { body: body_digest, answer: times.sent(&delivery), done: false };
-    let (held, sequence) = take_key(bus, &subject, &claim).await?;
-    if held.body != claim.body {
+    let body = claim.body.clone();
+    let (held, sequence) = match claim::first(bus, &subject, &claim, Some(IDEMPOTENCY_TTL)).await? {
+        First::Mine(sequence) => (claim, sequence),
+        First::Theirs(held, sequence) => (held, sequence),
+    };
+    if held.body != body {
         return Err(SendFailure::KeyReused);
     }
     // The first request's times hold; what it did not finish is done again under the same ids.
@@ -151,7 +155,7 @@ pub async fn send(
         let delivery = self::delivery(workspace, &request, &spec, times.event(key), times.due);
         store(bus, &delivery, &mut sent).await?;
         let done = Claim { body: held.body, answer: sent.clone(), done: true };
-        match put_claim(bus, &subject, &done, sequence).await {
+        match claim::put(bus, &subject, &done, Some(IDEMPOTENCY_TTL), sequence).await {
             Ok(_) | Err(BusError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }
@@ -279,43 +283,8 @@ fn delivery(
         postponed: 0,
         held: 0,
         cancelled: false,
+        timed: false,
     }
-}
-
-/// Takes the key, or says who has it; with the sequence of the claim.
-async fn take_key(bus: &Bus, subject: &str, claim: &Claim) -> Result<(Claim, u64), SendFailure> {
-    use async_nats::jetstream::stream::LastRawMessageErrorKind;
-    let stream = topology::stream_handle(bus, StreamName::Throttle).await?;
-    for _ in 0..LOOKS_MAX {
-        match put_claim(bus, subject, claim, 0).await {
-            Ok(sequence) => {
-                let mine = Claim { body: claim.body.clone(), answer: claim.answer.clone(), done: false };
-                return Ok((mine, sequence));
-            }
-            Err(BusError::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
-        match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => {
-                let held = serde_json::from_slice(&message.payload).map_err(BusError::from)?;
-                return Ok((held, message.sequence));
-            }
-            // The winner's claim cannot be read yet, or it expired just now.
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                clock::sleep(LOOK_AGAIN).await;
-            }
-            Err(error) => return Err(BusError::request(error).into()),
-        }
-    }
-    Err(BusError::Request("an idempotency key stays contended".to_owned()).into())
-}
-
-async fn put_claim(bus: &Bus, subject: &str, claim: &Claim, expected: u64) -> Result<u64, BusError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-    headers.insert(async_nats::header::NATS_MESSAGE_TTL, IDEMPOTENCY_TTL.as_secs().to_string());
-    let stored = bus.publish(subject.to_owned(), headers, serde_json::to_vec(claim)?.into()).await?;
-    Ok(stored.sequence)
 }
 
 async fn store(bus: &Bus, delivery: &Delivery, sent: &mut Sent) -> Result<(), BusError> {
@@ -323,7 +292,8 @@ async fn store(bus: &Bus, delivery: &Delivery, sent: &mut Sent) -> Result<(), Bu
     let delayed = sent.fires_at > now;
     let id = delivery.id.as_str();
     let fresh = if delayed {
-        !schedule::at(bus, delivery, sent.fires_at, id).await?.duplicate
+        let timed = Delivery { timed: true, ..delivery.clone() };
+        !schedule::at(bus, &timed, sent.fires_at, id).await?.duplicate
     } else {
         !bus.publish_json(bus.names.delivery(delivery), id, delivery).await?.duplicate
     };
@@ -366,7 +336,12 @@ pub async fn cancel(
     {
         return Ok(Cancellation::NotPending);
     }
-    if !schedule::cancel(bus, &pending, sequence).await? {
+    if pending.timed && settle_fate(bus, &pending, Fate::Cancelled).await? == Fate::Fired {
+        return Ok(Cancellation::NotPending);
+    }
+    let taken_back = schedule::cancel(bus, &pending, sequence).await?;
+    // It fires just now, and whoever takes it finds out that it was cancelled.
+    if !taken_back && !pending.timed {
         return Ok(Cancellation::NotPending);
     }
     // The worker that takes the cancelled delivery records the same; this only makes it visible at once.
@@ -374,4 +349,33 @@ pub async fn cancel(
         Outcome::of(&pending, Verdict::new(State::Suppressed, Reason::Cancelled), None, clock::now());
     bus.record(&outcome, &format!("{id}/cancel")).await?;
     Ok(Cancellation::Done)
+}
+
+/// What became of a send with a time: whoever says it first is right. The broker's own condition on the timer is not
+/// enough: in a cluster a timer can fire while it is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    Fired,
+    Cancelled,
+}
+
+/// Says what is to become of a send with a time, and returns what does.
+///
+/// # Errors
+/// When the broker does not answer; asking again is safe.
+pub async fn settle_fate(bus: &Bus, delivery: &Delivery, wanted: Fate) -> Result<Fate, BusError> {
+    let keep = match wanted {
+        Fate::Fired => FIRED_KEPT,
+        // What was cancelled may lie in a queue until it expires.
+        Fate::Cancelled => {
+            let left = delivery.expires_at.duration_since(clock::now());
+            Duration::try_from(left).unwrap_or_default().max(FIRED_KEPT)
+        }
+    };
+    let subject = bus.names.fate(&delivery.workspace, &delivery.id);
+    match claim::first(bus, &subject, &wanted, Some(keep)).await? {
+        First::Mine(_) => Ok(wanted),
+        First::Theirs(fate, _) => Ok(fate),
+    }
 }

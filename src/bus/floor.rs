@@ -3,13 +3,10 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, BusError, StreamName, reader, topology};
+use super::{Bus, BusError, StreamName, claim, reader, topology};
 use crate::clock;
 use crate::task;
 
@@ -47,17 +44,14 @@ async fn look(bus: &Bus, stream: StreamName, durable: &str) -> Result<(), BusErr
     let epoch = reader::epoch(bus, stream).await?;
     let info = topology::stream_handle(bus, stream).await?.consumer_info(durable).await;
     let sequence = info.map_err(BusError::request)?.ack_floor.stream_sequence;
-    let kept = kept(bus, durable).await?;
+    let kept = claim::last::<Floor>(bus, &bus.names.floor(durable)).await?;
     let expected = match &kept {
         // Whoever was frozen for a while must not set it back.
         Some((floor, _)) if floor.epoch == epoch && floor.sequence >= sequence => return Ok(()),
         Some((_, at)) => *at,
         None => 0,
     };
-    let mut headers = HeaderMap::new();
-    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-    let payload = serde_json::to_vec(&Floor { epoch, sequence })?;
-    match bus.publish(bus.names.floor(durable), headers, payload.into()).await {
+    match claim::put(bus, &bus.names.floor(durable), &Floor { epoch, sequence }, None, expected).await {
         // Another one was faster.
         Ok(_) | Err(BusError::Conflict) => Ok(()),
         Err(error) => Err(error),
@@ -69,28 +63,9 @@ async fn look(bus: &Bus, stream: StreamName, durable: &str) -> Result<(), BusErr
 /// # Errors
 /// When the broker does not answer.
 pub async fn start(bus: &Bus, stream: StreamName, durable: &str) -> Result<Option<u64>, BusError> {
-    let Some((floor, _)) = kept(bus, durable).await? else { return Ok(None) };
+    let Some((floor, _)) = claim::last::<Floor>(bus, &bus.names.floor(durable)).await? else {
+        return Ok(None);
+    };
     let epoch = reader::epoch(bus, stream).await?;
     Ok((floor.epoch == epoch).then_some(floor.sequence + 1))
-}
-
-async fn kept(bus: &Bus, durable: &str) -> Result<Option<(Floor, u64)>, BusError> {
-    let throttle = topology::stream_handle(bus, StreamName::Throttle).await?;
-    match throttle.get_last_raw_message_by_subject(&bus.names.floor(durable)).await {
-        // One that cannot be read is as good as none.
-        Ok(message) => {
-            Ok(serde_json::from_slice(&message.payload).ok().map(|floor| (floor, message.sequence)))
-        }
-        Err(error) if is_missing(error.kind()) => Ok(None),
-        Err(error) => Err(BusError::request(error)),
-    }
-}
-
-/// Nothing was kept yet, or its stream is gone too: whoever publishes there next makes it again.
-fn is_missing(kind: LastRawMessageErrorKind) -> bool {
-    match kind {
-        LastRawMessageErrorKind::NoMessageFound => true,
-        LastRawMessageErrorKind::JetStream(error) => error.error_code() == ErrorCode::STREAM_NOT_FOUND,
-        LastRawMessageErrorKind::InvalidSubject | LastRawMessageErrorKind::Other => false,
-    }
 }

@@ -171,6 +171,12 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["idempotency-key", key]))
     }
 
+    /// Where it is written whether a send with a time fired or was cancelled.
+    #[must_use]
+    pub fn fate(&self, workspace: &WorkspaceId, delivery: &DeliveryId) -> String {
+        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["fate", delivery.as_str()]))
+    }
+
     /// Where it is written how far a durable consumer has come.
     #[must_use]
     pub fn floor(&self, durable: &str) -> String {

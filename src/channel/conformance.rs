@@ -63,6 +63,7 @@ pub(super) fn sample() -> Delivery {
         postponed: 0,
         held: 0,
         cancelled: false,
+        timed: false,
     }
 }
 

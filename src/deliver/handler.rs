@@ -26,6 +26,7 @@ use crate::delivery::{Delivery, ENVELOPE_VERSION, envelope_version};
 use crate::documents::{Document, Key};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::send::{self, Fate};
 
 /// The broker is away or refuses: the message waits this long.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
@@ -146,7 +147,7 @@ impl Hand<'_> {
             metrics::repeat_dropped();
             return Ok(());
         }
-        if delivery.cancelled {
+        if delivery.cancelled || self.is_cancelled().await? {
             return self.suppress(Reason::Cancelled).await;
         }
         if delivery.expires_at <= now {
@@ -173,6 +174,12 @@ impl Hand<'_> {
         self.attempt(&built).await;
         drop(share);
         Ok(())
+    }
+
+    /// A send with a time fires when it is taken on first, unless it was cancelled before.
+    async fn is_cancelled(&self) -> Result<bool, BusError> {
+        Ok(self.delivery.timed
+            && send::settle_fate(&self.tools.bus, self.delivery, Fate::Fired).await? == Fate::Cancelled)
     }
 
     /// The channel's document; one that this process has not heard of yet is looked up.

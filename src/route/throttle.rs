@@ -12,18 +12,14 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Window;
-use crate::bus::{Bus, BusError, StreamName, topology};
+use crate::bus::{Bus, BusError, claim};
 use crate::clock;
 use crate::ids::WorkspaceId;
 
-/// A loser of the race may look before the winner's message can be read; one look 2 ms later was always enough.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-const LOOKS_MAX: u32 = 50;
 /// Windows remembered in this process, so that a busy key costs no round trip.
 const REMEMBERED_MAX: usize = 100_000;
 
@@ -156,13 +152,14 @@ async fn take(
     let until_ms = now.as_millisecond().saturating_add(length_ms);
     let first = Holder { event: entrant.event.to_owned(), until_ms, earlier: Vec::new() };
     let (mut mine, mut expected) = (first.clone(), 0);
-    for _ in 0..LOOKS_MAX {
-        match store(bus, subject, &mine, length, expected).await {
-            Ok(()) => return Ok(mine),
+    let keep = length.max(MEMORY) + Duration::from_secs(2);
+    for _ in 0..claim::LOOKS_MAX {
+        match claim::put(bus, subject, &mine, Some(keep), expected).await {
+            Ok(_) => return Ok(mine),
             Err(BusError::Conflict) => {}
             Err(error) => return Err(error),
         }
-        match current(bus, subject).await? {
+        match claim::last::<Holder>(bus, subject).await? {
             Some((holder, _)) if holder.decides(entrant) => return Ok(holder),
             // Its time is over and the broker has not collected it yet: replace exactly that one.
             Some((holder, sequence)) => {
@@ -171,35 +168,11 @@ async fn take(
             }
             None => {
                 (mine, expected) = (first.clone(), 0);
-                clock::sleep(LOOK_AGAIN).await;
+                claim::again().await;
             }
         }
     }
-    Err(BusError::Request("a cooldown window stays contended".to_owned()))
-}
-
-async fn store(
-    bus: &Bus,
-    subject: &str,
-    mine: &Holder,
-    length: Duration,
-    expected: u64,
-) -> Result<(), BusError> {
-    let ttl_seconds = length.max(MEMORY).as_secs() + 2;
-    let mut headers = HeaderMap::new();
-    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-    headers.insert(async_nats::header::NATS_MESSAGE_TTL, ttl_seconds.to_string());
-    bus.publish(subject.to_owned(), headers, serde_json::to_vec(mine)?.into()).await.map(|_| ())
-}
-
-async fn current(bus: &Bus, subject: &str) -> Result<Option<(Holder, u64)>, BusError> {
-    use async_nats::jetstream::stream::LastRawMessageErrorKind;
-    let stream = topology::stream_handle(bus, StreamName::Throttle).await?;
-    match stream.get_last_raw_message_by_subject(subject).await {
-        Ok(message) => Ok(Some((serde_json::from_slice(&message.payload)?, message.sequence))),
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(BusError::request(error)),
-    }
+    Err(claim::contended())
 }
 
 #[cfg(test)]

@@ -210,9 +210,9 @@ impl Bugle {
         self.run(role.word(), Path::new(role.program()), &[], role == Role::Api)
     }
 
-    /// The same role on the same ports as one that is dead.
+    /// The same role as one that is dead, where its clients look for it.
     pub fn spawn_again(&self, role: Role, dead: &Member) -> Member {
-        self.run_at(role.word(), Path::new(role.program()), &[], dead.admin_port, dead.api_port)
+        self.run_at(role.word(), Path::new(role.program()), &[], free_port(), dead.api_port)
     }
 
     /// `bugle run` on these settings.
