@@ -8,7 +8,7 @@ use crate::support::broker::NatsServer;
 use crate::support::bugle::{Bugle, Role, webhook};
 use crate::support::database::{Database, on_both_databases};
 use crate::support::sink::Sink;
-use crate::support::{LATER, ensure, steadily};
+use crate::support::{LATER, SOON, ensure, eventually, steadily};
 
 const SEND: &str = "/v1/notifications/send";
 
@@ -204,4 +204,25 @@ async fn a_cancellation_that_races_the_clock_is_either_kept_or_refused() {
     let counts = sink.counts("/hook");
     assert_eq!(counts.len(), accepted.len() - kept, "a cancelled one was sent, or a refused one was not");
     assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+}
+
+/// In a cluster a timer can fire while it is taken back: both the delivery and its cancellation are stored then.
+#[tokio::test]
+async fn a_send_that_was_cancelled_does_not_go_out_although_its_timer_fired() {
+    let (bugle, sink) = fleet(Database::sqlite()).await;
+    let accepted = bugle.api().post(SEND, &message(&json!({ "delayMs": 3_600_000 }))).await.expect(202);
+    let wire = bugle.wire().await;
+    let queue = wire.js.get_stream(wire.stream_name("DELIVERIES")).await.unwrap();
+    let timer = wire.subject(&format!("later.{}", id(&accepted)));
+    let timer = queue.get_last_raw_message_by_subject(&timer).await.unwrap();
+    bugle.api().delete(&format!("{SEND}/{}", id(&accepted))).await.expect(200);
+    let target = timer.headers.get("Nats-Schedule-Target").unwrap().as_str();
+    wire.put(target, &[], timer.payload.to_vec()).await;
+    eventually("the queue is empty", SOON, async || {
+        let queued = wire.messages("DELIVERIES").await;
+        ensure(queued == 0, format!("{queued} messages"))
+    })
+    .await;
+    assert!(sink.requests("/hook").is_empty());
+    assert_eq!(bugle.api().becomes(id(&accepted), "suppressed").await["reason"], "cancelled");
 }
