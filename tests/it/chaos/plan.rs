@@ -71,8 +71,8 @@ impl Fault {
     /// What the table calls it.
     pub fn name(self) -> String {
         match self {
-            Self::Kill(role) => format!("kill -9 a {}", role.word()),
-            Self::Freeze(role) => format!("freeze a {}", role.word()),
+            Self::Kill(role) => format!("kill -9 {}", role.word()),
+            Self::Freeze(role) => format!("freeze {}", role.word()),
             Self::ScaleDown => "SIGTERM a worker".to_owned(),
             Self::ScaleUp => "a worker more, then SIGTERM".to_owned(),
             Self::KillBroker => "kill -9 nats-server".to_owned(),
@@ -106,7 +106,7 @@ impl Fault {
 
     fn lasts(self, long: bool, rng: &mut Rng) -> Duration {
         let (shortest, short, longest) = self.span();
-        // A minute without the database is asked for by its full length.
+        // Half a minute without the database, always.
         let shortest = if long && self == Self::StopDatabase { longest } else { shortest };
         Duration::from_millis(rng.u64(shortest..=if long { longest } else { short }))
     }
