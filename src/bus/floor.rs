@@ -41,13 +41,15 @@ pub fn keep(bus: Bus, stream: StreamName, durable: &'static str, stop: Cancellat
 }
 
 async fn look(bus: &Bus, stream: StreamName, durable: &str) -> Result<(), BusError> {
-    let epoch = reader::epoch(bus, stream).await?;
+    let (epoch, last) = (reader::epoch(bus, stream).await?, last_sequence(bus, stream).await?);
     let info = topology::stream_handle(bus, stream).await?.consumer_info(durable).await;
     let sequence = info.map_err(BusError::request)?.ack_floor.stream_sequence;
     let kept = claim::last::<Floor>(bus, &bus.names.floor(durable)).await?;
     let expected = match &kept {
-        // Whoever was frozen for a while must not set it back.
-        Some((floor, _)) if floor.epoch == epoch && floor.sequence >= sequence => return Ok(()),
+        // Whoever was frozen for a while must not set it back; a stream that lost its end counts on from there.
+        Some((floor, _)) if floor.epoch == epoch && (sequence..=last).contains(&floor.sequence) => {
+            return Ok(());
+        }
         Some((_, at)) => *at,
         None => 0,
     };
@@ -66,6 +68,13 @@ pub async fn start(bus: &Bus, stream: StreamName, durable: &str) -> Result<Optio
     let Some((floor, _)) = claim::last::<Floor>(bus, &bus.names.floor(durable)).await? else {
         return Ok(None);
     };
-    let epoch = reader::epoch(bus, stream).await?;
-    Ok((floor.epoch == epoch).then_some(floor.sequence + 1))
+    if floor.epoch != reader::epoch(bus, stream).await? {
+        return Ok(None);
+    }
+    // Never beyond the end: what a stream that lost its own stores next must be routed.
+    Ok(Some(floor.sequence.min(last_sequence(bus, stream).await?) + 1))
+}
+
+async fn last_sequence(bus: &Bus, stream: StreamName) -> Result<u64, BusError> {
+    Ok(topology::stream(bus, stream).await?.cached_info().state.last_sequence)
 }
