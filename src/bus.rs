@@ -61,6 +61,9 @@ pub enum BusError {
     /// The expected sequence was not the last one: somebody else was first.
     #[error("another publish was first")]
     Conflict,
+    /// The process stood still for so long that the broker has handed the message to somebody else.
+    #[error("the message in hand is somebody else's by now")]
+    LeaseOver,
 }
 
 impl BusError {

@@ -31,6 +31,7 @@ const ATTEMPTS_RUNNING: &str = "bugle_attempts_running";
 const DELIVERY_AGE: &str = "bugle_delivery_age_seconds";
 const POSTPONED: &str = "bugle_deliveries_postponed_total";
 const REPEATS: &str = "bugle_repeats_dropped_total";
+const LEASES_OVER: &str = "bugle_messages_lapsed_total";
 const DEAD_LETTERS: &str = "bugle_dead_letters_total";
 const OUTCOME_STORE_FAILURES: &str = "bugle_outcome_store_failures_total";
 const RECORDED: &str = "bugle_outcomes_recorded_total";
@@ -76,6 +77,10 @@ fn describe() {
         (ATTEMPTS, "Tries that ended, by kind, lane and the state they led to."),
         (POSTPONED, "Deliveries put off without a try, by cause."),
         (REPEATS, "Repeats of finished deliveries that were not sent again."),
+        (
+            LEASES_OVER,
+            "Messages held beyond the broker's wait, by a process that stood still, and let go untouched.",
+        ),
         (DEAD_LETTERS, "Deliveries and messages given up, by reason."),
         (OUTCOME_STORE_FAILURES, "Outcomes that the broker did not store at once; they are stored later."),
         (RECORDED, "Outcomes written to the database."),
@@ -111,6 +116,7 @@ fn start_at_zero() {
         EVENTS_ROUTED,
         RULES_FIRED,
         REPEATS,
+        LEASES_OVER,
         OUTCOME_STORE_FAILURES,
         RECORDED,
         RECORDS_UNREADABLE,
@@ -219,6 +225,10 @@ pub fn postponed(why: &'static str) {
 
 pub fn repeat_dropped() {
     counter!(REPEATS).increment(1);
+}
+
+pub fn lease_over() {
+    counter!(LEASES_OVER).increment(1);
 }
 
 pub fn dead_letter(reason: Reason) {

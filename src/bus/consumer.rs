@@ -4,6 +4,7 @@
 //! Pulls are long-polls of exactly the free slots: the client's endless streams can stall with small batches. Losing
 //! the consumer, its stream or the broker is survived here: get it, create it when it is gone, wait, go on.
 
+mod lease;
 mod work;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::lease::Lease;
 use self::work::{Group, HAND_BACK, settle, work_on};
 use super::{Bus, BusError, StreamName, reader, topology};
 use crate::clock;
@@ -65,6 +67,8 @@ pub struct Received {
     pub sequence: u64,
     /// When the broker stored it.
     pub stored_at: Timestamp,
+    /// To be looked at before what cannot be taken back.
+    pub lease: Lease,
 }
 
 /// Turns one message into a verdict. Doing it twice must be the same as doing it once.
@@ -239,8 +243,9 @@ impl<H: Handler> Loop<H> {
         epoch: &Arc<str>,
         mut permits: OwnedSemaphorePermit,
     ) -> Result<usize, BusError> {
+        let asked = Instant::now();
         let poll = consumer.batch().max_messages(permits.num_permits()).expires(POLL).messages();
-        let deadline = Instant::now() + POLL + POLL_GRACE;
+        let deadline = asked + POLL + POLL_GRACE;
         let mut batch = tokio::time::timeout_at(deadline, poll)
             .await
             .map_err(|_| BusError::Request("the broker does not answer".to_owned()))?
@@ -251,7 +256,7 @@ impl<H: Handler> Loop<H> {
             let next = if let Some(next) = batch.next().now_or_never() {
                 next
             } else {
-                self.spawn(std::mem::take(&mut group), epoch);
+                self.spawn(std::mem::take(&mut group), epoch, asked);
                 let next = tokio::time::timeout_at(deadline, batch.next());
                 next.await.map_err(|_| BusError::Request("the broker does not answer".to_owned()))?
             };
@@ -259,7 +264,7 @@ impl<H: Handler> Loop<H> {
             let message = match message {
                 Ok(message) => message,
                 Err(error) => {
-                    self.spawn(group, epoch);
+                    self.spawn(group, epoch, asked);
                     return Err(BusError::request(error));
                 }
             };
@@ -270,22 +275,22 @@ impl<H: Handler> Loop<H> {
             }
             group.extend(permits.split(1).map(|permit| (message, permit)));
             if group.len() == GROUP_MAX {
-                self.spawn(std::mem::take(&mut group), epoch);
+                self.spawn(std::mem::take(&mut group), epoch, asked);
             }
         }
-        self.spawn(group, epoch);
+        self.spawn(group, epoch, asked);
         Ok(taken)
     }
 
     /// Works on messages side by side in a task of their own.
-    fn spawn(&self, group: Vec<(Message, OwnedSemaphorePermit)>, epoch: &Arc<str>) {
+    fn spawn(&self, group: Vec<(Message, OwnedSemaphorePermit)>, epoch: &Arc<str>, asked: Instant) {
         if group.is_empty() {
             return;
         }
         let (handler, hard) = (Arc::clone(&self.handler), self.stop.hard.clone());
         let (durable, epoch) = (Arc::clone(&self.source.durable), Arc::clone(epoch));
         self.running.spawn(async move {
-            let group = Group { messages: group, epoch };
+            let group = Group { messages: group, epoch, lease: Lease::new(asked) };
             work_on(group, handler.as_ref(), &hard, &durable).await;
         });
     }

@@ -14,7 +14,7 @@ use super::adapters::{Adapters, Built};
 use super::pauses::Pauses;
 use super::share::Shares;
 use super::{Decision, Next, Standing, after, decide};
-use crate::bus::consumer::{Handler, Received, Verdict as Settle};
+use crate::bus::consumer::{Handler, Lease, Received, Verdict as Settle};
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError, schedule, topology};
 use crate::channel::http::BODY_WAIT;
@@ -57,6 +57,7 @@ struct Hand<'a> {
     tools: &'a Tools,
     delivery: &'a Delivery,
     sequence: u64,
+    lease: &'a Lease,
 }
 
 impl Handler for Worker {
@@ -68,7 +69,12 @@ impl Handler for Worker {
         if delivery.v > ENVELOPE_VERSION {
             return newer(message, delivery.v);
         }
-        let hand = Hand { tools: &self.tools, delivery: &delivery, sequence: message.sequence };
+        let hand = Hand {
+            tools: &self.tools,
+            delivery: &delivery,
+            sequence: message.sequence,
+            lease: &message.lease,
+        };
         let result = hand.deliver(&self.shares).await;
         settle(&delivery, result)
     }
@@ -147,13 +153,16 @@ impl Hand<'_> {
             metrics::repeat_dropped();
             return Ok(());
         }
-        if delivery.cancelled || self.is_cancelled().await? {
+        let cancelled = delivery.cancelled || self.is_cancelled().await?;
+        let spec = self.channel().await?;
+        self.still_ours()?;
+        if cancelled {
             return self.suppress(Reason::Cancelled).await;
         }
         if delivery.expires_at <= now {
             return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
         }
-        let Some(spec) = self.channel().await? else {
+        let Some(spec) = spec else {
             return self.give_up(Reason::UnknownChannel, "the channel does not exist any more").await;
         };
         if spec.enabled != Enabled::On {
@@ -166,7 +175,9 @@ impl Hand<'_> {
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
         }
-        let share = match shares.enter(&delivery.workspace, &delivery.channel).await {
+        let share = shares.enter(&delivery.workspace, &delivery.channel).await;
+        self.still_ours()?;
+        let share = match share {
             Ok(share) => share,
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
@@ -174,6 +185,11 @@ impl Hand<'_> {
         self.attempt(&built).await;
         drop(share);
         Ok(())
+    }
+
+    /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.
+    fn still_ours(&self) -> Result<(), BusError> {
+        if self.lease.is_over() { Err(BusError::LeaseOver) } else { Ok(()) }
     }
 
     /// A send with a time fires when it is taken on first, unless it was cancelled before.

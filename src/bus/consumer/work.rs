@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::lease::Lease;
 use super::{Handler, Received, Verdict};
 use crate::clock;
 use crate::metrics;
@@ -36,6 +37,7 @@ struct Settler {
 pub(super) struct Group {
     pub messages: Vec<(Message, OwnedSemaphorePermit)>,
     pub epoch: Arc<str>,
+    pub lease: Lease,
 }
 
 /// Works on a group to its end. Long work tells the broker that it lives; a hard stop hands back what is not done.
@@ -43,7 +45,7 @@ pub(super) async fn work_on<H: Handler>(group: Group, handler: &H, hard: &Cancel
     let count = group.messages.len();
     let (mut settlers, mut messages) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (message, permit) in group.messages {
-        let (acker, received) = take_apart(message, &group.epoch);
+        let (acker, received) = take_apart(message, &group.epoch, &group.lease);
         settlers.push(Settler { acker, settled: AtomicBool::new(false) });
         messages.push((received, permit));
     }
@@ -52,7 +54,9 @@ pub(super) async fn work_on<H: Handler>(group: Group, handler: &H, hard: &Cancel
         work.push(async move {
             let kind = verdict_on(received, handler, durable).await;
             settler.settled.store(true, Ordering::Relaxed);
-            settle(&settler.acker, kind).await;
+            if let Some(kind) = kind {
+                settle(&settler.acker, kind).await;
+            }
             drop(permit);
         });
     }
@@ -68,6 +72,7 @@ pub(super) async fn work_on<H: Handler>(group: Group, handler: &H, hard: &Cancel
                 return;
             }
             () = clock::sleep(PROGRESS_EVERY) => {
+                group.lease.renew();
                 for settler in unsettled() {
                     settle(&settler.acker, AckKind::Progress).await;
                 }
@@ -76,20 +81,26 @@ pub(super) async fn work_on<H: Handler>(group: Group, handler: &H, hard: &Cancel
     }
 }
 
+/// None: it has been handed to somebody else meanwhile, and is not ours to settle.
 async fn verdict_on<H: Handler>(
     received: Result<(Received, i64), async_nats::Error>,
     handler: &H,
     durable: &str,
-) -> AckKind {
+) -> Option<AckKind> {
     let (received, delivered) = match received {
         Ok(parts) => parts,
         Err(error) => {
             tracing::error!(durable, %error, "a message without JetStream's metadata");
-            return AckKind::Nak(Some(AFTER_PANIC));
+            return Some(AckKind::Nak(Some(AFTER_PANIC)));
         }
     };
     let sequence = received.sequence;
     loop {
+        if received.lease.is_over() {
+            metrics::lease_over();
+            tracing::warn!(durable, sequence, "a message was in hand too long: it is somebody else's now");
+            return None;
+        }
         let work = async {
             if delivered > DELIVERED_MAX {
                 handler.poison(&received).await
@@ -98,9 +109,9 @@ async fn verdict_on<H: Handler>(
             }
         };
         match AssertUnwindSafe(work).catch_unwind().await {
-            Ok(Verdict::Done) => return AckKind::Ack,
+            Ok(Verdict::Done) => return Some(AckKind::Ack),
             Ok(Verdict::Again(wait)) => clock::sleep(wait).await,
-            Ok(Verdict::HandBack(wait)) => return AckKind::Nak(Some(wait)),
+            Ok(Verdict::HandBack(wait)) => return Some(AckKind::Nak(Some(wait))),
             Err(_) => {
                 metrics::handler_panicked();
                 tracing::error!(
@@ -109,14 +120,18 @@ async fn verdict_on<H: Handler>(
                     delivered,
                     "a handler panicked: the message will be handed out again"
                 );
-                return AckKind::Nak(Some(AFTER_PANIC));
+                return Some(AckKind::Nak(Some(AFTER_PANIC)));
             }
         }
     }
 }
 
 /// What settles the message, and what a handler may see of it, with the number of its deliveries.
-fn take_apart(message: Message, epoch: &Arc<str>) -> (Acker, Result<(Received, i64), async_nats::Error>) {
+fn take_apart(
+    message: Message,
+    epoch: &Arc<str>,
+    lease: &Lease,
+) -> (Acker, Result<(Received, i64), async_nats::Error>) {
     let metadata = message.info().and_then(|info| {
         let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())?;
         Ok((info.stream_sequence, info.delivered, stored_at))
@@ -130,6 +145,7 @@ fn take_apart(message: Message, epoch: &Arc<str>) -> (Acker, Result<(Received, i
             payload: message.payload,
             sequence,
             stored_at,
+            lease: lease.clone(),
         };
         (received, delivered)
     });

@@ -9,7 +9,7 @@ use crate::support::broker::NatsServer;
 use crate::support::bugle::{Bugle, Role, everything_to};
 use crate::support::database::Database;
 use crate::support::sink::{Answer, Sink};
-use crate::support::{LATER, SOON, ensure, eventually};
+use crate::support::{LATER, SOON, ensure, eventually, pause};
 
 #[tokio::test]
 async fn a_worker_killed_between_send_and_ack_loses_nothing_and_its_successor_repeats_under_the_same_id() {
@@ -85,6 +85,37 @@ async fn setup_killed_at_any_moment_can_be_done_again() {
     bugle.start_roles(&Role::ALL).await;
     bugle.wire().await.event("a:b", "1", &json!({})).await;
     each_is_sent_once(&bugle.api(), &sink, "/hook", &["1".to_owned()]).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_stood_still_lets_go_of_what_others_have_sent_meanwhile() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    sink.script("/hook", [Answer::Slow(Duration::from_millis(50))]);
+    bugle.set("WORKER__SLOTS", "16");
+    bugle.start_with(&everything_to(&sink.url("/hook"))).await;
+    let wire = bugle.wire().await;
+    let events: Vec<String> = (0..400).map(|number| format!("e{number}")).collect();
+    for event in &events {
+        wire.event("a:b", event, &json!({})).await;
+    }
+    sink.receives(50, "/hook").await;
+    let mut frozen = bugle.take(Role::Worker).remove(0);
+    frozen.process.freeze();
+    pause(Duration::from_millis(200)).await;
+    let tried = sink.counts("/hook");
+    assert!(tried.len() < events.len(), "too late");
+    bugle.start_roles(&[Role::Worker]).await;
+    each_is_sent_once(&bugle.api(), &sink, "/hook", &events).await;
+    frozen.process.signal("CONT");
+    eventually("it lets go", SOON, async || {
+        let (_, metrics) = frozen.admin("/metrics").await;
+        let lapsed = metrics.lines().find_map(|line| line.strip_prefix("bugle_messages_lapsed_total "));
+        ensure(lapsed.is_some_and(|count| count != "0"), frozen.process.output())
+    })
+    .await;
+    let mut again = sink.counts("/hook");
+    again.retain(|id, count| *count > 1 && !tried.contains_key(id));
+    assert!(again.is_empty(), "sent again: {again:?}");
 }
 
 #[tokio::test]
