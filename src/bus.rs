@@ -12,6 +12,7 @@ pub mod schedule;
 pub mod subject;
 pub mod topology;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,7 +34,6 @@ const SERVER_MIN: (u32, u32, u32) = (2, 12, 9);
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// More publishes than this in flight gain nothing; beyond it publishers wait.
 const IN_FLIGHT_MAX: usize = 2_048;
-const MESSAGE_BYTES: usize = 2_048;
 /// Many publishes miss a stream at once: who comes this soon after the one who made it finds it.
 const HEALED_FOR: Duration = Duration::from_secs(1);
 /// An event is at most this part of the broker's largest payload, so that the delivery made of it fits.
@@ -162,11 +162,21 @@ impl Bus {
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Stored, BusError> {
-        match self.publish_once(subject.clone(), headers.clone(), payload.clone()).await {
+        self.publish_with(subject, || headers.clone(), payload).await
+    }
+
+    /// `headers` are made when they are needed: hardly ever a second time.
+    async fn publish_with(
+        &self,
+        subject: String,
+        headers: impl Fn() -> HeaderMap + Send,
+        payload: Bytes,
+    ) -> Result<Stored, BusError> {
+        match self.publish_once(subject.clone(), headers(), payload.clone()).await {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
                 // Deleted by hand: the same again, under the same id, once it is there.
-                self.heal().await?;
-                self.publish_once(subject, headers, payload.clone()).await
+                Box::pin(self.heal()).await?;
+                self.publish_once(subject, headers(), payload.clone()).await
             }
             done => done,
         }
@@ -205,12 +215,9 @@ impl Bus {
         id: &str,
         message: &T,
     ) -> Result<Stored, BusError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-        // Most messages are about this long: growing a buffer step by step copies it several times.
-        let mut payload = Vec::with_capacity(MESSAGE_BYTES);
-        serde_json::to_writer(&mut payload, message)?;
-        self.publish(subject, headers, payload.into()).await
+        let payload = json(message)?;
+        let headers = || HeaderMap::from_iter([(async_nats::header::NATS_MESSAGE_ID, id.into())]);
+        self.publish_with(subject, headers, payload).await
     }
 
     /// Stores what became of a delivery in a step. A step that is taken twice may end in two ways (the receiver answered
@@ -222,6 +229,16 @@ impl Bus {
         let id = format!("{step}/{}", outcome.state);
         self.publish_json(self.names.outcome(outcome), &id, outcome).await
     }
+}
+
+/// A message's JSON, written into a buffer that has grown for the ones before it.
+fn json<T: Serialize>(message: &T) -> Result<Bytes, serde_json::Error> {
+    thread_local!(static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        serde_json::to_writer(&mut *buffer, message)?;
+        Ok(Bytes::copy_from_slice(buffer))
+    })
 }
 
 async fn connect_client(

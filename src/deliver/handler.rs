@@ -4,6 +4,8 @@
 //! very step was done before. What became of it has its state in its id besides: handed out again after a crash the same
 //! message may end otherwise. After a try nothing gives up storing its outcome short of the process's end, since
 //! handing the message back would send it twice.
+//!
+//! Steps that most deliveries do not take are boxed, so that what is in hand stays small.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ use crate::dead;
 use crate::deliver::finished::Finished;
 use crate::delivery::{Delivery, ENVELOPE_VERSION, envelope_version};
 use crate::documents::{Document, Key};
+use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::send::{self, Fate};
@@ -96,7 +99,7 @@ impl Handler for Worker {
                 let detail = Some("handed out again and again without a verdict".to_owned());
                 settle(
                     &delivery,
-                    dead::give_up(&self.tools.bus, &delivery, Reason::Poison, detail, &step).await,
+                    Box::pin(dead::give_up(&self.tools.bus, &delivery, Reason::Poison, detail, &step)).await,
                 )
             }
             Err(error) => self.unreadable(message, &error).await,
@@ -129,7 +132,7 @@ impl Worker {
             reason: Reason::Undecodable,
             detail: error.to_string(),
         };
-        match dead::bury(bus, message, &grave).await {
+        match Box::pin(dead::bury(bus, message, &grave)).await {
             Ok(()) => Settle::Done,
             Err(_) => Settle::Again(clock::jittered(AFTER_TROUBLE)),
         }
@@ -195,7 +198,8 @@ impl Hand<'_> {
     /// A send with a time fires when it is taken on first, unless it was cancelled before.
     async fn is_cancelled(&self) -> Result<bool, BusError> {
         Ok(self.delivery.timed
-            && send::settle_fate(&self.tools.bus, self.delivery, Fate::Fired).await? == Fate::Cancelled)
+            && Box::pin(send::settle_fate(&self.tools.bus, self.delivery, Fate::Fired)).await?
+                == Fate::Cancelled)
     }
 
     /// The channel's document; one that this process has not heard of yet is looked up.
@@ -204,8 +208,18 @@ impl Hand<'_> {
         if let Some(spec) = self.tools.directory.snapshot().channels.get(&key) {
             return Ok(Some(Arc::clone(spec)));
         }
+        Box::pin(self.channel_from_broker(&key)).await
+    }
+
+    async fn channel_from_broker(
+        &self,
+        key: &(WorkspaceId, ChannelId),
+    ) -> Result<Option<Arc<ChannelSpec>>, BusError> {
         let bucket = topology::config_bucket(&self.tools.bus).await?;
-        let found = bucket.get(Key::Channel(key.0, key.1).to_string()).await.map_err(BusError::request)?;
+        let found = bucket
+            .get(Key::Channel(key.0.clone(), key.1.clone()).to_string())
+            .await
+            .map_err(BusError::request)?;
         let Some(bytes) = found else { return Ok(None) };
         let document: Document<ChannelSpec> = serde_json::from_slice(&bytes)?;
         Ok(Some(Arc::new(document.spec)))
@@ -286,17 +300,13 @@ impl Hand<'_> {
     async fn store_once(&self, decision: &Decision, outcome: &Outcome) -> Result<(), BusError> {
         let (bus, delivery, id) = (&self.tools.bus, self.delivery, self.message_id());
         if let Some(until) = decision.pause_until {
-            self.tools.pauses.pause(&delivery.workspace, &delivery.channel, until).await?;
+            Box::pin(self.tools.pauses.pause(&delivery.workspace, &delivery.channel, until)).await?;
         }
         match decision.next {
-            Next::GiveUp => return dead::record_failure(bus, delivery, outcome, &id).await,
+            Next::GiveUp => return Box::pin(dead::record_failure(bus, delivery, outcome, &id)).await,
             Next::Settled => {}
-            Next::Retry(due) => {
-                schedule::at(bus, &delivery.next_attempt(), due, &id).await?;
-            }
-            Next::Postpone(due) => {
-                schedule::at(bus, &delivery.postponed(), due, &id).await?;
-            }
+            Next::Retry(due) => Box::pin(self.schedule(delivery.next_attempt(), due)).await?,
+            Next::Postpone(due) => Box::pin(self.schedule(delivery.postponed(), due)).await?,
         }
         bus.record(outcome, &id).await?;
         metrics::outcome(outcome);
@@ -308,10 +318,14 @@ impl Hand<'_> {
         if due >= self.delivery.expires_at {
             return self.give_up(Reason::Expired, "it would expire before its turn").await;
         }
-        schedule::at(&self.tools.bus, &self.delivery.put_off(), due, &self.message_id()).await?;
+        Box::pin(self.schedule(self.delivery.put_off(), due)).await?;
         metrics::postponed(why);
         tracing::debug!(delivery = %self.delivery.id, %due, why, "put off");
         Ok(())
+    }
+
+    async fn schedule(&self, next: Delivery, due: Timestamp) -> Result<(), BusError> {
+        schedule::at(&self.tools.bus, &next, due, &self.message_id()).await.map(|_| ())
     }
 
     async fn requeue(&self, delivery: &Delivery) -> Result<(), BusError> {
@@ -330,7 +344,8 @@ impl Hand<'_> {
 
     async fn give_up(&self, reason: Reason, detail: &str) -> Result<(), BusError> {
         let step = format!("s{}", self.sequence);
-        dead::give_up(&self.tools.bus, self.delivery, reason, Some(detail.to_owned()), &step).await?;
+        let detail = Some(detail.to_owned());
+        Box::pin(dead::give_up(&self.tools.bus, self.delivery, reason, detail, &step)).await?;
         self.tools.finished.insert(self.delivery);
         Ok(())
     }

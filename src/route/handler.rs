@@ -2,6 +2,8 @@
 //!
 //! Every step is published under an id of its own, so that an event that comes twice is routed once; what cannot be
 //! read is kept among the dead letters with its bytes and the reason.
+//!
+//! Steps that most events do not take are boxed: a thousand events are in hand at once, and each has room for them all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
 use crate::clock;
 use crate::dead;
+use crate::delivery::Delivery;
 use crate::event::{DecodeError, Event, Incoming, decode};
 use crate::ids::WorkspaceId;
 use crate::metrics;
@@ -77,7 +80,7 @@ impl Router {
         let Some(window) = &firing.window else { return Ok(None) };
         let holder = format!("{}/{}/{}", message.epoch, message.sequence, event.id);
         let entrant = Entrant { event: &holder, stored_at: message.stored_at };
-        match self.throttle.enter(&self.bus, &event.workspace, window, entrant).await? {
+        match Box::pin(self.throttle.enter(&self.bus, &event.workspace, window, entrant)).await? {
             Pass::Open => Ok(None),
             Pass::Closed(until) => Ok(Some(until)),
         }
@@ -99,24 +102,25 @@ impl Router {
                     }
                     Err(BusError::TooLarge { bytes }) => {
                         let detail = format!("the delivery is {bytes} bytes, more than the broker carries");
-                        dead::give_up(&self.bus, delivery, Reason::TooLarge, Some(detail), "route").await?;
-                        Ok(false)
+                        self.give_up(delivery, Reason::TooLarge, detail).await
                     }
                     Err(error) => Err(error),
                 }
             }
             Step::Suppress(_, reason) => self.suppress(step, *reason, None).await,
-            Step::GiveUp(delivery, reason, detail) => {
-                dead::give_up(&self.bus, delivery, *reason, Some(detail.clone()), "route").await?;
-                Ok(false)
-            }
+            Step::GiveUp(delivery, reason, detail) => self.give_up(delivery, *reason, detail.clone()).await,
         }
+    }
+
+    async fn give_up(&self, delivery: &Delivery, reason: Reason, detail: String) -> Result<bool, BusError> {
+        Box::pin(dead::give_up(&self.bus, delivery, reason, Some(detail), "route")).await?;
+        Ok(false)
     }
 
     async fn suppress(&self, step: &Step, reason: Reason, detail: Option<String>) -> Result<bool, BusError> {
         let verdict = Verdict { detail, ..Verdict::new(State::Suppressed, reason) };
         let outcome = Outcome::of(step.delivery(), verdict, None, clock::now());
-        self.bus.record(&outcome, step.delivery().id.as_str()).await?;
+        Box::pin(self.bus.record(&outcome, step.delivery().id.as_str())).await?;
         metrics::outcome(&outcome);
         Ok(false)
     }
@@ -164,7 +168,7 @@ impl Router {
             reason,
             detail: detail.to_owned(),
         };
-        dead::bury(&self.bus, message, &grave).await
+        Box::pin(dead::bury(&self.bus, message, &grave)).await
     }
 }
 
