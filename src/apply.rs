@@ -83,6 +83,10 @@ fn wanted(file: &DocumentFile) -> Result<Wanted, ApplyError> {
     for spec in &file.rules {
         wanted.insert(Key::Rule(file.workspace.clone(), spec.id.clone()), value(spec)?);
     }
+    for spec in &file.scopes {
+        let id = spec.id().map_err(|fault| ApplyError::File(fault.to_string()))?;
+        wanted.insert(Key::Scope(file.workspace.clone(), id), value(spec)?);
+    }
     Ok(wanted)
 }
 

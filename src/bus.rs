@@ -5,6 +5,7 @@
 
 pub mod claim;
 pub mod consumer;
+pub mod count;
 pub mod directory;
 pub mod floor;
 pub mod reader;

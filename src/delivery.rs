@@ -84,6 +84,9 @@ pub struct Delivery {
     /// What went wrong on the way here without stopping it (a template that could not render).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How many like it the rule's cooldown held back since it let one through.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_back: u64,
     /// After this moment it is given up.
     pub expires_at: Timestamp,
     /// 1 for the first try; a redrive starts at 1 again.
@@ -103,6 +106,11 @@ pub struct Delivery {
     /// It was sent with a time: until it fires it can be cancelled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Delivery {

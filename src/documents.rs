@@ -1,16 +1,20 @@
-//! Documents: what an operator writes down (channels, rules, tokens), with owner, version and author.
+//! Documents: what an operator writes down (channels, rules, scopes, tokens), with owner, version and author.
 //!
 //! At the edges (file, API, CLI) an unknown field is an error that names it. What comes from the bucket is read
 //! leniently, so that old and new processes can run side by side.
 
+use std::collections::HashSet;
+
+use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::channel::{ChannelSpec, Kind};
-use crate::ids::{ChannelId, Recipient, RuleId, WorkspaceId};
+use crate::ids::{ChannelId, Recipient, RuleId, ScopedId, WorkspaceId};
 use crate::rule::fault::Fault;
+use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
 
 /// What the bucket holds under a key.
@@ -65,6 +69,7 @@ crate::outcome::words! {
 pub enum Key {
     Channel(WorkspaceId, ChannelId),
     Rule(WorkspaceId, RuleId),
+    Scope(WorkspaceId, ScopeId),
     /// By the hash of the secret, in hexadecimal.
     Token(String),
 }
@@ -81,6 +86,13 @@ impl Key {
             ("rules", Some(id)) => {
                 Some(Self::Rule(WorkspaceId::parse(second).ok()?, RuleId::parse(id).ok()?))
             }
+            ("scopes", Some(id)) => {
+                let (level, id) = id.split_once('.')?;
+                let id = BASE64URL_NOPAD.decode(id.as_bytes()).ok()?;
+                let id = ScopedId::parse(&String::from_utf8(id).ok()?).ok()?;
+                let scope = ScopeId { level: Level::parse(level)?, id };
+                Some(Self::Scope(WorkspaceId::parse(second).ok()?, scope))
+            }
             ("tokens", None) => Some(Self::Token(second.to_owned())),
             _ => None,
         }
@@ -92,6 +104,10 @@ impl std::fmt::Display for Key {
         match self {
             Self::Channel(workspace, id) => write!(f, "channels.{workspace}.{id}"),
             Self::Rule(workspace, id) => write!(f, "rules.{workspace}.{id}"),
+            Self::Scope(workspace, ScopeId { level, id }) => {
+                let id = BASE64URL_NOPAD.encode(id.as_str().as_bytes());
+                write!(f, "scopes.{workspace}.{}.{id}", level.as_str())
+            }
             Self::Token(hash) => write!(f, "tokens.{hash}"),
         }
     }
@@ -110,6 +126,8 @@ pub struct DocumentFile {
     pub channels: Vec<ChannelSpec>,
     #[serde(default)]
     pub rules: Vec<RuleSpec>,
+    #[serde(default)]
+    pub scopes: Vec<ScopeSpec>,
 }
 
 /// Checks all that is in a file of documents.
@@ -131,6 +149,14 @@ pub fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
         Rule::compile(spec).map_err(|fault| fault.below(&format!("/rules/{index}")))?;
         if file.rules[..index].iter().any(|earlier| earlier.id == spec.id) {
             return Err(Fault::new(format!("/rules/{index}/id"), format!("rule {} is there twice", spec.id)));
+        }
+    }
+    let mut scopes = HashSet::new();
+    for (index, spec) in file.scopes.iter().enumerate() {
+        let place = format!("/scopes/{index}");
+        let scope = Scope::compile(spec).map_err(|fault| fault.below(&place))?;
+        if !scopes.insert(scope.id) {
+            return Err(Fault::new(place, format!("the scope of {} is there twice", scope.name)));
         }
     }
     Ok(file)

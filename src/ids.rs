@@ -78,6 +78,11 @@ text_id!(
     |text| !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control)
 );
 text_id!(
+    /// A task or a mission, as producers call it: 1 to 256 bytes of UTF-8 without control characters.
+    ScopedId, "id of a task or mission", "1 to 256 bytes of UTF-8 without control characters",
+    |text| !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control)
+);
+text_id!(
     /// `d_` and 24 characters of base 32: 120 bits of a SHA-256 (see [`DeliveryKey`]).
     DeliveryId, "delivery id", "d_ and 24 characters of a-z, 2-7",
     |text| text.strip_prefix("d_").is_some_and(|rest| {

@@ -114,6 +114,10 @@ words! {
         ChannelDisabled = "channel_disabled",
         /// The rule's cooldown holds it back.
         Cooldown = "cooldown",
+        /// The same was said within the rule's window.
+        Duplicate = "duplicate",
+        /// The rule is asleep at this hour.
+        OutsideHours = "outside_hours",
         /// Cancelled before it fired.
         Cancelled = "cancelled",
         /// Handed out again and again without a verdict.

@@ -6,6 +6,7 @@
 pub mod backlog;
 pub mod handler;
 pub mod ruleset;
+pub mod scopes;
 pub mod template;
 pub mod texts;
 pub mod throttle;
@@ -23,10 +24,13 @@ use crate::ids::{ChannelId, DeliveryKey, Recipient, WorkspaceId};
 use crate::outcome::Reason;
 use crate::rule::Rule;
 use ruleset::RuleSet;
+use scopes::EventScopes;
 use template::Template;
 
 /// How long after its event a delivery is worth sending, unless its channel says otherwise.
 pub const EXPIRES_IN: Duration = Duration::from_secs(24 * 3600);
+/// Tells the windows of a rule's `dedupe` from those of its cooldown.
+const DEDUPE: &str = "dedupe";
 /// Longer titles are cut: no provider shows them.
 const TITLE_CHARS_MAX: usize = 512;
 const LINK_BYTES_MAX: usize = 2_048;
@@ -34,19 +38,38 @@ const LINK_BYTES_MAX: usize = 2_048;
 /// The channels, as routing sees them.
 pub type Channels = HashMap<(WorkspaceId, ChannelId), Arc<ChannelSpec>>;
 
+/// What an event is held against.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    pub rules: &'a RuleSet,
+    pub scopes: &'a EventScopes,
+    pub channels: &'a Channels,
+    /// When the broker stored the event: handed out again, it is planned in the same way.
+    pub at: Timestamp,
+}
+
 /// A rule that fired for an event.
 #[derive(Debug)]
 pub struct Firing {
-    /// The cooldown that it falls into.
-    pub window: Option<Window>,
+    /// The windows that it falls into, in the order in which they are asked.
+    pub windows: Vec<Window>,
     pub steps: Vec<Step>,
 }
 
-/// One cooldown: while it lasts, nothing else that renders the same key goes out.
+/// While it lasts, nothing else with the same key goes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    pub key: [String; 3],
+    pub key: Vec<String>,
     pub length: Duration,
+    /// Why others are held back meanwhile.
+    pub reason: Reason,
+}
+
+/// A rule that an event may concern, with the name of its scope.
+#[derive(Debug, Clone, Copy)]
+struct Candidate<'a> {
+    scope: &'a str,
+    rule: &'a Rule,
 }
 
 /// What is to happen with one delivery.
@@ -59,6 +82,18 @@ pub enum Step {
     GiveUp(Delivery, Reason, String),
 }
 
+impl Firing {
+    /// It goes out in the place of others that the cooldown held back before it, and says how many.
+    pub fn stand_for(&mut self, held_back: u64) {
+        for step in self.steps.iter_mut().filter(|_| held_back > 0) {
+            if let Step::Deliver(delivery) = step {
+                delivery.held_back = held_back;
+                delivery.title = format!("{} (+{held_back} more)", delivery.title);
+            }
+        }
+    }
+}
+
 impl Step {
     #[must_use]
     pub fn delivery(&self) -> &Delivery {
@@ -68,15 +103,41 @@ impl Step {
     }
 }
 
-/// Every rule that fires, in the order of the rules' ids.
+/// Every rule that fires: those of the event's scopes first, each scope's in their own order, then in the order of ids.
 #[must_use]
-pub fn plan(event: &Event, rules: &RuleSet, channels: &Channels) -> Vec<Firing> {
-    let fires =
-        |rule: &&Rule| rule.enabled && rule.condition.as_ref().is_none_or(|condition| condition.holds(event));
-    rules.candidates(event).into_iter().filter(fires).map(|rule| firing(event, rule, channels)).collect()
+pub fn plan(event: &Event, world: World<'_>) -> Vec<Firing> {
+    let fires = |candidate: &Candidate<'_>| {
+        let rule = candidate.rule;
+        rule.is_on(world.at) && rule.condition.as_ref().is_none_or(|condition| condition.holds(event))
+    };
+    candidates(event, world)
+        .into_iter()
+        .filter(fires)
+        .map(|candidate| firing(event, candidate, world))
+        .collect()
 }
 
-fn firing(event: &Event, rule: &Rule, channels: &Channels) -> Firing {
+/// The rules whose patterns match, as scopes decide: the nearest scope with such a rule, and with `inherit` what the
+/// next one up resolves to. A scope without such a rule is as if it were not there.
+fn candidates<'a>(event: &Event, world: World<'a>) -> Vec<Candidate<'a>> {
+    let mut found = Vec::new();
+    for scope in &world.scopes.0 {
+        let before = found.len();
+        let matching = scope.rules.iter().filter(|rule| rule.is_on(world.at) && rule.matches_type(event));
+        found.extend(matching.map(|rule| Candidate { scope: &scope.name, rule }));
+        if found.len() > before && !scope.inherit {
+            return found;
+        }
+    }
+    found.extend(
+        world.rules.candidates(event).into_iter().map(|rule| Candidate { scope: GLOBAL_SCOPE, rule }),
+    );
+    found
+}
+
+fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
+    let (rule, channels) = (candidate.rule, world.channels);
+    let asleep = rule.hours.as_ref().is_some_and(|hours| !hours.contain(world.at));
     let severity = rule.severity.or(event.severity).unwrap_or_default();
     let text = Text::render(event, rule, severity);
     let (recipients, bad_recipients) = recipients(event, rule);
@@ -89,16 +150,22 @@ fn firing(event: &Event, rule: &Rule, channels: &Channels) -> Firing {
             _ => vec![None],
         };
         for recipient in addressed {
-            let draft = Draft { event, rule, severity, text: &text, channel: id, recipient };
-            steps.push(step(&draft, spec, &bad_recipients));
+            let draft = Draft { event, candidate, severity, text: &text, channel: id, recipient };
+            steps.push(match step(&draft, spec, &bad_recipients) {
+                Step::Deliver(delivery) if asleep => Step::Suppress(delivery, Reason::OutsideHours),
+                step @ (Step::Deliver(_) | Step::Suppress(..) | Step::GiveUp(..)) => step,
+            });
         }
     }
-    Firing { window: window(event, rule), steps }
+    // What goes nowhere must not keep others back.
+    let goes_out = steps.iter().any(|step| matches!(step, Step::Deliver(_)));
+    let windows = if goes_out { windows(event, candidate) } else { Vec::new() };
+    Firing { windows, steps }
 }
 
 struct Draft<'a> {
     event: &'a Event,
-    rule: &'a Rule,
+    candidate: Candidate<'a>,
     severity: Severity,
     text: &'a Text,
     channel: &'a ChannelId,
@@ -109,8 +176,10 @@ fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, bad_recipients: &[String]
     let delivery = draft.delivery(spec, bad_recipients);
     match spec {
         None => {
-            let detail =
-                format!("rule {} names channel {}, which does not exist", draft.rule.id, draft.channel);
+            let detail = format!(
+                "rule {} names channel {}, which does not exist",
+                draft.candidate.rule.id, draft.channel
+            );
             Step::GiveUp(delivery, Reason::UnknownChannel, detail)
         }
         Some(spec) if spec.enabled != Enabled::On => Step::Suppress(delivery, Reason::ChannelDisabled),
@@ -124,8 +193,8 @@ impl Draft<'_> {
             workspace: &self.event.workspace,
             source: &self.event.source,
             event: &self.event.id,
-            scope: GLOBAL_SCOPE,
-            rule: Some(&self.rule.id),
+            scope: self.candidate.scope,
+            rule: Some(&self.candidate.rule.id),
             channel: self.channel,
             recipient: self.recipient,
         };
@@ -136,8 +205,8 @@ impl Draft<'_> {
             id: key.id(),
             workspace: self.event.workspace.clone(),
             event: self.event.reference(),
-            rule: Some(self.rule.id.clone()),
-            scope: GLOBAL_SCOPE.to_owned(),
+            rule: Some(self.candidate.rule.id.clone()),
+            scope: self.candidate.scope.to_owned(),
             channel: self.channel.clone(),
             kind: spec.map(|spec| spec.kind),
             recipient: self.recipient.cloned(),
@@ -147,6 +216,7 @@ impl Draft<'_> {
             link: self.text.link.clone(),
             data: self.event.data_json.clone(),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
+            held_back: 0,
             expires_at: expiry(self.event.time, spec),
             attempt: 1,
             redrive: 0,
@@ -212,11 +282,19 @@ fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
     (found, bad)
 }
 
-fn window(event: &Event, rule: &Rule) -> Option<Window> {
-    let cooldown = rule.cooldown.as_ref()?;
-    // A key that cannot render falls back to the rule's one window: quieter, never louder.
-    let key = cooldown.key.as_ref().and_then(|key| key.render(event).ok()).unwrap_or_default();
-    Some(Window { key: [GLOBAL_SCOPE.to_owned(), rule.id.to_string(), key], length: cooldown.window })
+fn windows(event: &Event, Candidate { scope, rule }: Candidate<'_>) -> Vec<Window> {
+    let dedupe = rule.dedupe.as_ref().and_then(|dedupe| {
+        let rendered = dedupe.key.render(event).ok().filter(|key| !key.is_empty())?;
+        let key = vec![scope.to_owned(), rule.id.to_string(), rendered, DEDUPE.to_owned()];
+        Some(Window { key, length: dedupe.window, reason: Reason::Duplicate })
+    });
+    let cooldown = rule.cooldown.as_ref().map(|cooldown| {
+        // A key that cannot render falls back to the rule's one window: quieter, never louder.
+        let rendered = cooldown.key.as_ref().and_then(|key| key.render(event).ok()).unwrap_or_default();
+        let key = vec![scope.to_owned(), rule.id.to_string(), rendered];
+        Window { key, length: cooldown.window, reason: Reason::Cooldown }
+    });
+    dedupe.into_iter().chain(cooldown).collect()
 }
 
 impl Kind {
@@ -229,3 +307,6 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

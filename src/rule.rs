@@ -4,9 +4,14 @@
 
 pub mod condition;
 pub mod fault;
+pub mod hours;
 pub mod pattern;
+pub mod scope;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,12 +20,16 @@ use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, Recipient, RuleId};
 use crate::route::template::Template;
 use condition::Condition;
-use fault::Fault;
+use fault::{Fault, field_pointer};
+use hours::{Hours, HoursSpec};
 use pattern::Pattern;
 
 /// Longer windows than this are a switch, not a cooldown.
-const COOLDOWN_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
+const WINDOW_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 const LIST_MAX: usize = 100;
+const LABELS_MAX: usize = 50;
+const LABEL_NAME_BYTES_MAX: usize = 64;
+const LABEL_BYTES_MAX: usize = 256;
 
 /// A rule's document, as files, the API and the bucket hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,8 +55,29 @@ pub struct RuleSpec {
     /// A template: one cooldown for each text that it renders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown_key: Option<String>,
+    /// What says the same as an earlier event goes out once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedupe: Option<DedupeSpec>,
+    /// Outside of these it holds back what it would have sent, and records that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_hours: Option<HoursSpec>,
+    /// From then on it is as if it were switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// For people and lists; routing does not look at them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateSpec>,
+}
+
+/// Events that render the same key within the window are one; one that renders an empty key is like no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DedupeSpec {
+    /// A template.
+    pub key: String,
+    pub window_ms: u64,
 }
 
 /// A text is the body alone.
@@ -84,6 +114,9 @@ pub struct Rule {
     pub severity: Option<Severity>,
     pub recipients: Vec<Template>,
     pub cooldown: Option<Cooldown>,
+    pub dedupe: Option<Dedupe>,
+    pub hours: Option<Hours>,
+    pub expires_at: Option<Timestamp>,
     pub title: Option<Template>,
     pub body: Option<Template>,
     pub link: Option<Template>,
@@ -94,6 +127,12 @@ pub struct Cooldown {
     pub window: Duration,
     /// None: one window for the whole rule.
     pub key: Option<Template>,
+}
+
+#[derive(Debug)]
+pub struct Dedupe {
+    pub window: Duration,
+    pub key: Template,
 }
 
 impl Rule {
@@ -109,6 +148,8 @@ impl Rule {
             patterns.push(Pattern::parse(text).map_err(|error| Fault::new(place(), error.to_string()))?);
         }
         let condition = spec.condition.as_ref().map(Condition::parse).transpose();
+        let hours = spec.active_hours.as_ref().map(Hours::compile).transpose();
+        check_labels(&spec.labels)?;
         let mut recipients = Vec::new();
         for (index, text) in spec.recipients.iter().enumerate() {
             recipients.push(recipient(text).map_err(|fault| fault.below(&format!("/recipients/{index}")))?);
@@ -131,10 +172,19 @@ impl Rule {
             severity: spec.severity,
             recipients,
             cooldown: cooldown(spec)?,
+            dedupe: spec.dedupe.as_ref().map(dedupe).transpose()?,
+            hours: hours.map_err(|fault| fault.below("/activeHours"))?,
+            expires_at: spec.expires_at,
             title: template("/template/title", parts.title.as_deref())?,
             body: template(body_place, parts.body.as_deref())?,
             link: template("/template/link", parts.link.as_deref())?,
         })
+    }
+
+    /// True unless it is switched off or its time is over.
+    #[must_use]
+    pub fn is_on(&self, at: Timestamp) -> bool {
+        self.enabled && self.expires_at.is_none_or(|end| at < end)
     }
 
     /// True when one of the patterns matches and, for the events that Bugle emits about itself, names them literally.
@@ -173,11 +223,47 @@ fn cooldown(spec: &RuleSpec) -> Result<Option<Cooldown>, Fault> {
     match spec.cooldown_ms {
         None if key.is_some() => Err(Fault::new("/cooldownKey", "needs cooldownMs beside it")),
         None | Some(0) => Ok(None),
-        Some(ms) if ms > COOLDOWN_MS_MAX => {
-            Err(Fault::new("/cooldownMs", format!("{ms} is more than a year ({COOLDOWN_MS_MAX})")))
-        }
-        Some(ms) => Ok(Some(Cooldown { window: Duration::from_millis(ms), key })),
+        Some(ms) => Ok(Some(Cooldown { window: window("/cooldownMs", ms)?, key })),
     }
+}
+
+fn dedupe(spec: &DedupeSpec) -> Result<Dedupe, Fault> {
+    let key = Template::compile(&spec.key).map_err(|fault| fault.below("/dedupe/key"))?;
+    if spec.window_ms == 0 {
+        return Err(Fault::new("/dedupe/windowMs", "must be more than 0"));
+    }
+    Ok(Dedupe { window: window("/dedupe/windowMs", spec.window_ms)?, key })
+}
+
+fn window(place: &str, ms: u64) -> Result<Duration, Fault> {
+    if ms > WINDOW_MS_MAX {
+        return Err(Fault::new(place, format!("{ms} is more than a year ({WINDOW_MS_MAX})")));
+    }
+    Ok(Duration::from_millis(ms))
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Fault> {
+    if labels.len() > LABELS_MAX {
+        return Err(Fault::new(
+            "/labels",
+            format!("has {} entries: at most {LABELS_MAX} are allowed", labels.len()),
+        ));
+    }
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+    for (name, value) in labels {
+        let place = || format!("/labels{}", field_pointer(name));
+        if name.is_empty() || name.len() > LABEL_NAME_BYTES_MAX || !name.bytes().all(legal) {
+            let message = format!(
+                "a label's name has 1 to {LABEL_NAME_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_`, `-` and `/`"
+            );
+            return Err(Fault::new(place(), message));
+        }
+        if value.len() > LABEL_BYTES_MAX || value.chars().any(char::is_control) {
+            let message = format!("a label has at most {LABEL_BYTES_MAX} bytes and no control characters");
+            return Err(Fault::new(place(), message));
+        }
+    }
+    Ok(())
 }
 
 fn distinct(channels: &[ChannelId]) -> Vec<ChannelId> {

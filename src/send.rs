@@ -277,6 +277,7 @@ fn delivery(
         link: request.link.clone(),
         data: data.into(),
         note: None,
+        held_back: 0,
         expires_at: expiry(due, Some(spec)),
         attempt: 1,
         redrive: 0,

@@ -21,7 +21,9 @@ use crate::health::Pulse;
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
 use crate::route::ruleset::RuleSet;
+use crate::route::scopes::ScopeBook;
 use crate::route::{Channels, Firing, Step};
+use crate::rule::scope::{Scope, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
@@ -32,6 +34,8 @@ const BATCH_MAX: usize = 1_000;
 pub struct Snapshot {
     pub rules: RuleSet,
     pub channels: Channels,
+    /// Changed in place: always the newest.
+    pub scopes: Arc<ScopeBook>,
     pub tokens: BTreeMap<String, Document<TokenSpec>>,
     /// Channels that are there and that this process cannot read: a newer one wrote them.
     unreadable: HashSet<(WorkspaceId, ChannelId)>,
@@ -106,6 +110,7 @@ impl Directory {
 struct Entries {
     rules: BTreeMap<Key, Arc<Rule>>,
     channels: BTreeMap<Key, Arc<ChannelSpec>>,
+    scopes: Arc<ScopeBook>,
     tokens: BTreeMap<String, Document<TokenSpec>>,
     unreadable: HashSet<(WorkspaceId, ChannelId)>,
     revision: u64,
@@ -235,19 +240,20 @@ impl Follower {
         let rules = if std::mem::take(&mut self.entries.rules_changed) {
             RuleSet::new(self.entries.rules.iter().filter_map(|(key, rule)| match key {
                 Key::Rule(workspace, _) => Some((workspace.clone(), Arc::clone(rule))),
-                Key::Channel(..) | Key::Token(_) => None,
+                Key::Channel(..) | Key::Scope(..) | Key::Token(_) => None,
             }))
         } else {
             old.rules.clone()
         };
         let channels = self.entries.channels.iter().filter_map(|(key, spec)| match key {
             Key::Channel(workspace, id) => Some(((workspace.clone(), id.clone()), Arc::clone(spec))),
-            Key::Rule(..) | Key::Token(_) => None,
+            Key::Rule(..) | Key::Scope(..) | Key::Token(_) => None,
         });
-        let Entries { tokens, unreadable, revision, .. } = &self.entries;
+        let Entries { scopes, tokens, unreadable, revision, .. } = &self.entries;
         self.directory.publish(Snapshot {
             rules,
             channels: channels.collect(),
+            scopes: Arc::clone(scopes),
             tokens: tokens.clone(),
             unreadable: unreadable.clone(),
             revision: *revision,
@@ -268,6 +274,11 @@ impl Entries {
                 self.rules.insert(key.clone(), Arc::new(rule));
                 self.rules_changed = true;
             }
+            Key::Scope(workspace, _) => {
+                let document: Document<ScopeSpec> = read(payload)?;
+                let scope = Scope::compile(&document.spec).map_err(|fault| fault.to_string())?;
+                self.scopes.put(workspace, Arc::new(scope));
+            }
             Key::Token(hash) => {
                 self.tokens.insert(hash.clone(), read(payload)?);
             }
@@ -281,6 +292,7 @@ impl Entries {
                 self.channels.remove(key);
             }
             Key::Rule(..) => self.rules_changed |= self.rules.remove(key).is_some(),
+            Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
             Key::Token(hash) => {
                 self.tokens.remove(hash);
             }
@@ -288,7 +300,7 @@ impl Entries {
     }
 
     fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.channels.is_empty() && self.tokens.is_empty()
+        self.rules.is_empty() && self.channels.is_empty() && self.scopes.is_empty() && self.tokens.is_empty()
     }
 
     fn keep(&mut self, key: &Key, before: &Self) {
@@ -305,6 +317,11 @@ impl Entries {
             Key::Token(hash) => {
                 if let Some(token) = before.tokens.get(hash) {
                     self.tokens.insert(hash.clone(), token.clone());
+                }
+            }
+            Key::Scope(workspace, id) => {
+                if let Some(scope) = before.scopes.get(workspace, id) {
+                    self.scopes.put(workspace, scope);
                 }
             }
             Key::Channel(..) | Key::Rule(..) => {}

@@ -49,6 +49,7 @@ impl Names {
             StreamName::Records => &["outcomes", "inbox"],
             StreamName::Dead => &["dead"],
             StreamName::Throttle => &["throttle"],
+            StreamName::Counts => &["counts"],
             StreamName::Pace => &["pace"],
         };
         heads.iter().map(|head| format!("{}.{head}.>", self.prefix)).collect()
@@ -166,6 +167,12 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(key))
     }
 
+    /// Where it is counted what a cooldown held back since it let something through.
+    #[must_use]
+    pub fn held_back(&self, workspace: &WorkspaceId, key: &[&str]) -> String {
+        format!("{}.counts.{workspace}.{}", self.prefix, digest(key))
+    }
+
     #[must_use]
     pub fn idempotency(&self, workspace: &WorkspaceId, key: &str) -> String {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["idempotency-key", key]))
@@ -205,12 +212,13 @@ pub enum StreamName {
     Records,
     Dead,
     Throttle,
+    Counts,
     Pace,
 }
 
 impl StreamName {
-    pub const ALL: [Self; 6] =
-        [Self::Events, Self::Deliveries, Self::Records, Self::Dead, Self::Throttle, Self::Pace];
+    pub const ALL: [Self; 7] =
+        [Self::Events, Self::Deliveries, Self::Records, Self::Dead, Self::Throttle, Self::Counts, Self::Pace];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -219,6 +227,7 @@ impl StreamName {
             Self::Records => "RECORDS",
             Self::Dead => "DEAD",
             Self::Throttle => "THROTTLE",
+            Self::Counts => "COUNTS",
             Self::Pace => "PACE",
         }
     }

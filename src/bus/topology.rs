@@ -231,6 +231,12 @@ fn stream_config(bus: &Bus, name: StreamName, keep: &Keep) -> stream::Config {
         StreamName::Throttle | StreamName::Pace => {
             stream::Config { max_messages_per_subject: 1, allow_message_ttl: true, ..base }
         }
+        StreamName::Counts => stream::Config {
+            max_messages_per_subject: 1,
+            allow_message_counter: true,
+            max_age: DAY * keep.events_days,
+            ..base
+        },
     }
 }
 

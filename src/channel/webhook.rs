@@ -186,6 +186,9 @@ struct Payload<'a> {
     body: &'a str,
     link: Option<&'a str>,
     recipient: Option<&'a str>,
+    /// How many like it were held back since the last one.
+    #[serde(rename = "heldBack")]
+    held_back: u64,
     data: &'a RawValue,
 }
 
@@ -209,6 +212,7 @@ impl<'a> Payload<'a> {
             body: &delivery.body,
             link: delivery.link.as_deref(),
             recipient: delivery.recipient.as_ref().map(crate::ids::Recipient::as_str),
+            held_back: delivery.held_back,
             data: &delivery.data,
         }
     }
@@ -282,7 +286,7 @@ mod tests {
             r#"{"type":"task:created","timestamp":"2026-11-20T10:00:00Z","id":"d_bivfuvuqt5zrxmfsw4jhrdbp","#,
             r#""workspace":"default","event":{"id":"e-1","source":"tests"},"rule":"everything","severity":"warning","#,
             r#""title":"Task <created> & more","body":"**bold** snake_case_name\n\n<!channel>","link":null,"#,
-            r#""recipient":null,"data":{"b":1, "a":1.0}}"#
+            r#""recipient":null,"heldBack":0,"data":{"b":1, "a":1.0}}"#
         );
         assert_eq!(payload, expected);
     }

@@ -12,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use jiff::Timestamp;
 
 use super::throttle::{Entrant, Pass, Throttle};
-use super::{Firing, Step, plan};
+use super::{Firing, Step, World, plan};
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
@@ -33,6 +33,12 @@ pub struct Router {
     throttle: Throttle,
 }
 
+/// A window of another event.
+struct Held {
+    reason: Reason,
+    until: Timestamp,
+}
+
 impl Router {
     #[must_use]
     pub fn new(bus: Bus, directory: Arc<Directory>) -> Self {
@@ -41,11 +47,18 @@ impl Router {
 
     async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
         let snapshot = self.directory.snapshot();
-        let firings = plan(event, &snapshot.rules, &snapshot.channels);
+        let world = World {
+            rules: &snapshot.rules,
+            scopes: &snapshot.scopes.of(event),
+            channels: &snapshot.channels,
+            at: message.stored_at,
+        };
+        let mut firings = plan(event, world);
         snapshot.can_read(&firings)?;
         let (mut delivered, mut suppressed) = (0, 0);
-        for firing in &firings {
+        for firing in &mut firings {
             let held = self.hold(event, firing, message).await?;
+            let held = held.as_ref();
             let sent = match firing.steps.as_slice() {
                 [step] => usize::from(self.take(step, held).await?),
                 steps => {
@@ -70,27 +83,36 @@ impl Router {
         Ok(())
     }
 
-    /// Until when the rule's cooldown holds this firing back, if it does.
+    /// What holds this firing back, if something does.
     async fn hold(
         &self,
         event: &Event,
-        firing: &Firing,
+        firing: &mut Firing,
         message: &Received,
-    ) -> Result<Option<Timestamp>, BusError> {
-        let Some(window) = &firing.window else { return Ok(None) };
-        let holder = format!("{}/{}/{}", message.epoch, message.sequence, event.id);
-        let entrant = Entrant { event: &holder, stored_at: message.stored_at };
-        match Box::pin(self.throttle.enter(&self.bus, &event.workspace, window, entrant)).await? {
-            Pass::Open => Ok(None),
-            Pass::Closed(until) => Ok(Some(until)),
+    ) -> Result<Option<Held>, BusError> {
+        let mut held_back = 0;
+        for window in &firing.windows {
+            let holder = format!("{}/{}/{}", message.epoch, message.sequence, event.id);
+            let entrant = Entrant { event: &holder, stored_at: message.stored_at };
+            match Box::pin(self.throttle.enter(&self.bus, &event.workspace, window, entrant)).await? {
+                Pass::Open(before) => held_back += before,
+                Pass::Closed(until) => return Ok(Some(Held { reason: window.reason, until })),
+            }
         }
+        firing.stand_for(held_back);
+        Ok(None)
     }
 
     /// True when it goes out.
-    async fn take(&self, step: &Step, held: Option<Timestamp>) -> Result<bool, BusError> {
-        if let Some(until) = held {
-            let detail = format!("the rule is quiet until {until}");
-            return self.suppress(step, Reason::Cooldown, Some(detail)).await;
+    async fn take(&self, step: &Step, held: Option<&Held>) -> Result<bool, BusError> {
+        if let Some(Held { reason, until }) = held {
+            let detail = match reason {
+                Reason::Duplicate => {
+                    format!("the same was said before, within a window that ends at {until}")
+                }
+                _ => format!("the rule is quiet until {until}"),
+            };
+            return self.suppress(step, *reason, Some(detail)).await;
         }
         match step {
             Step::Deliver(delivery) => {

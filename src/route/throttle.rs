@@ -7,6 +7,8 @@
 //! An event that is handed out again is answered as it was the first time, also when its window is over: what was sent
 //! must not be called suppressed afterwards, nor the other way round. So a window holds back whatever was stored before
 //! its end, whenever that is routed, and remembers who opened those before it.
+//!
+//! What a cooldown holds back is counted in the broker, each event once; who opens the next window takes the count along.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,9 +18,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Window;
-use crate::bus::{Bus, BusError, claim};
+use crate::bus::{Bus, BusError, claim, count};
 use crate::clock;
 use crate::ids::WorkspaceId;
+use crate::outcome::Reason;
 
 /// Windows remembered in this process, so that a busy key costs no round trip.
 const REMEMBERED_MAX: usize = 100_000;
@@ -36,6 +39,9 @@ struct Holder {
     /// The event's place in its stream: a redelivered event finds itself, a republished one does not.
     event: String,
     until_ms: i64,
+    /// What was held back since the window before it was opened.
+    #[serde(default)]
+    held_back: u64,
     /// Who opened the windows before this one, the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<Earlier>,
@@ -46,6 +52,8 @@ struct Holder {
 struct Earlier {
     event: String,
     until_ms: i64,
+    #[serde(default)]
+    held_back: u64,
 }
 
 /// Who asks for a window.
@@ -66,7 +74,8 @@ pub struct Throttle {
 /// Whether the event may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    Open,
+    /// It goes out, and stands for so many that were held back before it.
+    Open(u64),
     /// Another event holds the window until then.
     Closed(Timestamp),
 }
@@ -85,13 +94,20 @@ impl Throttle {
     ) -> Result<Pass, BusError> {
         let key: Vec<&str> = window.key.iter().map(String::as_str).collect();
         let subject = bus.names.throttle(workspace, &key);
-        let now = clock::now();
-        if let Some(holder) = self.remembered(&subject, entrant) {
-            return Ok(holder.answer(entrant));
+        // Nobody wants to know how often the same was said.
+        let counter = (window.reason == Reason::Cooldown).then(|| bus.names.held_back(workspace, &key));
+        let holder = if let Some(holder) = self.remembered(&subject, entrant) {
+            holder
+        } else {
+            let holder = take(bus, &subject, counter.as_deref(), entrant, window.length).await?;
+            self.remember(subject, holder.clone());
+            holder
+        };
+        let pass = holder.answer(entrant);
+        if let Some(counter) = counter {
+            settle(bus, counter, pass, entrant).await?;
         }
-        let holder = take(bus, &subject, entrant, window.length, now).await?;
-        self.remember(subject, holder.clone());
-        Ok(holder.answer(entrant))
+        Ok(pass)
     }
 
     fn remembered(&self, subject: &str, entrant: Entrant<'_>) -> Option<Holder> {
@@ -118,8 +134,11 @@ impl Holder {
     }
 
     fn answer(&self, entrant: Entrant<'_>) -> Pass {
-        if self.opened_by(entrant.event) {
-            return Pass::Open;
+        if self.event == entrant.event {
+            return Pass::Open(self.held_back);
+        }
+        if let Some(earlier) = self.earlier.iter().find(|earlier| earlier.event == entrant.event) {
+            return Pass::Open(earlier.held_back);
         }
         Pass::Closed(Timestamp::from_millisecond(self.until_ms).unwrap_or(Timestamp::MAX))
     }
@@ -130,13 +149,26 @@ impl Holder {
     }
 
     /// The next window, opened by another one.
-    fn next(self, event: &str, until_ms: i64, now: Timestamp) -> Self {
+    fn next(self, event: &str, until_ms: i64, held_back: u64, now: Timestamp) -> Self {
         let forgotten = now.as_millisecond() - i64::try_from(MEMORY.as_millis()).unwrap_or(i64::MAX);
-        let mut earlier = vec![Earlier { event: self.event, until_ms: self.until_ms }];
+        let last = Earlier { event: self.event, until_ms: self.until_ms, held_back: self.held_back };
+        let mut earlier = vec![last];
         earlier.extend(self.earlier);
         earlier.retain(|earlier| earlier.until_ms > forgotten);
         earlier.truncate(EARLIER_MAX);
-        Self { event: event.to_owned(), until_ms, earlier }
+        Self { event: event.to_owned(), until_ms, held_back, earlier }
+    }
+}
+
+/// Counts what is held back, and takes from the count what a window's opener stands for.
+async fn settle(bus: &Bus, counter: String, pass: Pass, entrant: Entrant<'_>) -> Result<(), BusError> {
+    match pass {
+        Pass::Closed(_) => count::add(bus, counter.clone(), 1, &format!("{counter}/{}", entrant.event)).await,
+        Pass::Open(0) => Ok(()),
+        Pass::Open(held_back) => {
+            let taken = i64::try_from(held_back).unwrap_or(i64::MAX);
+            count::add(bus, counter.clone(), -taken, &format!("{counter}/{}", entrant.event)).await
+        }
     }
 }
 
@@ -144,13 +176,15 @@ impl Holder {
 async fn take(
     bus: &Bus,
     subject: &str,
+    counter: Option<&str>,
     entrant: Entrant<'_>,
     length: Duration,
-    now: Timestamp,
 ) -> Result<Holder, BusError> {
+    let now = clock::now();
     let length_ms = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
     let until_ms = now.as_millisecond().saturating_add(length_ms);
-    let first = Holder { event: entrant.event.to_owned(), until_ms, earlier: Vec::new() };
+    let first = Holder { event: entrant.event.to_owned(), until_ms, held_back: 0, earlier: Vec::new() };
+    let first = Holder { held_back: held_back(bus, counter).await?, ..first };
     let (mut mine, mut expected) = (first.clone(), 0);
     let keep = length.max(MEMORY) + Duration::from_secs(2);
     for _ in 0..claim::LOOKS_MAX {
@@ -163,7 +197,7 @@ async fn take(
             Some((holder, _)) if holder.decides(entrant) => return Ok(holder),
             // Its time is over and the broker has not collected it yet: replace exactly that one.
             Some((holder, sequence)) => {
-                mine = holder.next(entrant.event, until_ms, now);
+                mine = holder.next(entrant.event, until_ms, held_back(bus, counter).await?, now);
                 expected = sequence;
             }
             None => {
@@ -173,6 +207,13 @@ async fn take(
         }
     }
     Err(claim::contended())
+}
+
+async fn held_back(bus: &Bus, counter: Option<&str>) -> Result<u64, BusError> {
+    match counter {
+        Some(counter) => Ok(u64::try_from(count::value(bus, counter).await?).unwrap_or(0)),
+        None => Ok(0),
+    }
 }
 
 #[cfg(test)]
@@ -185,12 +226,13 @@ mod tests {
 
     #[test]
     fn an_event_that_comes_again_is_answered_as_the_first_time() {
-        let first = Holder { event: "e1".to_owned(), until_ms: 2_000, earlier: Vec::new() };
-        let second = first.clone().next("e9", 12_000, at(10_000));
+        let first = Holder { event: "e1".to_owned(), until_ms: 2_000, held_back: 0, earlier: Vec::new() };
+        let second = first.clone().next("e9", 12_000, 7, at(10_000));
         let entrant = |event, ms| Entrant { event, stored_at: at(ms) };
         // Whoever opened a window that is long over was sent.
         assert!(second.decides(entrant("e1", 0)));
-        assert_eq!(second.answer(entrant("e1", 0)), Pass::Open);
+        assert_eq!(second.answer(entrant("e1", 0)), Pass::Open(0));
+        assert_eq!(second.answer(entrant("e9", 10_000)), Pass::Open(7));
         // Whoever was held back stays so, by its own window or by one after it.
         assert!(first.decides(entrant("e2", 1_999)));
         assert_eq!(first.answer(entrant("e2", 1_999)), Pass::Closed(at(2_000)));
@@ -201,13 +243,13 @@ mod tests {
 
     #[test]
     fn the_memory_has_bounds() {
-        let mut holder = Holder { event: "e0".to_owned(), until_ms: 10, earlier: Vec::new() };
+        let mut holder = Holder { event: "e0".to_owned(), until_ms: 10, held_back: 0, earlier: Vec::new() };
         for number in 1..100 {
-            holder = holder.next(&format!("e{number}"), number * 10, at(number * 10));
+            holder = holder.next(&format!("e{number}"), number * 10, 0, at(number * 10));
         }
         assert_eq!(holder.earlier.len(), EARLIER_MAX);
         assert!(holder.opened_by("e98") && !holder.opened_by("e1"));
-        let later = holder.next("e100", 900_000_000, at(890_000_000));
+        let later = holder.next("e100", 900_000_000, 0, at(890_000_000));
         assert!(later.earlier.is_empty());
     }
 }

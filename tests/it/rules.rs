@@ -1,5 +1,7 @@
 //! Rules and channels at run time: seen within a second, owned by their file, quiet while they cool down.
 
+mod windows;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

@@ -1,0 +1,201 @@
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::event::{Incoming, decode};
+use crate::rule::RuleSpec;
+use crate::rule::scope::{Scope, ScopeSpec};
+use scopes::ScopeBook;
+
+const MORNING: &str = "2026-11-23T09:30:00Z";
+
+fn event(event_type: &str, data: &Value) -> Event {
+    decode(&Incoming {
+        workspace: WorkspaceId::default(),
+        subject_type: Some(event_type),
+        headers: &[],
+        body: data.to_string().as_bytes(),
+        fallback_id: "1",
+        fallback_source: "test",
+        received_at: at(MORNING),
+    })
+    .unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn rule_set(specs: &Value) -> RuleSet {
+    let specs: Vec<RuleSpec> = serde_json::from_value(specs.clone()).unwrap();
+    let rules = specs.iter().map(|spec| (WorkspaceId::default(), Arc::new(Rule::compile(spec).unwrap())));
+    RuleSet::new(rules)
+}
+
+fn book(scopes: &[Value]) -> ScopeBook {
+    let book = ScopeBook::default();
+    for scope in scopes {
+        let spec: ScopeSpec = serde_json::from_value(scope.clone()).unwrap();
+        book.put(&WorkspaceId::default(), Arc::new(Scope::compile(&spec).unwrap()));
+    }
+    book
+}
+
+fn hook() -> Channels {
+    let spec = json!({"id": "hook", "kind": "webhook", "config": {"url": "https://a.example/"}});
+    let spec: ChannelSpec = serde_json::from_value(spec).unwrap();
+    HashMap::from([((WorkspaceId::default(), spec.id.clone()), Arc::new(spec))])
+}
+
+/// What one rule makes of an event at a moment.
+fn planned(rule: &Value, event: &Event, moment: &str) -> Vec<Firing> {
+    let (rules, channels, scopes) = (rule_set(&json!([rule])), hook(), EventScopes::default());
+    plan(event, World { rules: &rules, scopes: &scopes, channels: &channels, at: at(moment) })
+}
+
+fn rule(more: &Value) -> Value {
+    let mut rule = json!({"id": "r", "events": ["*"], "channels": ["hook"]});
+    rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    rule
+}
+
+#[derive(Debug, Deserialize)]
+struct ScopeVector {
+    #[serde(rename = "type")]
+    event_type: String,
+    global: Vec<Value>,
+    task: Option<Value>,
+    mission: Option<Value>,
+    expected: Vec<String>,
+}
+
+#[test]
+fn scopes_decide_as_the_vectors_say() {
+    let vectors: Vec<ScopeVector> =
+        serde_json::from_str(include_str!("../../tests/vectors/scope.json")).unwrap();
+    assert!(vectors.len() > 40);
+    for vector in vectors {
+        let with_channels = |rule: &Value| {
+            let mut rule = rule.clone();
+            rule["channels"] = json!(["hook"]);
+            rule
+        };
+        let scope = |spec: &Option<Value>, level: &str| {
+            let mut spec = spec.clone()?;
+            spec[level] = json!("7");
+            let rules: Vec<Value> = spec["rules"].as_array().unwrap().iter().map(with_channels).collect();
+            spec["rules"] = json!(rules);
+            Some(spec)
+        };
+        let scopes: Vec<Value> =
+            scope(&vector.task, "task").into_iter().chain(scope(&vector.mission, "mission")).collect();
+        let event = event(&vector.event_type, &json!({"taskId": "7", "missionId": "7"}));
+        let scopes = book(&scopes).of(&event);
+        let global: Vec<Value> = vector.global.iter().map(with_channels).collect();
+        let (rules, channels) = (rule_set(&json!(global)), hook());
+        let world = World { rules: &rules, scopes: &scopes, channels: &channels, at: at(MORNING) };
+        let found: Vec<String> =
+            candidates(&event, world).iter().map(|found| found.rule.id.to_string()).collect();
+        assert_eq!(found, vector.expected, "{vector:?}");
+    }
+}
+
+#[test]
+fn a_task_is_named_in_three_ways_and_its_scope_may_name_its_mission() {
+    let scopes = book(&[
+        json!({"task": "T/1 ü", "mission": "m", "inherit": true, "rules": [rule(&json!({"id": "t"}))]}),
+        json!({"task": "5", "rules": [rule(&json!({"id": "five"}))]}),
+        json!({"mission": "m", "rules": [rule(&json!({"id": "m"}))]}),
+    ]);
+    let names = |data: &Value| -> Vec<String> {
+        let found = scopes.of(&event("a:b", data));
+        found.0.iter().map(|scope| scope.name.clone()).collect()
+    };
+    assert_eq!(names(&json!({"taskId": "T/1 ü"})), ["task:T/1 ü", "mission:m"]);
+    assert_eq!(names(&json!({"task": {"id": 5}})), ["task:5"]);
+    assert_eq!(names(&json!({"taskId": "other", "mission": {"id": "m"}})), ["mission:m"]);
+    assert_eq!(names(&json!({"taskId": "", "missionId": null})), [""; 0]);
+    let mut attributed = event("a:b", &json!({}));
+    attributed.attributes.insert("taskid".to_owned(), "5".to_owned());
+    assert_eq!(scopes.of(&attributed).0.len(), 1);
+}
+
+#[test]
+fn a_rule_of_a_scope_makes_deliveries_and_windows_of_its_own() {
+    let scoped = rule(&json!({"cooldownMs": 1000}));
+    let scopes = book(&[json!({"task": "7", "inherit": true, "rules": [scoped]})]);
+    let (rules, channels) = (rule_set(&json!([scoped])), hook());
+    let event = event("a:b", &json!({"taskId": "7"}));
+    let scopes = scopes.of(&event);
+    let firings =
+        plan(&event, World { rules: &rules, scopes: &scopes, channels: &channels, at: at(MORNING) });
+    assert_eq!(firings.len(), 2);
+    let [own, global] = [0, 1].map(|index: usize| firings[index].steps[0].delivery());
+    assert_eq!((own.scope.as_str(), global.scope.as_str()), ("task:7", "global"));
+    assert_ne!(own.id, global.id);
+    assert_ne!(firings[0].windows, firings[1].windows);
+}
+
+#[test]
+fn outside_its_hours_a_rule_holds_back_and_takes_no_window() {
+    let office = json!({"windows": [{"days": ["mon"], "from": "09:00", "to": "17:00"}]});
+    let rule = rule(&json!({"activeHours": office, "cooldownMs": 1000}));
+    let event = event("a:b", &json!({}));
+    let awake = planned(&rule, &event, MORNING);
+    assert!(matches!(awake[0].steps[0], Step::Deliver(_)) && awake[0].windows.len() == 1);
+    let asleep = planned(&rule, &event, "2026-11-23T08:59:59Z");
+    assert!(matches!(asleep[0].steps[0], Step::Suppress(_, Reason::OutsideHours)));
+    assert!(asleep[0].windows.is_empty());
+}
+
+#[test]
+fn a_rule_whose_time_is_over_is_as_if_it_were_off() {
+    let rule = rule(&json!({"expiresAt": MORNING}));
+    let event = event("a:b", &json!({}));
+    assert_eq!(planned(&rule, &event, "2026-11-23T09:29:59Z").len(), 1);
+    assert_eq!(planned(&rule, &event, MORNING).len(), 0);
+}
+
+#[test]
+fn the_same_is_asked_before_the_cooldown_and_nothing_is_like_nothing() {
+    let dedupe = json!({"dedupe": {"key": "{{task}}", "windowMs": 60_000}, "cooldownMs": 1000});
+    let rule = rule(&dedupe);
+    let windows = |data: &Value| planned(&rule, &event("a:b", data), MORNING).remove(0).windows;
+    let reasons = |data: &Value| windows(data).iter().map(|window| window.reason).collect::<Vec<_>>();
+    assert_eq!(reasons(&json!({"task": 7})), [Reason::Duplicate, Reason::Cooldown]);
+    assert_eq!(reasons(&json!({})), [Reason::Cooldown]);
+    assert_ne!(windows(&json!({"task": 7}))[0].key, windows(&json!({"task": 8}))[0].key);
+}
+
+#[test]
+fn what_goes_nowhere_takes_no_window() {
+    let nowhere = rule(&json!({"channels": ["missing"], "cooldownMs": 1000}));
+    let firing = planned(&nowhere, &event("a:b", &json!({})), MORNING).remove(0);
+    assert!(matches!(firing.steps[0], Step::GiveUp(..)) && firing.windows.is_empty());
+}
+
+#[test]
+fn who_goes_out_for_others_says_how_many() {
+    let mut firing = planned(&rule(&json!({})), &event("a:b", &json!({})), MORNING).remove(0);
+    let before = firing.steps[0].delivery().title.clone();
+    firing.stand_for(0);
+    assert_eq!(firing.steps[0].delivery().title, before);
+    firing.stand_for(37);
+    assert_eq!(firing.steps[0].delivery().title, format!("{before} (+37 more)"));
+    assert_eq!(firing.steps[0].delivery().held_back, 37);
+}
+
+#[test]
+fn faults_of_the_newer_fields_name_their_place() {
+    for (more, place) in [
+        (json!({"dedupe": {"key": "{{", "windowMs": 5}}), "/dedupe/key"),
+        (json!({"dedupe": {"key": "x", "windowMs": 0}}), "/dedupe/windowMs"),
+        (json!({"dedupe": {"key": "x", "windowMs": 400_u64 * 24 * 3_600_000}}), "/dedupe/windowMs"),
+        (json!({"activeHours": {"windows": [{"to": "25:00"}]}}), "/activeHours/windows/0/to"),
+        (json!({"labels": {"a b": "c"}}), "/labels/a b"),
+        (json!({"labels": {"team/x": "c\nd"}}), "/labels/team~1x"),
+    ] {
+        let spec: RuleSpec = serde_json::from_value(rule(&more)).unwrap();
+        assert_eq!(Rule::compile(&spec).unwrap_err().pointer, place);
+    }
+}
