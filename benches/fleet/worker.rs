@@ -119,6 +119,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         link: None,
         data: RawValue::from_string(String::from_utf8(data).expect("it is JSON")).expect("it is JSON").into(),
         note: None,
+        held_back: 0,
         expires_at: Timestamp::now() + Duration::from_secs(3_600),
         attempt: 1,
         redrive: 0,

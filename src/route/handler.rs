@@ -106,11 +106,10 @@ impl Router {
     /// True when it goes out.
     async fn take(&self, step: &Step, held: Option<&Held>) -> Result<bool, BusError> {
         if let Some(Held { reason, until }) = held {
-            let detail = match reason {
-                Reason::Duplicate => {
-                    format!("the same was said before, within a window that ends at {until}")
-                }
-                _ => format!("the rule is quiet until {until}"),
+            let detail = if *reason == Reason::Duplicate {
+                format!("the same was said before, within a window that ends at {until}")
+            } else {
+                format!("the rule is quiet until {until}")
             };
             return self.suppress(step, *reason, Some(detail)).await;
         }

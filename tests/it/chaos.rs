@@ -4,6 +4,7 @@
 //! The short runs are part of every `cargo test`; `make chaos` is the long one. docs/faults.md says what is checked.
 
 mod checker;
+mod elections;
 mod evidence;
 mod fleet;
 mod load;
@@ -61,7 +62,7 @@ impl Run {
         };
         eprintln!("{}{}", report.table(), report.write().display());
         if !findings.violations.is_empty() {
-            let logs = report.keep_logs(fleet.bugle.folder.path());
+            let logs = report.keep_logs(fleet.bugle.folder.path(), fleet.broker_logs());
             panic!(
                 "violations with seed {seed} on {nodes} server(s): see the table above and {}",
                 logs.display()

@@ -1,6 +1,7 @@
 //! Gathers what a run left behind: the history by psql, the records and dead letters from their streams, the receipts from
 //! the receivers.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use super::log::{Letter, Log, Record, Row, Step};
 use crate::support::wire::Wire;
 use crate::support::{LATER, pause};
 
+/// Enough to see what it is.
+const QUEUE_CHARS_MAX: usize = 1_000;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Waits until nothing is queued, nothing is timed, and everything is recorded; says what is left when the patience is over.
@@ -45,7 +48,7 @@ async fn left(fleet: &Fleet) -> Result<Vec<String>, String> {
     }
     let queued = wire.messages("DELIVERIES").await;
     if queued > 0 {
-        left.push(format!("{queued} deliveries are queued or timed"));
+        left.push(format!("{queued} deliveries are queued or timed: {}", queue(wire).await?));
     }
     let name = wire.stream_name("RECORDS");
     let records = wire.js.get_stream(&name).await.map_err(|error| error.to_string())?;
@@ -55,6 +58,31 @@ async fn left(fleet: &Fleet) -> Result<Vec<String>, String> {
         left.push(format!("recorded up to {} of {last}", position.trim()));
     }
     Ok(left)
+}
+
+/// What is queued, and where the consumers stand that have not taken it.
+async fn queue(wire: &Wire) -> Result<String, String> {
+    let words = |error: async_nats::Error| error.to_string();
+    let stream =
+        wire.js.get_stream(wire.stream_name("DELIVERIES")).await.map_err(|error| words(error.into()))?;
+    let state = &stream.cached_info().state;
+    let mut found = format!("sequences {} to {}", state.first_sequence, state.last_sequence);
+    let mut subjects = stream.info_with_subjects(">").await.map_err(|error| words(error.into()))?;
+    while let Some(Ok((subject, count))) = subjects.next().await.filter(|_| found.len() < QUEUE_CHARS_MAX) {
+        let last =
+            stream.get_last_raw_message_by_subject(&subject).await.map_err(|error| words(error.into()))?;
+        let id: Value = serde_json::from_slice(&last.payload).unwrap_or_default();
+        write!(found, "; {count} on {subject}, the last is {} of {}", last.sequence, id["id"]).unwrap();
+    }
+    let mut consumers = stream.consumers();
+    while let Some(Ok(info)) = consumers.next().await {
+        if info.num_pending > 0 || info.num_ack_pending > 0 {
+            let (name, floor) = (info.name, info.ack_floor.stream_sequence);
+            let (waits, out) = (info.num_pending, info.num_ack_pending);
+            write!(found, "; {name}: floor {floor}, {waits} wait, {out} out").unwrap();
+        }
+    }
+    Ok(found)
 }
 
 /// Everything that the checker wants to see.
@@ -68,7 +96,7 @@ pub async fn gather(fleet: &Fleet, ledger: &Ledger, pending: Vec<String>) -> Log
         rows: rows(fleet).await,
         steps: steps(fleet).await,
         letters: messages(&fleet.wire, "DEAD").await.iter().map(letter).collect(),
-        faults: fleet.struck.clone(),
+        faults: fleet.faults(),
         pending,
     }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::log::{Explains, Struck, now_ms};
-use super::plan::{Fault, Planned};
+use super::elections::Elections;
+use super::log::{Struck, now_ms};
+use super::plan::{Fault, Planned, consumer, explains};
 use super::sink::{STRUCK, Sink};
 use crate::support::broker::NatsServer;
 use crate::support::bugle::{Bugle, Member, Role};
@@ -26,13 +27,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// So long after a server is back its clients may still be finding it.
 const RECONNECT_MS: u64 = 3_000;
-const ROUTER: &str = "router";
-const CONSUMERS: [(&str, &str); 4] = [
-    ("EVENTS", ROUTER),
-    ("DELIVERIES", "worker-webhook-normal"),
-    ("DELIVERIES", "worker-webhook-retry"),
-    ("DELIVERIES", "worker-webhook-urgent"),
-];
 
 /// A place in the fleet.
 struct Slot {
@@ -47,10 +41,12 @@ pub struct Fleet {
     pub sink: Sink,
     pub postgres: Arc<Cluster>,
     pub wire: Wire,
-    pub struck: Vec<Struck>,
+    struck: Vec<Struck>,
     /// Processes that ended without being told to, with their exit codes.
     pub fell: Vec<(String, i32)>,
     pub database: String,
+    /// In a cluster.
+    elections: Option<Elections>,
     brokers: Vec<NatsServer>,
     broker_struck: Vec<bool>,
     database_struck: bool,
@@ -91,6 +87,7 @@ impl Fleet {
             ensure(matches!(account, Ok(Ok(_))), format!("{account:?}"))
         })
         .await;
+        let elections = if nodes > 1 { Some(Elections::listen(&urls, &wire).await) } else { None };
         let sink = Sink::start().await;
         let file = bugle.folder.write("documents.json", &documents(&sink.url()).to_string());
         bugle.set("DOCUMENTS", &file.display().to_string());
@@ -109,6 +106,7 @@ impl Fleet {
             postgres,
             wire,
             database,
+            elections,
             brokers,
             broker_struck,
             slots,
@@ -119,6 +117,17 @@ impl Fleet {
             leaving: Vec::new(),
             undo: Vec::new(),
         })
+    }
+
+    /// What struck: the faults, and what the cluster did by itself.
+    pub fn faults(&self) -> Vec<Struck> {
+        let elections = self.elections.iter().flat_map(Elections::struck);
+        self.struck.iter().cloned().chain(elections).collect()
+    }
+
+    /// What the servers said, by their names.
+    pub fn broker_logs(&self) -> impl Iterator<Item = (String, String)> {
+        self.brokers.iter().map(|broker| (broker.name.clone(), broker.log()))
     }
 
     pub fn api_ports(&self) -> Vec<u16> {
@@ -365,28 +374,4 @@ impl Fleet {
         let leader = found.cached_info().cluster.as_ref()?.leader.clone()?;
         self.brokers.iter().position(|broker| broker.name == leader)
     }
-}
-
-/// Which repeats a fault may lead to.
-fn explains(planned: &Planned) -> Explains {
-    match planned.fault {
-        Fault::Kill(Role::Router | Role::Worker) | Fault::Freeze(Role::Router | Role::Worker) => {
-            Explains::Moment
-        }
-        Fault::DeleteConsumer if consumer(planned.pick).1 == ROUTER => Explains::SpanAndRouted,
-        Fault::KillBroker | Fault::KillLeaders | Fault::FreezeBroker | Fault::DeleteConsumer => {
-            Explains::Span
-        }
-        Fault::Kill(Role::Recorder | Role::Api)
-        | Fault::Freeze(Role::Recorder | Role::Api)
-        | Fault::ScaleDown
-        | Fault::ScaleUp
-        | Fault::StopDatabase
-        | Fault::Sink(_) => Explains::Nothing,
-    }
-}
-
-/// A consumer and its stream.
-fn consumer(pick: usize) -> (&'static str, &'static str) {
-    CONSUMERS[pick % CONSUMERS.len()]
 }

@@ -4,7 +4,16 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::log::Explains;
 use crate::support::bugle::Role;
+
+const ROUTER: &str = "router";
+const CONSUMERS: [(&str, &str); 4] = [
+    ("EVENTS", ROUTER),
+    ("DELIVERIES", "worker-webhook-normal"),
+    ("DELIVERIES", "worker-webhook-retry"),
+    ("DELIVERIES", "worker-webhook-urgent"),
+];
 
 /// Something that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +155,30 @@ pub fn plan(seed: u64, cluster: bool, span: Duration, long: bool) -> Vec<Planned
     }
     planned.retain(|one| !long || one.at < span.mul_f64(0.9));
     planned
+}
+
+/// Which repeats a fault may lead to.
+pub fn explains(planned: &Planned) -> Explains {
+    match planned.fault {
+        Fault::Kill(Role::Router | Role::Worker) | Fault::Freeze(Role::Router | Role::Worker) => {
+            Explains::Moment
+        }
+        Fault::DeleteConsumer if consumer(planned.pick).1 == ROUTER => Explains::SpanAndRouted,
+        Fault::KillBroker | Fault::KillLeaders | Fault::FreezeBroker | Fault::DeleteConsumer => {
+            Explains::Span
+        }
+        Fault::Kill(Role::Recorder | Role::Api)
+        | Fault::Freeze(Role::Recorder | Role::Api)
+        | Fault::ScaleDown
+        | Fault::ScaleUp
+        | Fault::StopDatabase
+        | Fault::Sink(_) => Explains::Nothing,
+    }
+}
+
+/// A consumer and its stream.
+pub fn consumer(pick: usize) -> (&'static str, &'static str) {
+    CONSUMERS[pick % CONSUMERS.len()]
 }
 
 #[test]

@@ -183,13 +183,16 @@ impl Report<'_> {
     }
 
     /// Keeps what the processes said: a seed repeats the faults, and not every race.
-    pub fn keep_logs(&self, folder: &Path) -> PathBuf {
+    pub fn keep_logs(&self, folder: &Path, brokers: impl Iterator<Item = (String, String)>) -> PathBuf {
         let kept = target(&format!("chaos-{}-{}-logs", self.nodes, self.seed));
         std::fs::create_dir_all(&kept).unwrap();
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "log") {
                 std::fs::copy(entry.path(), kept.join(entry.file_name())).unwrap();
             }
+        }
+        for (name, log) in brokers {
+            std::fs::write(kept.join(format!("nats-{name}.log")), log).unwrap();
         }
         kept
     }

@@ -7,7 +7,7 @@ use crate::chaos::log::{Explains, Receipt, Struck};
 
 /// A request is on its way for so long before its receiver has read it, and an acknowledgement after its outcome is stored:
 /// what the broker had acknowledged this short a time before it was killed may come again.
-const ON_THE_WAY_MS: u64 = 200;
+const ON_THE_WAY_MS: u64 = 500;
 
 /// The broker's wait for an acknowledgement, and the time between two looks at a consumer.
 const ROUTED_MS: u64 = 35_000;

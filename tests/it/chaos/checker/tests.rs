@@ -195,15 +195,15 @@ fn a_repeat_needs_a_fault_that_struck_in_its_flight() {
     let mut log = clean();
     log.receipts.push(Receipt { at: 31_000, ..log.receipts[0].clone() });
     assert_eq!(found(&log), ["a repeat that no fault explains"]);
-    // In flight from 1,010 to 1,020, and a fifth of a second around.
+    // In flight from 1,010 to 1,020, and half a second around.
     for (from, to, explains, explained) in [
         (1_015, 1_015, Explains::Moment, true),
         (1_015, 1_015, Explains::Nothing, false),
-        (1_200, 1_200, Explains::Moment, true),
-        (1_300, 1_300, Explains::Moment, false),
-        (500, 1_400, Explains::Moment, false),
-        (500, 1_400, Explains::Span, true),
-        (1_400, 9_000, Explains::Span, false),
+        (1_500, 1_500, Explains::Moment, true),
+        (1_600, 1_600, Explains::Moment, false),
+        (400, 1_700, Explains::Moment, false),
+        (400, 1_700, Explains::Span, true),
+        (1_600, 9_000, Explains::Span, false),
         (30_000, 30_001, Explains::SpanAndRouted, true),
         (40_000, 40_001, Explains::SpanAndRouted, false),
     ] {
