@@ -17,6 +17,7 @@ const PURE: &[&str] = &[
     "src/documents.rs",
     "src/route.rs",
     "src/route/ruleset.rs",
+    "src/route/scopes.rs",
     "src/route/template.rs",
     "src/route/template",
     "src/route/texts.rs",

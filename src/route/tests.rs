@@ -1,3 +1,5 @@
+//! What one event and one set of rules come to.
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
