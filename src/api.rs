@@ -4,9 +4,12 @@
 pub mod auth;
 pub mod dead_letters;
 pub mod deliveries;
+pub mod documents;
 pub mod events;
 pub mod problem;
 pub mod query;
+pub mod rules;
+pub mod scopes;
 pub mod sends;
 pub mod stream;
 pub mod tokens;
@@ -84,6 +87,12 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::redrive))
+        .routes(routes!(rules::list::list, rules::create))
+        .routes(routes!(rules::get, rules::put, rules::patch, rules::remove))
+        .routes(routes!(rules::versions))
+        .routes(routes!(rules::revert))
+        .routes(routes!(scopes::list))
+        .routes(routes!(scopes::get, scopes::put, scopes::remove))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .split_for_parts();
@@ -161,6 +170,7 @@ async fn measure(request: Request, next: Next) -> Response {
         "GET" => "get",
         "POST" => "post",
         "PUT" => "put",
+        "PATCH" => "patch",
         "DELETE" => "delete",
         _ => "other",
     };

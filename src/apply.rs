@@ -9,7 +9,6 @@ use async_nats::jetstream::kv;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::bus::reader::{From, Reader};
 use crate::bus::{Bus, BusError, topology};
 use crate::channel::secret::variables_without_default;
 use crate::channel::{ChannelSpec, Enabled};
@@ -17,8 +16,8 @@ use crate::clock;
 use crate::config;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, DocumentFile, Key};
+use crate::shelf::{self, Held};
 
-const READ_MAX: usize = 1_000;
 /// Somebody else's change in the middle: look again and go on, this often.
 const TRIES_MAX: u32 = 5;
 
@@ -62,7 +61,7 @@ pub async fn apply(bus: &Bus, file: &DocumentFile) -> Result<Vec<Change>, ApplyE
     let bucket = topology::config_bucket(bus).await?;
     let mut changes = Vec::new();
     for _ in 0..TRIES_MAX {
-        let found = read_all(bus).await?;
+        let found = shelf::read_all(bus).await?;
         check_owners(&wanted, &found, &owner)?;
         if apply_once(&bucket, &owner, &wanted, &found, &mut changes).await? {
             return Ok(changes);
@@ -72,7 +71,7 @@ pub async fn apply(bus: &Bus, file: &DocumentFile) -> Result<Vec<Change>, ApplyE
 }
 
 type Wanted = BTreeMap<Key, Value>;
-type Found = BTreeMap<Key, (u64, Document<Value>)>;
+type Found = BTreeMap<Key, Held>;
 
 fn wanted(file: &DocumentFile) -> Result<Wanted, ApplyError> {
     let mut wanted = BTreeMap::new();
@@ -106,7 +105,7 @@ fn resolved(spec: &ChannelSpec) -> Enabled {
 
 fn check_owners(wanted: &Wanted, found: &Found, owner: &str) -> Result<(), ApplyError> {
     for key in wanted.keys() {
-        if let Some((_, document)) = found.get(key).filter(|(_, document)| document.owner != owner) {
+        if let Some(Held { document, .. }) = found.get(key).filter(|held| held.document.owner != owner) {
             return Err(ApplyError::Foreign {
                 key: key.clone(),
                 owner: document.owner.clone(),
@@ -127,11 +126,10 @@ async fn apply_once(
 ) -> Result<bool, ApplyError> {
     for (key, spec) in wanted {
         let known = found.get(key);
-        if known.is_some_and(|(_, document)| document.spec == *spec) {
+        if known.is_some_and(|held| held.document.spec == *spec) {
             continue;
         }
-        let (revision, version) =
-            known.map_or((0, 1), |(revision, document)| (*revision, document.version + 1));
+        let (revision, version) = known.map_or((0, 1), |held| (held.revision, held.document.version + 1));
         let document = Document {
             v: ENVELOPE_VERSION,
             owner: owner.to_owned(),
@@ -140,7 +138,7 @@ async fn apply_once(
             updated_at: clock::now(),
             spec,
         };
-        if !put(bucket, key, &document, revision).await? {
+        if shelf::put(bucket, key, &document, revision).await?.is_none() {
             return Ok(false);
         }
         changes.push(if known.is_some() {
@@ -150,75 +148,13 @@ async fn apply_once(
         });
     }
     // Rules before channels: a rule never points at a channel that was removed before it.
-    let gone = found
-        .iter()
-        .rev()
-        .filter(|(key, (_, document))| document.owner == owner && !wanted.contains_key(key));
-    for (key, (revision, _)) in gone {
+    let gone =
+        found.iter().rev().filter(|(key, held)| held.document.owner == owner && !wanted.contains_key(key));
+    for (key, Held { revision, .. }) in gone {
         if bucket.delete_expect_revision(key.to_string(), Some(*revision)).await.is_err() {
             return Ok(false);
         }
         changes.push(Change::Removed(key.clone()));
     }
     Ok(true)
-}
-
-/// Writes a document if `revision` is still its last one; 0 for one that does not exist. False when it is not.
-///
-/// # Errors
-/// When the broker refuses or does not answer.
-pub async fn put<T: Serialize>(
-    bucket: &kv::Store,
-    key: &Key,
-    document: &Document<T>,
-    revision: u64,
-) -> Result<bool, BusError> {
-    use async_nats::jetstream::kv::{CreateErrorKind, UpdateErrorKind};
-    let bytes = serde_json::to_vec(document)?.into();
-    if revision == 0 {
-        return match bucket.create(key.to_string(), bytes).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(BusError::request(error)),
-        };
-    }
-    match bucket.update(key.to_string(), bytes, revision).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
-        Err(error) => Err(BusError::request(error)),
-    }
-}
-
-/// Every document in the bucket, with its revision.
-///
-/// # Errors
-/// When the broker does not answer.
-pub async fn read_all(bus: &Bus) -> Result<BTreeMap<Key, (u64, Document<Value>)>, BusError> {
-    let bucket = bus.names.config_bucket();
-    let head = format!("$KV.{bucket}.");
-    let mut reader =
-        Reader::open_stream(bus, &format!("KV_{bucket}"), format!("{head}>"), From::LastPerSubject).await?;
-    let mut missing = reader.pending_at_start;
-    let mut found = BTreeMap::new();
-    while missing > 0 {
-        let entries = reader.next(READ_MAX).await?;
-        // What was counted and does not come was removed meanwhile: a part must not pass for the whole.
-        let changed =
-            || BusError::Request("the documents changed while they were read: try again".to_owned());
-        missing = entries.last().ok_or_else(changed)?.pending;
-        for entry in entries {
-            let Some(key) = entry.subject.strip_prefix(&head).and_then(Key::parse) else { continue };
-            if entry.headers.get("KV-Operation").is_some() {
-                found.remove(&key);
-                continue;
-            }
-            match serde_json::from_slice(&entry.payload) {
-                Ok(document) => {
-                    found.insert(key, (entry.sequence, document));
-                }
-                Err(error) => tracing::warn!(%key, %error, "a document cannot be read"),
-            }
-        }
-    }
-    Ok(found)
 }

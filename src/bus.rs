@@ -8,6 +8,7 @@ pub mod consumer;
 pub mod count;
 pub mod directory;
 pub mod floor;
+pub mod library;
 pub mod reader;
 pub mod schedule;
 pub mod subject;

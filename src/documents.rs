@@ -75,6 +75,17 @@ pub enum Key {
 }
 
 impl Key {
+    /// None for what belongs to no workspace.
+    #[must_use]
+    pub fn workspace(&self) -> Option<&WorkspaceId> {
+        match self {
+            Self::Channel(workspace, _) | Self::Rule(workspace, _) | Self::Scope(workspace, _) => {
+                Some(workspace)
+            }
+            Self::Token(_) => None,
+        }
+    }
+
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '.');

@@ -8,7 +8,7 @@
 //! - [`dead`]: what was given up, kept whole
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`api`]: history, sends, tokens and live streams
-//! - shell: [`bus`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
+//! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`clock`], [`task`]
 //!
 //! What must not be, and is checked by the lints and by `tests/tidy.rs`:
@@ -40,6 +40,7 @@ pub mod record;
 pub mod route;
 pub mod rule;
 pub mod send;
+pub mod shelf;
 pub mod store;
 pub mod task;
 pub mod telemetry;

@@ -23,12 +23,21 @@ pub enum Permission {
     ReadDeliveries,
     Send,
     RedriveDeadLetters,
+    ReadDocuments,
+    WriteDocuments,
     ManageTokens,
 }
 
 impl Permission {
-    pub const ALL: [Self; 5] =
-        [Self::PublishEvents, Self::ReadDeliveries, Self::Send, Self::RedriveDeadLetters, Self::ManageTokens];
+    pub const ALL: [Self; 7] = [
+        Self::PublishEvents,
+        Self::ReadDeliveries,
+        Self::Send,
+        Self::RedriveDeadLetters,
+        Self::ReadDocuments,
+        Self::WriteDocuments,
+        Self::ManageTokens,
+    ];
 
     fn words(self) -> &'static str {
         match self {
@@ -36,6 +45,8 @@ impl Permission {
             Self::ReadDeliveries => "read deliveries",
             Self::Send => "send and cancel notifications",
             Self::RedriveDeadLetters => "send dead letters again",
+            Self::ReadDocuments => "read rules and scopes",
+            Self::WriteDocuments => "change rules and scopes",
             Self::ManageTokens => "manage tokens",
         }
     }
@@ -44,16 +55,22 @@ impl Permission {
 /// The one table of roles.
 #[must_use]
 pub fn permits(role: Role, permission: Permission) -> bool {
-    use Permission::{ManageTokens, PublishEvents, ReadDeliveries, RedriveDeadLetters, Send};
+    use Permission::{
+        ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send, WriteDocuments,
+    };
     match (role, permission) {
         (Role::Admin, _)
         | (Role::Publisher | Role::Operator | Role::Agent, PublishEvents)
         | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries)
-        | (Role::Operator, Send | RedriveDeadLetters) => true,
+        | (Role::Viewer | Role::Operator, ReadDocuments)
+        | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments) => true,
         (Role::Operator, ManageTokens)
-        | (Role::Publisher, ReadDeliveries | Send | RedriveDeadLetters | ManageTokens)
-        | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | ManageTokens)
-        | (Role::Agent, Send | RedriveDeadLetters | ManageTokens) => false,
+        | (
+            Role::Publisher,
+            ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments | ManageTokens,
+        )
+        | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | WriteDocuments | ManageTokens)
+        | (Role::Agent, Send | RedriveDeadLetters | ReadDocuments | WriteDocuments | ManageTokens) => false,
     }
 }
 

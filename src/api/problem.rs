@@ -42,6 +42,12 @@ impl Problem {
         Self { pointer, ..Self::invalid(fault.message) }
     }
 
+    /// The same, seen from the document around.
+    #[must_use]
+    pub fn below(self, place: &str) -> Self {
+        Self { pointer: self.pointer.map(|pointer| format!("{place}{pointer}")), ..self }
+    }
+
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "urn:bugle:problem:unauthorized", "Who are you?", detail)
     }
@@ -56,6 +62,11 @@ impl Problem {
 
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "urn:bugle:problem:conflict", "Too late, or taken", detail)
+    }
+
+    pub fn precondition(detail: impl Into<String>) -> Self {
+        let (status, kind) = (StatusCode::PRECONDITION_FAILED, "urn:bugle:problem:precondition");
+        Self::new(status, kind, "Not in that state any more", detail)
     }
 
     #[must_use]

@@ -2,10 +2,12 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 
 use super::Shared;
 use super::problem::Problem;
+use crate::documents::Key;
 use crate::ids::WorkspaceId;
 use crate::outcome::State;
 use crate::store::deliveries::{Cursor, Filter};
@@ -109,6 +111,16 @@ impl Query {
         self.parsed("cursor", |text| Cursor::parse(text).ok_or_else(|| "take it from nextCursor".to_owned()))
     }
 
+    /// # Errors
+    /// 400 when it is no cursor of ours.
+    pub fn key_cursor(&self) -> Result<Option<Key>, Problem> {
+        let parse = |text: &str| {
+            let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+            Key::parse(&String::from_utf8(bytes).ok()?)
+        };
+        self.parsed("cursor", |text| parse(text).ok_or_else(|| "take it from nextCursor".to_owned()))
+    }
+
     /// The filters of deliveries, without the workspace.
     ///
     /// # Errors
@@ -153,6 +165,12 @@ impl Query {
         }
         Ok(states)
     }
+}
+
+/// The place of a document in a list.
+#[must_use]
+pub fn cursor_of(key: &Key) -> String {
+    BASE64URL_NOPAD.encode(key.to_string().as_bytes())
 }
 
 /// RFC 3339, or Unix milliseconds.

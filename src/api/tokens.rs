@@ -14,12 +14,12 @@ use super::auth::{Permission, Principal, hash, new_secret};
 use super::events::json;
 use super::problem::Problem;
 use super::query::Query;
-use crate::apply::put;
 use crate::bus::{BusError, topology};
 use crate::clock;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, Key, Role, TokenSpec, strict};
 use crate::ids::{Recipient, WorkspaceId};
+use crate::shelf;
 
 const NAME_CHARS_MAX: usize = 100;
 /// A revocation is answered when this process follows it, or after this long.
@@ -116,7 +116,7 @@ pub async fn create(
         spec,
     };
     let bucket = topology::config_bucket(&api.bus).await?;
-    put(&bucket, &Key::Token(hash(&secret)), &document, 0).await?;
+    shelf::put(&bucket, &Key::Token(hash(&secret)), &document, 0).await?;
     tracing::info!(token = id, role = %new.role, by = principal.name, "token made");
     Ok((StatusCode::CREATED, Json(MadeToken { id, token: secret })))
 }
@@ -185,15 +185,14 @@ pub async fn revoke(
 ) -> Result<StatusCode, Problem> {
     query.only(&[])?;
     manages_tokens(&principal)?;
-    let found =
-        crate::apply::read_all(&api.bus).await?.into_iter().find_map(|(key, (_, document))| match key {
-            Key::Token(_) => {
-                let spec: TokenSpec = serde_json::from_value(document.spec).ok()?;
-                let own = principal.workspace.is_none() || spec.workspace == principal.workspace;
-                (spec.id == id && own).then_some(key)
-            }
-            Key::Channel(..) | Key::Rule(..) | Key::Scope(..) => None,
-        });
+    let found = shelf::read_all(&api.bus).await?.into_iter().find_map(|(key, held)| match key {
+        Key::Token(_) => {
+            let spec: TokenSpec = serde_json::from_value(held.document.spec).ok()?;
+            let own = principal.workspace.is_none() || spec.workspace == principal.workspace;
+            (spec.id == id && own).then_some(key)
+        }
+        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) => None,
+    });
     let key = found.ok_or_else(|| Problem::not_found(format!("there is no token {id}")))?;
     let bucket = topology::config_bucket(&api.bus).await?;
     bucket.purge(key.to_string()).await.map_err(BusError::request)?;

@@ -7,7 +7,7 @@ use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
 use crate::apply;
 use crate::bus::consumer::{self, Slots, Source, Stop};
-use crate::bus::directory::Directory;
+use crate::bus::directory::{Directory, Holdings};
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
 use crate::bus::{Bus, BusError, StreamName, floor, topology};
 use crate::channel::Workshop;
@@ -146,9 +146,15 @@ impl Parts<'_> {
     }
 
     async fn directory(&self) -> Result<Arc<Directory>, Failure> {
+        let holdings = match self.role {
+            Role::Worker => Holdings::Channels,
+            Role::Router | Role::Recorder => Holdings::Compiled,
+            Role::Api | Role::All => Holdings::WordForWord,
+        };
         let pulse = self.health.pulse("the directory of documents");
         let stop = &self.stop.hard;
-        until_reachable("NATS", || Directory::start(self.bus.clone(), stop.clone(), pulse.clone())).await
+        until_reachable("NATS", || Directory::start(self.bus.clone(), holdings, stop.clone(), pulse.clone()))
+            .await
     }
 
     fn store(&self, embedded: Option<&Embedded>) -> Result<Store, Failure> {

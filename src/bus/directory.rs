@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::library::Library;
 use super::reader::{Entry, From, Reader};
 use super::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
@@ -25,6 +26,7 @@ use crate::route::scopes::ScopeBook;
 use crate::route::{Channels, Firing, Step};
 use crate::rule::scope::{Scope, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
+use crate::shelf::Held;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
@@ -36,6 +38,8 @@ pub struct Snapshot {
     pub channels: Channels,
     /// Changed in place: always the newest.
     pub scopes: Arc<ScopeBook>,
+    /// Changed in place too; empty unless it was asked for.
+    pub library: Arc<Library>,
     pub tokens: BTreeMap<String, Document<TokenSpec>>,
     /// Channels that are there and that this process cannot read: a newer one wrote them.
     unreadable: HashSet<(WorkspaceId, ChannelId)>,
@@ -64,6 +68,26 @@ impl Snapshot {
     }
 }
 
+/// Which documents a process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holdings {
+    /// Channels alone: workers.
+    Channels,
+    /// All that routing asks.
+    Compiled,
+    /// And each word for word: the API.
+    WordForWord,
+}
+
+impl Holdings {
+    fn filter(self) -> &'static str {
+        match self {
+            Self::Channels => "channels.>",
+            Self::Compiled | Self::WordForWord => ">",
+        }
+    }
+}
+
 /// The latest snapshot; reading it costs a lock and a count.
 pub struct Directory {
     current: RwLock<Arc<Snapshot>>,
@@ -75,10 +99,16 @@ impl Directory {
     ///
     /// # Errors
     /// When the bucket cannot be read at the start.
-    pub async fn start(bus: Bus, stop: CancellationToken, pulse: Pulse) -> Result<Arc<Self>, BusError> {
+    pub async fn start(
+        bus: Bus,
+        holdings: Holdings,
+        stop: CancellationToken,
+        pulse: Pulse,
+    ) -> Result<Arc<Self>, BusError> {
         let directory =
             Arc::new(Self { current: RwLock::default(), changed: tokio::sync::watch::Sender::new(0) });
-        let mut follower = Follower { bus, directory: Arc::clone(&directory), entries: Entries::default() };
+        let mut follower =
+            Follower { bus, holdings, directory: Arc::clone(&directory), entries: Entries::default() };
         let reader = follower.load().await?;
         pulse.beat();
         crate::task::spawn("directory", async move { follower.follow(reader, &stop, &pulse).await });
@@ -111,6 +141,7 @@ struct Entries {
     rules: BTreeMap<Key, Arc<Rule>>,
     channels: BTreeMap<Key, Arc<ChannelSpec>>,
     scopes: Arc<ScopeBook>,
+    library: Arc<Library>,
     tokens: BTreeMap<String, Document<TokenSpec>>,
     unreadable: HashSet<(WorkspaceId, ChannelId)>,
     revision: u64,
@@ -119,6 +150,7 @@ struct Entries {
 
 struct Follower {
     bus: Bus,
+    holdings: Holdings,
     directory: Arc<Directory>,
     entries: Entries,
 }
@@ -163,7 +195,7 @@ impl Follower {
     /// Reads the whole bucket; what is no longer there is gone, what cannot be read keeps its last good form.
     async fn load(&mut self) -> Result<Reader, BusError> {
         let bucket = format!("KV_{}", self.bus.names.config_bucket());
-        let filter = format!("$KV.{}.>", self.bus.names.config_bucket());
+        let filter = format!("$KV.{}.{}", self.bus.names.config_bucket(), self.holdings.filter());
         let mut reader = Reader::open_stream(&self.bus, &bucket, filter, From::LastPerSubject).await?;
         let mut missing = reader.pending_at_start;
         let old = std::mem::take(&mut self.entries);
@@ -224,10 +256,17 @@ impl Follower {
         entries.readable(&key);
         let result = if removed {
             entries.remove(&key);
+            entries.library.remove(&key);
             Ok(())
         } else {
             entries.put(&key, &entry.payload)
         };
+        if self.holdings == Holdings::WordForWord
+            && !removed
+            && let Ok(document) = serde_json::from_slice(&entry.payload)
+        {
+            entries.library.put(key.clone(), Held { revision: entry.sequence, document });
+        }
         if let Err(error) = result {
             metrics::document_unreadable();
             tracing::error!(%key, error, "a document cannot be read: its last good form stays in force");
@@ -249,11 +288,12 @@ impl Follower {
             Key::Channel(workspace, id) => Some(((workspace.clone(), id.clone()), Arc::clone(spec))),
             Key::Rule(..) | Key::Scope(..) | Key::Token(_) => None,
         });
-        let Entries { scopes, tokens, unreadable, revision, .. } = &self.entries;
+        let Entries { scopes, library, tokens, unreadable, revision, .. } = &self.entries;
         self.directory.publish(Snapshot {
             rules,
             channels: channels.collect(),
             scopes: Arc::clone(scopes),
+            library: Arc::clone(library),
             tokens: tokens.clone(),
             unreadable: unreadable.clone(),
             revision: *revision,

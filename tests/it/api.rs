@@ -3,5 +3,6 @@
 mod dead_letters;
 mod lists;
 mod live;
+mod rules;
 mod surface;
 mod tokens;

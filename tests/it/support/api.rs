@@ -35,6 +35,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// A header's text; empty where there is none.
+    pub fn header(&self, name: &str) -> String {
+        self.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{:#}", self.body);
@@ -142,7 +147,7 @@ impl Api {
     }
 }
 
-fn json(request: reqwest::RequestBuilder, body: &Value) -> reqwest::RequestBuilder {
+pub fn json(request: reqwest::RequestBuilder, body: &Value) -> reqwest::RequestBuilder {
     request.header("Content-Type", "application/json").body(body.to_string())
 }
 
