@@ -30,11 +30,7 @@ enum Command {
     /// Create or update streams, buckets and tables, and apply the configured documents.
     Setup,
     /// Bring channels and rules in line with files of documents.
-    Apply {
-        /// A file of documents (YAML, JSON or TOML); may be given several times.
-        #[arg(short, long = "file", required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
+    Apply(commands::Apply),
     /// Publish an event.
     Publish(commands::Publish),
     /// Send a notification through a channel, without a rule.
@@ -58,7 +54,7 @@ fn execute(command: Command, settings: Settings) -> Result<(), Failure> {
     match command {
         Command::Run => app::run(Role::All, settings),
         Command::Setup => with_runtime(&settings, commands::setup(&settings)),
-        Command::Apply { files } => with_runtime(&settings, commands::apply(&settings, &files)),
+        Command::Apply(apply) => with_runtime(&settings, commands::apply(&settings, &apply)),
         Command::Publish(publish) => with_runtime(&settings, commands::publish(&settings, &publish)),
         Command::Send(send) => with_runtime(&settings, commands::send(&settings, &send)),
         Command::CheckConfig => commands::check_config(&settings),

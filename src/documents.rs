@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::channel::{ChannelSpec, Kind};
 use crate::ids::{ChannelId, Recipient, RuleId, ScopedId, WorkspaceId};
-use crate::rule::fault::Fault;
+use crate::rule::fault::{Fault, nearest};
 use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
 
@@ -244,4 +244,35 @@ fn pointer(path: &str) -> String {
 #[must_use]
 pub fn kinds() -> String {
     Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// So many names are told.
+const NAMES_MAX: usize = 10;
+
+/// What is wrong with a channel that nobody knows, and which one was probably meant.
+#[must_use]
+pub fn unknown_channel(id: &ChannelId, known: &[&str]) -> Fault {
+    let meant = nearest(id.as_str(), known);
+    let hint = match (meant, known) {
+        (Some(meant), _) => format!("did you mean {meant}?"),
+        (None, []) => "there are none yet".to_owned(),
+        (None, known) if known.len() <= NAMES_MAX => format!("there are {}", known.join(", ")),
+        (None, known) => {
+            format!("there are {} and {} more", known[..NAMES_MAX].join(", "), known.len() - NAMES_MAX)
+        }
+    };
+    Fault::here(format!("there is no channel {id}: {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_channel_comes_with_a_guess_or_with_the_names() {
+        let id = ChannelId::parse("slack-alert").unwrap();
+        assert!(unknown_channel(&id, &["slack-alerts", "b"]).message.contains("did you mean slack-alerts?"));
+        assert!(unknown_channel(&id, &["b", "c"]).message.contains("there are b, c"));
+        assert!(unknown_channel(&id, &[]).message.contains("none yet"));
+    }
 }

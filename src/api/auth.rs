@@ -187,13 +187,18 @@ mod tests {
 
     #[test]
     fn each_role_may_what_its_name_says_and_nothing_else() {
-        use Permission::{ManageTokens, PublishEvents, ReadDeliveries, RedriveDeadLetters, Send};
+        use Permission::{
+            PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send, WriteDocuments,
+        };
         let table: [(Role, &[Permission]); 5] = [
             (Role::Publisher, &[PublishEvents]),
-            (Role::Viewer, &[ReadDeliveries]),
-            (Role::Operator, &[PublishEvents, ReadDeliveries, Send, RedriveDeadLetters]),
+            (Role::Viewer, &[ReadDeliveries, ReadDocuments]),
+            (
+                Role::Operator,
+                &[PublishEvents, ReadDeliveries, Send, RedriveDeadLetters, ReadDocuments, WriteDocuments],
+            ),
             (Role::Agent, &[PublishEvents, ReadDeliveries]),
-            (Role::Admin, &[PublishEvents, ReadDeliveries, Send, RedriveDeadLetters, ManageTokens]),
+            (Role::Admin, &Permission::ALL),
         ];
         for (role, allowed) in table {
             for permission in Permission::ALL {

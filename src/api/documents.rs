@@ -13,16 +13,13 @@ use super::Api;
 use super::auth::{Permission, Principal};
 use super::problem::Problem;
 use super::query::Query;
-use crate::documents::Key;
+use crate::documents::{Key, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
-use crate::rule::fault::{Fault, nearest};
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
 
 /// A change is answered when this process follows it, or after this long.
 const PATIENCE: Duration = Duration::from_secs(2);
 const META: &str = "meta";
-/// So many names are told.
-const NAMES_MAX: usize = 10;
 
 /// `If-Match: "<tag>"`, `If-Match: *` or `If-None-Match: *`.
 ///
@@ -211,21 +208,6 @@ impl Principal {
     }
 }
 
-/// What is wrong with a channel that nobody knows, and which one was probably meant.
-#[must_use]
-pub fn unknown_channel(id: &ChannelId, known: &[&str]) -> Fault {
-    let meant = nearest(id.as_str(), known);
-    let hint = match (meant, known) {
-        (Some(meant), _) => format!("did you mean {meant}?"),
-        (None, []) => "there are none yet".to_owned(),
-        (None, known) if known.len() <= NAMES_MAX => format!("there are {}", known.join(", ")),
-        (None, known) => {
-            format!("there are {} and {} more", known[..NAMES_MAX].join(", "), known.len() - NAMES_MAX)
-        }
-    };
-    Fault::here(format!("there is no channel {id}: {hint}"))
-}
-
 impl From<ShelfError> for Problem {
     fn from(error: ShelfError) -> Self {
         match error {
@@ -277,13 +259,5 @@ mod tests {
         }
         assert!(with(&[(header::IF_NONE_MATCH, "\"17\"")]).is_err());
         assert!(with(&[(header::IF_MATCH, "*"), (header::IF_NONE_MATCH, "*")]).is_err());
-    }
-
-    #[test]
-    fn an_unknown_channel_comes_with_a_guess_or_with_the_names() {
-        let id = ChannelId::parse("slack-alert").unwrap();
-        assert!(unknown_channel(&id, &["slack-alerts", "b"]).message.contains("did you mean slack-alerts?"));
-        assert!(unknown_channel(&id, &["b", "c"]).message.contains("there are b, c"));
-        assert!(unknown_channel(&id, &[]).message.contains("none yet"));
     }
 }

@@ -137,8 +137,8 @@ impl Parts<'_> {
         let settings = self.settings;
         topology::setup(&self.bus, &settings.keep).await.map_err(Failure::run)?;
         let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
-        for (path, file) in settings.documents.iter().zip(&files) {
-            let changes = apply::apply(&self.bus, file).await.map_err(Failure::config)?;
+        let applied = apply::apply(&self.bus, &files, apply::Options::default()).await;
+        for (path, changes) in settings.documents.iter().zip(applied.map_err(Failure::config)?) {
             tracing::info!(file = %path.display(), changes = changes.len(), "documents applied");
         }
         let store = open_store(self.role, settings, embedded)?;
@@ -293,10 +293,8 @@ pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<
     let store = open_store(Role::All, settings, None)?;
     store.migrate().await.map_err(Failure::run)?;
     say("database is up to date".to_owned());
-    for file in apply::files::read_all(&settings.documents).map_err(Failure::config)? {
-        for change in apply::apply(&bus, &file).await.map_err(Failure::config)? {
-            say(change.to_string());
-        }
-    }
+    let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
+    let applied = apply::apply(&bus, &files, apply::Options::default()).await.map_err(Failure::config)?;
+    applied.iter().flatten().for_each(|change| say(change.to_string()));
     Ok(())
 }

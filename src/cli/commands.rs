@@ -26,12 +26,30 @@ pub async fn setup(settings: &Settings) -> Result<(), Failure> {
     printed
 }
 
-pub async fn apply(settings: &Settings, files: &[PathBuf]) -> Result<(), Failure> {
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A file of documents (YAML, JSON or TOML); may be given several times.
+    #[arg(short, long = "file", required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove channels although rules of others name them.
+    #[arg(long)]
+    force: bool,
+}
+
+pub async fn apply(settings: &Settings, arguments: &Apply) -> Result<(), Failure> {
+    let Apply { files, dry_run, force } = arguments;
     let bus = roles::connect_now(settings).await?;
     let read = apply::files::read_all(files).map_err(Failure::config)?;
-    for (path, file) in files.iter().zip(&read) {
-        let changes = apply::apply(&bus, file).await.map_err(Failure::config)?;
-        for change in &changes {
+    let options = apply::Options { dry_run: *dry_run, force: *force };
+    let applied = apply::apply(&bus, &read, options).await.map_err(Failure::config)?;
+    if *dry_run {
+        say("nothing is done; this would be:")?;
+    }
+    for (path, changes) in files.iter().zip(&applied) {
+        for change in changes {
             say(&change.to_string())?;
         }
         if changes.is_empty() {

@@ -189,7 +189,7 @@ async fn a_channel_that_cannot_be_built_costs_no_attempt_and_says_why() {
 #[tokio::test]
 async fn an_unknown_channel_is_a_failed_delivery_and_a_dead_letter_that_say_so() {
     let bugle = Bugle::new().await;
-    bugle.start_with(&json!({ "rules": [rule("lost", "*", "nowhere")] })).await;
+    bugle.start_without(&["nowhere"], &json!({ "rules": [rule("lost", "*", "nowhere")] })).await;
     bugle.wire().await.event("a:b", "1", &json!({})).await;
     let failed = bugle.api().shows(1, "status=failed").await;
     assert_eq!(failed[0]["channel"], "nowhere");

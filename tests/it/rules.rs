@@ -79,6 +79,37 @@ async fn what_is_applied_is_seen_within_a_second_and_what_is_gone_goes() {
 }
 
 #[tokio::test]
+async fn a_dry_run_says_what_would_change_and_changes_nothing() {
+    let bugle = Bugle::new().await;
+    bugle.cli(&["setup"]).await.ok();
+    bugle.apply_as("one", &everything_to("https://a.example/")).await.ok();
+    let mut changed = everything_to("https://b.example/?key=s3cret");
+    changed["rules"][0]["cooldownMs"] = json!(1_000);
+    let file = bugle.folder.write("one.json", &changed.to_string()).display().to_string();
+    let said = bugle.cli(&["apply", "--dry-run", "-f", &file]).await.ok();
+    assert!(said.contains("updated rules.default.everything\n  /cooldownMs: nothing → 1000"), "{said}");
+    assert!(said.contains("/config/url") && !said.contains("s3cret"), "{said}");
+    let again = bugle.cli(&["apply", "--dry-run", "-f", &file]).await.ok();
+    assert_eq!(said, again, "nothing was done");
+    // A rule of somebody else's keeps the channel from going.
+    bugle.apply_as("two", &json!({ "rules": [rule("theirs", "*", "hook")] })).await.ok();
+    let refused = bugle.apply_as("one", &json!({})).await;
+    assert_eq!(refused.code, 78, "{refused:?}");
+    assert!(
+        refused.stderr.contains("rules.default.theirs") && refused.stderr.contains("--force"),
+        "{refused:?}"
+    );
+    let refused = bugle.apply_as("three", &json!({ "rules": [rule("new", "*", "hok")] })).await;
+    assert!(
+        refused.stderr.contains("/rules/0/channels/0") && refused.stderr.contains("did you mean hook?"),
+        "{refused:?}"
+    );
+    let file = bugle.folder.write("one.json", "{}").display().to_string();
+    bugle.cli(&["apply", "--force", "-f", &file]).await.ok();
+    assert_eq!(documents(&bugle).await, ["rules.default.theirs"]);
+}
+
+#[tokio::test]
 async fn two_files_never_touch_each_others_documents() {
     let (bugle, sink, _wire) = router_and_worker().await;
     bugle.apply_as("one", &everything_to(&sink.url("/one"))).await.ok();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::bugle::{Bugle, everything_to};
+use crate::support::bugle::{Bugle, everything_to, rule};
 use crate::support::sink::{Answer, Sink};
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn dead_letters_are_listed_page_by_page_and_sent_again() {
 #[tokio::test]
 async fn what_cannot_be_sent_again_is_a_conflict_that_says_why() {
     let bugle = Bugle::new().await;
-    bugle.start_with(&json!({ "rules": [{ "id": "lost", "events": ["*"], "channels": ["nowhere"] }] })).await;
+    bugle.start_without(&["nowhere"], &json!({ "rules": [rule("lost", "*", "nowhere")] })).await;
     bugle.wire().await.event("a:b", "1", &json!({})).await;
     let letters = bugle.buries(1).await;
     let path = format!("/v1/dead-letters/{}/redrive", letters[0]["sequence"]);

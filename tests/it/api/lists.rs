@@ -27,7 +27,7 @@ async fn varied(database: Database) -> Bugle {
             with(rule("all", "*", "good"), &json!({ "channels": ["good", "off", "nowhere"] })),
         ],
     });
-    bugle.start_with(&documents).await;
+    bugle.start_without(&["nowhere"], &documents).await;
     let wire = bugle.wire().await;
     for number in 0..EVENTS {
         let event_type = if number % 2 == 0 { "a:b" } else { "c:d" };

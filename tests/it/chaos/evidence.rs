@@ -1,7 +1,6 @@
 //! Gathers what a run left behind: the history by psql, the records and dead letters from their streams, the receipts from
 //! the receivers.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,6 @@ use super::log::{Letter, Log, Record, Row, Step};
 use crate::support::wire::Wire;
 use crate::support::{LATER, pause};
 
-/// Enough to see what it is.
-const QUEUE_CHARS_MAX: usize = 1_000;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Waits until nothing is queued, nothing is timed, and everything is recorded; says what is left when the patience is over.
@@ -48,7 +45,10 @@ async fn left(fleet: &Fleet) -> Result<Vec<String>, String> {
     }
     let queued = wire.messages("DELIVERIES").await;
     if queued > 0 {
-        left.push(format!("{queued} deliveries are queued or timed: {}", queue(wire).await?));
+        let waiting = queue(wire).await.map_err(|error| error.to_string())?;
+        if !waiting.is_empty() {
+            left.push(format!("deliveries are queued or timed: {}", waiting.join("; ")));
+        }
     }
     let name = wire.stream_name("RECORDS");
     let records = wire.js.get_stream(&name).await.map_err(|error| error.to_string())?;
@@ -60,29 +60,32 @@ async fn left(fleet: &Fleet) -> Result<Vec<String>, String> {
     Ok(left)
 }
 
-/// What is queued, and where the consumers stand that have not taken it.
-async fn queue(wire: &Wire) -> Result<String, String> {
-    let words = |error: async_nats::Error| error.to_string();
-    let stream =
-        wire.js.get_stream(wire.stream_name("DELIVERIES")).await.map_err(|error| words(error.into()))?;
-    let state = &stream.cached_info().state;
-    let mut found = format!("sequences {} to {}", state.first_sequence, state.last_sequence);
-    let mut subjects = stream.info_with_subjects(">").await.map_err(|error| words(error.into()))?;
-    while let Some(Ok((subject, count))) = subjects.next().await.filter(|_| found.len() < QUEUE_CHARS_MAX) {
-        let last =
-            stream.get_last_raw_message_by_subject(&subject).await.map_err(|error| words(error.into()))?;
-        let id: Value = serde_json::from_slice(&last.payload).unwrap_or_default();
-        write!(found, "; {count} on {subject}, the last is {} of {}", last.sequence, id["id"]).unwrap();
-    }
+/// What is queued or timed and still to be done; what lies there although its consumer has settled it came back from the
+/// files of a killed server, and stays until a consumer is made anew.
+async fn queue(wire: &Wire) -> Result<Vec<String>, async_nats::Error> {
+    let stream = wire.js.get_stream(wire.stream_name("DELIVERIES")).await?;
+    let mut floors = Vec::new();
     let mut consumers = stream.consumers();
-    while let Some(Ok(info)) = consumers.next().await {
-        if info.num_pending > 0 || info.num_ack_pending > 0 {
-            let (name, floor) = (info.name, info.ack_floor.stream_sequence);
-            let (waits, out) = (info.num_pending, info.num_ack_pending);
-            write!(found, "; {name}: floor {floor}, {waits} wait, {out} out").unwrap();
+    while let Some(info) = consumers.next().await {
+        let info = info?;
+        floors.push((
+            info.config.filter_subject.trim_end_matches('>').to_owned(),
+            info.ack_floor.stream_sequence,
+        ));
+    }
+    let mut waiting = Vec::new();
+    let mut subjects = stream.info_with_subjects(">").await?;
+    while let Some(subject) = subjects.next().await {
+        let (subject, count) = subject?;
+        let last = stream.get_last_raw_message_by_subject(&subject).await?.sequence;
+        if !floors.iter().any(|(filter, floor)| subject.starts_with(filter) && last <= *floor) {
+            waiting.push(format!("{count} on {subject}, the last is {last}"));
         }
     }
-    Ok(found)
+    if !waiting.is_empty() {
+        waiting.push(format!("consumers have settled {floors:?}"));
+    }
+    Ok(waiting)
 }
 
 /// Everything that the checker wants to see.

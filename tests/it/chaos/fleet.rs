@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The broker's answers to the harness itself.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// So long after a server is back its clients may still be finding it.
-const RECONNECT_MS: u64 = 3_000;
+pub const RECONNECT_MS: u64 = 3_000;
 
 /// A place in the fleet.
 struct Slot {
@@ -89,9 +89,8 @@ impl Fleet {
         .await;
         let elections = if nodes > 1 { Some(Elections::listen(&urls, &wire).await) } else { None };
         let sink = Sink::start().await;
-        let file = bugle.folder.write("documents.json", &documents(&sink.url()).to_string());
-        bugle.set("DOCUMENTS", &file.display().to_string());
         bugle.cli(&["setup"]).await.ok();
+        bugle.apply_without(&["nowhere"], &documents(&sink.url())).await;
         let mut slots = Vec::new();
         for (role, count) in MEMBERS {
             slots.extend((0..count).map(|_| Slot { role, member: Some(bugle.spawn(role)), struck: false }));

@@ -181,6 +181,10 @@ pub enum Explains {
     Moment,
     /// Of what was in flight while it lasted.
     Span,
+    /// Of what was in flight while it lasted; and its files may still hold what was taken from the queue in the two minutes
+    /// before it (`sync_interval`): a timer fires once more when the server is back, and a message that its consumer no longer
+    /// knows is handed out to the next consumer.
+    Restart,
     /// Of what was in flight while it lasted, or had been routed in the last half minute before: a consumer knows of each
     /// message whether it was acknowledged, what is kept beside it only up to where all were. A router that was killed
     /// leaves a hole for that long; the broker's memory of ids covers it, unless its servers were started again meanwhile.

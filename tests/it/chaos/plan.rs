@@ -164,9 +164,8 @@ pub fn explains(planned: &Planned) -> Explains {
             Explains::Moment
         }
         Fault::DeleteConsumer if consumer(planned.pick).1 == ROUTER => Explains::SpanAndRouted,
-        Fault::KillBroker | Fault::KillLeaders | Fault::FreezeBroker | Fault::DeleteConsumer => {
-            Explains::Span
-        }
+        Fault::KillBroker | Fault::KillLeaders => Explains::Restart,
+        Fault::FreezeBroker | Fault::DeleteConsumer => Explains::Span,
         Fault::Kill(Role::Recorder | Role::Api)
         | Fault::Freeze(Role::Recorder | Role::Api)
         | Fault::ScaleDown

@@ -156,6 +156,7 @@ impl Report<'_> {
             Explains::Nothing => "nothing",
             Explains::Moment => "moment",
             Explains::Span => "span",
+            Explains::Restart => "span and what came back from its files",
             Explains::SpanAndRouted => "span and what was routed before",
         };
         let faults = self.log.faults.iter().zip(&self.findings.faults).map(|(fault, toll)| {

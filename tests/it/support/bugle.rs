@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::api::Api;
 use super::broker::NatsServer;
@@ -181,6 +181,15 @@ impl Bugle {
         self.apply_as("documents", documents).await.ok();
     }
 
+    /// Puts documents in force whose rules name channels that do not exist (any more): they were removed by force.
+    pub async fn apply_without(&self, channels: &[&str], documents: &Value) {
+        let made: Vec<Value> = channels.iter().map(|id| webhook(id, "https://gone.example/")).collect();
+        self.apply_as("gone", &json!({ "channels": made })).await.ok();
+        self.apply(documents).await;
+        let file = self.folder.write("gone.json", "{}").display().to_string();
+        self.cli(&["apply", "--force", "-f", &file]).await.ok();
+    }
+
     // === processes ===
 
     /// `bugle setup`, then the four roles, ready.
@@ -194,6 +203,13 @@ impl Bugle {
         let file = self.folder.write("documents.json", &documents.to_string());
         self.set("DOCUMENTS", &file.display().to_string());
         self.start().await;
+    }
+
+    /// The same, with documents whose rules name channels that do not exist.
+    pub async fn start_without(&self, channels: &[&str], documents: &Value) {
+        self.cli(&["setup"]).await.ok();
+        self.apply_without(channels, documents).await;
+        self.start_roles(&Role::ALL).await;
     }
 
     /// Starts roles side by side and waits until they are ready.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Checker, Toll};
+use crate::chaos::fleet::RECONNECT_MS;
 use crate::chaos::log::{Explains, Receipt, Struck};
 
 /// A request is on its way for so long before its receiver has read it, and an acknowledgement after its outcome is stored:
@@ -11,6 +12,11 @@ const ON_THE_WAY_MS: u64 = 500;
 
 /// The broker's wait for an acknowledgement, and the time between two looks at a consumer.
 const ROUTED_MS: u64 = 35_000;
+
+/// A server writes down what was taken from its queues this often (`sync_interval`).
+const UNSYNCED_MS: u64 = 120_000;
+/// What comes back is handed out this soon.
+const HANDED_OUT_MS: u64 = 3_000;
 
 impl Checker<'_> {
     /// Every acceptance beyond the first has a fault that struck while an earlier try of that delivery was in flight.
@@ -33,7 +39,7 @@ impl Checker<'_> {
                     acceptances += 1;
                     if acceptances > 1 {
                         self.found.duplicates += 1;
-                        if let Some((fault, reach)) = self.explanation(&flights) {
+                        if let Some((fault, reach)) = self.explanation(&flights, receipt.at) {
                             let toll = &mut self.found.faults[fault];
                             toll.duplicates += 1;
                             toll.reach = toll.reach.max(reach);
@@ -71,14 +77,28 @@ impl Checker<'_> {
     }
 
     /// The fault that an earlier try met, and how long before it the outcome of that try was stored.
-    fn explanation(&self, flights: &[(u64, u64)]) -> Option<(usize, u64)> {
+    fn explanation(&self, flights: &[(u64, u64)], again: u64) -> Option<(usize, u64)> {
         let first = |met: fn(&Struck, (u64, u64)) -> bool| {
             self.log.faults.iter().enumerate().find_map(|(index, fault)| {
                 let flight = flights.iter().find(|flight| met(fault, **flight))?;
                 Some((index, fault.from.saturating_sub(flight.1 - ON_THE_WAY_MS)))
             })
         };
-        first(meets).or_else(|| first(reaches))
+        first(meets).or_else(|| first(reaches)).or_else(|| self.brought_back(flights, again))
+    }
+
+    /// What a killed server's files brought back: at once when it was a timer, else when a consumer was made anew.
+    fn brought_back(&self, flights: &[(u64, u64)], again: u64) -> Option<(usize, u64)> {
+        let soon = |after: u64| (after..after + HANDED_OUT_MS).contains(&again);
+        let anew = self.log.faults.iter().filter(|fault| fault.name.starts_with("delete a consumer"));
+        let anew: Vec<u64> = anew.map(|fault| fault.from).filter(|at| soon(*at)).collect();
+        self.log.faults.iter().enumerate().find_map(|(index, fault)| {
+            let mut before = flights.iter().map(|(_, to)| fault.from.checked_sub(to - ON_THE_WAY_MS));
+            let reach = before.find_map(|reach| reach.filter(|reach| *reach < UNSYNCED_MS))?;
+            let back = fault.to.saturating_sub(RECONNECT_MS);
+            let handed_out = soon(back) || soon(fault.to) || anew.iter().any(|at| *at > fault.from);
+            (fault.explains == Explains::Restart && handed_out).then_some((index, reach))
+        })
     }
 }
 
@@ -87,7 +107,7 @@ fn meets(fault: &Struck, (from, to): (u64, u64)) -> bool {
     match fault.explains {
         Explains::Nothing => false,
         Explains::Moment => (from..=to).contains(&fault.from),
-        Explains::Span | Explains::SpanAndRouted => fault.from <= to && fault.to >= from,
+        Explains::Span | Explains::Restart | Explains::SpanAndRouted => fault.from <= to && fault.to >= from,
     }
 }
 

@@ -215,6 +215,28 @@ fn a_repeat_needs_a_fault_that_struck_in_its_flight() {
 }
 
 #[test]
+fn what_a_killed_server_brings_back_comes_when_it_is_back_or_when_a_consumer_is_made() {
+    for (again, struck, anew, explained) in [
+        // Killed a minute after the outcome; back at 65,000 and its clients with it at 68,000.
+        (66_000, 61_000, None, true),
+        (69_000, 61_000, None, true),
+        (72_000, 61_000, None, false),
+        (90_500, 61_000, Some(90_000), true),
+        (94_000, 61_000, Some(90_000), false),
+        (60_500, 61_000, Some(60_000), false),
+        // What was taken from the queue longer ago is written down.
+        (166_000, 161_000, None, false),
+    ] {
+        let mut log = clean();
+        log.receipts.push(Receipt { at: again, ..log.receipts[0].clone() });
+        log.faults = vec![fault(struck, struck + 7_000, Explains::Restart)];
+        let deleted = |at| Struck { name: "delete a consumer".to_owned(), ..fault(at, at, Explains::Span) };
+        log.faults.extend(anew.map(deleted));
+        assert_eq!(check(&log).violations.is_empty(), explained, "{again} {struck} {anew:?}");
+    }
+}
+
+#[test]
 fn a_try_is_in_flight_until_its_own_outcome_is_stored() {
     let mut log = clean();
     log.receipts.push(Receipt { at: 31_000, ..log.receipts[0].clone() });

@@ -1,0 +1,338 @@
+//! What applying files would do, as a pure function of the files and of what lies in the bucket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::ApplyError;
+use crate::channel::ChannelSpec;
+use crate::documents::{DocumentFile, Key, unknown_channel};
+use crate::ids::{ChannelId, WorkspaceId};
+use crate::rule::RuleSpec;
+use crate::rule::fault::field_pointer;
+use crate::rule::scope::ScopeSpec;
+use crate::shelf::Held;
+
+pub type Found = BTreeMap<Key, Held>;
+
+/// What is to be done to one document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub key: Key,
+    pub owner: String,
+    pub before: Option<Held>,
+    /// None: it is removed.
+    pub after: Option<Value>,
+}
+
+/// Values longer than this are cut in a diff.
+const SHOWN_CHARS: usize = 100;
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = &self.key;
+        match (&self.before, &self.after) {
+            (_, None) => write!(f, "removed {key}"),
+            (None, Some(_)) => write!(f, "created {key}"),
+            (Some(before), Some(after)) => {
+                write!(f, "updated {key}")?;
+                let mut lines = Vec::new();
+                differences("", &before.document.spec, after, &mut lines);
+                for (place, was, is) in lines {
+                    write!(f, "\n  {place}: {} → {}", shown(key, &place, was), shown(key, &place, is))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A channel's configuration may hold a secret.
+fn shown(key: &Key, place: &str, value: Option<&Value>) -> String {
+    let Some(value) = value else { return "nothing".to_owned() };
+    if matches!(key, Key::Channel(..)) && place.starts_with("/config") {
+        return "…".to_owned();
+    }
+    let text = value.to_string();
+    if text.chars().count() <= SHOWN_CHARS {
+        return text;
+    }
+    text.chars().take(SHOWN_CHARS).chain(['…']).collect()
+}
+
+type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
+
+fn differences<'a>(place: &str, was: &'a Value, is: &'a Value, lines: &mut Vec<Difference<'a>>) {
+    let (Value::Object(old), Value::Object(new)) = (was, is) else {
+        if was != is {
+            lines.push((place.to_owned(), Some(was), Some(is)));
+        }
+        return;
+    };
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let place = format!("{place}{}", field_pointer(name));
+        match (old.get(name), new.get(name)) {
+            (Some(was), Some(is)) => differences(&place, was, is, lines),
+            (was, is) => lines.push((place, was, is)),
+        }
+    }
+}
+
+/// The documents of one file.
+struct Wanted<'a> {
+    file: &'a DocumentFile,
+    owner: String,
+    documents: BTreeMap<Key, Value>,
+}
+
+/// What has to be done, file by file, in an order in which no rule ever names a channel that is not there.
+///
+/// # Errors
+/// When a document has another owner, a rule names a channel that nobody has, or (unless `force`) a channel is to go that
+/// rules of others name.
+pub fn plan(
+    files: &[DocumentFile],
+    found: &Found,
+    resolve: impl Fn(&ChannelSpec) -> ChannelSpec,
+    force: bool,
+) -> Result<Vec<Vec<Change>>, ApplyError> {
+    let wanted: Vec<Wanted<'_>> =
+        files.iter().map(|file| Wanted::of(file, &resolve)).collect::<Result<_, _>>()?;
+    for one in &wanted {
+        one.check_owners(found)?;
+    }
+    let gone = |key: &Key, held: &Held| {
+        wanted.iter().any(|one| one.owner == held.document.owner && !one.documents.contains_key(key))
+    };
+    let staying: Vec<(&Key, &Held)> = found.iter().filter(|(key, held)| !gone(key, held)).collect();
+    let channels: BTreeSet<(&WorkspaceId, &ChannelId)> = staying
+        .iter()
+        .map(|(key, _)| *key)
+        .chain(wanted.iter().flat_map(|one| one.documents.keys()))
+        .filter_map(channel_of)
+        .collect();
+    for one in &wanted {
+        one.check_channels(&channels)?;
+    }
+    let replaced = |key: &Key| wanted.iter().any(|one| one.documents.contains_key(key));
+    if !force {
+        for (key, _) in found.iter().filter(|(key, held)| gone(key, held)) {
+            let Some((workspace, channel)) = channel_of(key).filter(|channel| !channels.contains(channel))
+            else {
+                continue;
+            };
+            let others =
+                staying.iter().filter(|(key, _)| !replaced(key) && key.workspace() == Some(workspace));
+            if let Some((user, _)) = others.into_iter().find(|(key, held)| names(key, held, channel)) {
+                return Err(ApplyError::ChannelInUse { channel: key.clone(), user: (*user).clone() });
+            }
+        }
+    }
+    Ok(wanted.iter().map(|one| one.changes(found)).collect())
+}
+
+fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
+    match key {
+        Key::Channel(workspace, id) => Some((workspace, id)),
+        Key::Rule(..) | Key::Scope(..) | Key::Token(_) => None,
+    }
+}
+
+/// True for a rule, or a scope with one, that sends through the channel.
+fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
+    let spec = held.document.spec.clone();
+    match key {
+        Key::Rule(..) => {
+            serde_json::from_value::<RuleSpec>(spec).is_ok_and(|rule| rule.channels.contains(channel))
+        }
+        Key::Scope(..) => serde_json::from_value::<ScopeSpec>(spec)
+            .is_ok_and(|scope| scope.rules.iter().any(|rule| rule.channels.contains(channel))),
+        Key::Channel(..) | Key::Token(_) => false,
+    }
+}
+
+impl<'a> Wanted<'a> {
+    fn of(file: &'a DocumentFile, resolve: impl Fn(&ChannelSpec) -> ChannelSpec) -> Result<Self, ApplyError> {
+        let mut documents = BTreeMap::new();
+        for spec in &file.channels {
+            documents.insert(Key::Channel(file.workspace.clone(), spec.id.clone()), value(&resolve(spec))?);
+        }
+        for spec in &file.rules {
+            documents.insert(Key::Rule(file.workspace.clone(), spec.id.clone()), value(spec)?);
+        }
+        for spec in &file.scopes {
+            let id = spec.id().map_err(|fault| ApplyError::File(fault.to_string()))?;
+            documents.insert(Key::Scope(file.workspace.clone(), id), value(spec)?);
+        }
+        let owner = format!("file:{}", file.name.as_deref().unwrap_or("unnamed"));
+        Ok(Self { file, owner, documents })
+    }
+
+    fn check_owners(&self, found: &Found) -> Result<(), ApplyError> {
+        for key in self.documents.keys() {
+            if let Some(held) = found.get(key).filter(|held| held.document.owner != self.owner) {
+                return Err(ApplyError::Foreign {
+                    key: key.clone(),
+                    owner: held.document.owner.clone(),
+                    mine: self.owner.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_channels(&self, channels: &BTreeSet<(&WorkspaceId, &ChannelId)>) -> Result<(), ApplyError> {
+        let workspace = &self.file.workspace;
+        let rules = self.file.rules.iter().enumerate();
+        let own = rules.map(|(index, rule)| (format!("/rules/{index}"), rule));
+        let scoped = self.file.scopes.iter().enumerate().flat_map(|(scope, spec)| {
+            let rules = spec.rules.iter().enumerate();
+            rules.map(move |(index, rule)| (format!("/scopes/{scope}/rules/{index}"), rule))
+        });
+        for (place, rule) in own.chain(scoped) {
+            for (index, id) in rule.channels.iter().enumerate() {
+                if !channels.contains(&(workspace, id)) {
+                    let known = channels.iter().filter(|(of, _)| *of == workspace);
+                    let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
+                    let fault = unknown_channel(id, &known).below(&format!("{place}/channels/{index}"));
+                    return Err(ApplyError::File(format!("{}: {fault}", self.owner)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn changes(&self, found: &Found) -> Vec<Change> {
+        let change = |key: &Key, before: Option<&Held>, after: Option<&Value>| Change {
+            key: key.clone(),
+            owner: self.owner.clone(),
+            before: before.cloned(),
+            after: after.cloned(),
+        };
+        let differs =
+            |before: Option<&Held>, spec: &Value| before.is_none_or(|held| held.document.spec != *spec);
+        let written = self.documents.iter().filter_map(|(key, spec)| {
+            let before = found.get(key);
+            differs(before, spec).then(|| change(key, before, Some(spec)))
+        });
+        // Rules before channels: a rule never points at a channel that was removed before it.
+        let gone = found
+            .iter()
+            .rev()
+            .filter(|(key, held)| held.document.owner == self.owner && !self.documents.contains_key(key))
+            .map(|(key, held)| change(key, Some(held), None));
+        written.chain(gone).collect()
+    }
+}
+
+fn value<T: Serialize>(spec: &T) -> Result<Value, ApplyError> {
+    serde_json::to_value(spec).map_err(|error| ApplyError::Bus(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::delivery::ENVELOPE_VERSION;
+    use crate::documents::{Document, checked_file};
+
+    fn file(name: &str, body: Value) -> DocumentFile {
+        DocumentFile { name: Some(name.to_owned()), ..checked_file(body).unwrap() }
+    }
+
+    fn channel(id: &str) -> Value {
+        json!({"id": id, "kind": "webhook", "config": {"url": "https://a.example/"}})
+    }
+
+    fn rule(id: &str, channel: &str) -> Value {
+        json!({"id": id, "events": ["*"], "channels": [channel]})
+    }
+
+    fn planned(files: &[DocumentFile], found: &Found, force: bool) -> Result<Vec<String>, String> {
+        let plan = plan(files, found, Clone::clone, force).map_err(|error| error.to_string())?;
+        Ok(plan.into_iter().flatten().map(|change| change.to_string()).collect())
+    }
+
+    /// The bucket after the files were applied.
+    fn after(files: &[DocumentFile], found: &Found) -> Found {
+        let mut found = found.clone();
+        for change in plan(files, &found.clone(), Clone::clone, true).unwrap().into_iter().flatten() {
+            let Some(spec) = change.after else {
+                found.remove(&change.key);
+                continue;
+            };
+            let (owner, updated_at) = (change.owner, jiff::Timestamp::UNIX_EPOCH);
+            let document =
+                Document { v: ENVELOPE_VERSION, author: owner.clone(), owner, version: 1, updated_at, spec };
+            found.insert(change.key, Held { revision: 1, document });
+        }
+        found
+    }
+
+    #[test]
+    fn a_diff_says_what_changes_and_keeps_secrets() {
+        let mut first = rule("r", "a");
+        first["cooldownMs"] = json!(1000);
+        first["name"] = json!("old");
+        let found = after(
+            &[file("f", json!({"channels": [channel("a"), channel("z")], "rules": [first]}))],
+            &Found::new(),
+        );
+        let mut second = rule("r", "a");
+        second["cooldownMs"] = json!(2000);
+        second["labels"] = json!({"a/b": "c"});
+        let mut moved = channel("a");
+        moved["config"]["url"] = json!("https://b.example/?token=s3cret");
+        let next = file("f", json!({"channels": [moved], "rules": [second]}));
+        assert_eq!(
+            planned(&[next], &found, false).unwrap(),
+            [
+                "updated channels.default.a\n  /config/url: … → …",
+                "updated rules.default.r\n  /cooldownMs: 1000 → 2000\n  /labels: nothing → {\"a/b\":\"c\"}\n  /name: \"old\" → nothing",
+                "removed channels.default.z",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rule_may_name_a_channel_of_another_file_and_no_other() {
+        let rules = file("rules", json!({"rules": [rule("r", "hook")]}));
+        let channels = file("channels", json!({"channels": [channel("hook")]}));
+        let refused = planned(std::slice::from_ref(&rules), &Found::new(), true).unwrap_err();
+        assert!(
+            refused.contains("file:rules: at /rules/0/channels/0: there is no channel hook"),
+            "{refused}"
+        );
+        assert_eq!(planned(&[rules.clone(), channels.clone()], &Found::new(), false).unwrap().len(), 2);
+        let found = after(&[channels], &Found::new());
+        assert_eq!(planned(&[rules], &found, false).unwrap(), ["created rules.default.r"]);
+        let scoped = json!({"scopes": [{"task": "t", "rules": [rule("r", "hok")]}]});
+        let refused = planned(&[file("s", scoped)], &found, false).unwrap_err();
+        assert!(refused.contains("/scopes/0/rules/0/channels/0"), "{refused}");
+        assert!(refused.contains("did you mean hook?"), "{refused}");
+    }
+
+    #[test]
+    fn a_channel_that_others_use_goes_only_when_forced() {
+        let rules = file("rules", json!({"rules": [rule("r", "hook")]}));
+        let channels = file("channels", json!({"channels": [channel("hook")]}));
+        let found = after(&[rules, channels], &Found::new());
+        let without = file("channels", json!({}));
+        let refused = planned(std::slice::from_ref(&without), &found, false).unwrap_err();
+        assert!(
+            refused.contains("channels.default.hook") && refused.contains("rules.default.r"),
+            "{refused}"
+        );
+        assert_eq!(
+            planned(std::slice::from_ref(&without), &found, true).unwrap(),
+            ["removed channels.default.hook"]
+        );
+        // Together with its rules it goes without force.
+        let both = [without, file("rules", json!({}))];
+        assert_eq!(planned(&both, &found, false).unwrap().len(), 2);
+    }
+}
