@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::channel::{ChannelSpec, Kind};
 use crate::ids::{ChannelId, Recipient, RuleId, WorkspaceId};
 use crate::rule::fault::Fault;
+use crate::rule::template_spec::check_names;
 use crate::rule::{Rule, RuleSpec};
 
 /// What the bucket holds under a key.
@@ -128,7 +129,12 @@ pub fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
         }
     }
     for (index, spec) in file.rules.iter().enumerate() {
-        Rule::compile(spec).map_err(|fault| fault.below(&format!("/rules/{index}")))?;
+        let place = format!("/rules/{index}");
+        Rule::compile(spec).map_err(|fault| fault.below(&place))?;
+        spec.template
+            .as_ref()
+            .map_or(Ok(()), check_names)
+            .map_err(|fault| fault.below(&format!("{place}/template")))?;
         if file.rules[..index].iter().any(|earlier| earlier.id == spec.id) {
             return Err(Fault::new(format!("/rules/{index}/id"), format!("rule {} is there twice", spec.id)));
         }

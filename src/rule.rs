@@ -5,6 +5,7 @@
 pub mod condition;
 pub mod fault;
 pub mod pattern;
+pub mod template_spec;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::route::template::Template;
 use condition::Condition;
 use fault::Fault;
 use pattern::Pattern;
+use template_spec::Templates;
 
 /// Longer windows than this are a switch, not a cooldown.
 const COOLDOWN_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
@@ -46,27 +48,9 @@ pub struct RuleSpec {
     /// A template: one cooldown for each text that it renders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown_key: Option<String>,
+    /// Texts in place of the default ones: see [`template_spec`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<TemplateSpec>,
-}
-
-/// A text is the body alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum TemplateSpec {
-    Body(String),
-    Parts(TemplateParts),
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TemplateParts {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<String>,
+    pub template: Option<Value>,
 }
 
 fn yes() -> bool {
@@ -84,9 +68,7 @@ pub struct Rule {
     pub severity: Option<Severity>,
     pub recipients: Vec<Template>,
     pub cooldown: Option<Cooldown>,
-    pub title: Option<Template>,
-    pub body: Option<Template>,
-    pub link: Option<Template>,
+    pub templates: Templates,
 }
 
 #[derive(Debug)]
@@ -113,15 +95,7 @@ impl Rule {
         for (index, text) in spec.recipients.iter().enumerate() {
             recipients.push(recipient(text).map_err(|fault| fault.below(&format!("/recipients/{index}")))?);
         }
-        let parts = match &spec.template {
-            None => TemplateParts::default(),
-            Some(TemplateSpec::Body(body)) => {
-                TemplateParts { body: Some(body.clone()), ..TemplateParts::default() }
-            }
-            Some(TemplateSpec::Parts(parts)) => parts.clone(),
-        };
-        let body_place =
-            if matches!(spec.template, Some(TemplateSpec::Body(_))) { "/template" } else { "/template/body" };
+        let templates = spec.template.as_ref().map(Templates::compile).transpose();
         Ok(Self {
             id: spec.id.clone(),
             enabled: spec.enabled,
@@ -131,9 +105,7 @@ impl Rule {
             severity: spec.severity,
             recipients,
             cooldown: cooldown(spec)?,
-            title: template("/template/title", parts.title.as_deref())?,
-            body: template(body_place, parts.body.as_deref())?,
-            link: template("/template/link", parts.link.as_deref())?,
+            templates: templates.map_err(|fault| fault.below("/template"))?.unwrap_or_default(),
         })
     }
 

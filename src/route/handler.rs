@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use jiff::Timestamp;
 
+use super::texts::Texts;
 use super::throttle::{Entrant, Pass, Throttle};
 use super::{Firing, Step, plan};
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
@@ -28,17 +29,18 @@ pub struct Router {
     bus: Bus,
     directory: Arc<Directory>,
     throttle: Throttle,
+    texts: Texts,
 }
 
 impl Router {
     #[must_use]
-    pub fn new(bus: Bus, directory: Arc<Directory>) -> Self {
-        Self { bus, directory, throttle: Throttle::default() }
+    pub fn new(bus: Bus, directory: Arc<Directory>, texts: Texts) -> Self {
+        Self { bus, directory, throttle: Throttle::default(), texts }
     }
 
     async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
         let snapshot = self.directory.snapshot();
-        let firings = plan(event, &snapshot.rules, &snapshot.channels);
+        let firings = plan(event, &snapshot.rules, &snapshot.channels, &self.texts);
         snapshot.can_read(&firings)?;
         let (mut delivered, mut suppressed) = (0, 0);
         for firing in &firings {
