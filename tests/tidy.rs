@@ -173,7 +173,8 @@ fn every_channel_kind_and_every_reason_is_explained() {
 fn every_filter_is_explained() {
     let docs = read("docs/templates.md");
     let source = read("src/route/template/filters.rs");
-    let names = source.split("FILTERS: [").nth(1).and_then(|rest| rest.split("];").next()).unwrap_or_default();
+    let names =
+        source.split("FILTERS: [").nth(1).and_then(|rest| rest.split("];").next()).unwrap_or_default();
     // Each of these is another's second name.
     let twice = ["count", "d", "e", "tojson"];
     for name in names.split('"').skip(1).step_by(2).filter(|name| !twice.contains(name)) {

@@ -59,10 +59,10 @@ impl<'a> Wording<'a> {
         };
         let own_title =
             render("title template", own.title.as_ref().or(general.title.as_ref()), Template::render);
-        let title = own_title.and_then(line).unwrap_or_else(|| {
+        let title = own_title.as_deref().and_then(line).unwrap_or_else(|| {
             let default = entry.and_then(|entry| entry.title.as_ref());
-            let words = render("default title", default, Template::render).and_then(line);
-            let words = words.unwrap_or_else(|| texts::type_in_words(self.event));
+            let words = render("default title", default, Template::render);
+            let words = words.as_deref().and_then(line).unwrap_or_else(|| texts::type_in_words(self.event));
             texts::one_line(&format!("{} {words}", texts::emoji(self.severity)), TITLE_CHARS_MAX)
         });
         let own_body =
@@ -84,8 +84,8 @@ impl<'a> Wording<'a> {
 type How = fn(&Template, &Event) -> Result<String, RenderError>;
 
 /// None for nothing.
-fn line(text: String) -> Option<String> {
-    Some(texts::one_line(&text, TITLE_CHARS_MAX)).filter(|line| !line.is_empty())
+fn line(text: &str) -> Option<String> {
+    Some(texts::one_line(text, TITLE_CHARS_MAX)).filter(|line| !line.is_empty())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! character of no width, which every channel drops, parts what must not touch.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::places::{Place, Places, places};
@@ -237,7 +238,8 @@ impl Writer {
         if ch.is_whitespace() || ch.is_control() {
             let mut bytes = [0; 4];
             for byte in ch.encode_utf8(&mut bytes).bytes() {
-                self.out.push_str(&format!("%{byte:02X}"));
+                // Writing to a String cannot fail.
+                write!(self.out, "%{byte:02X}").ok();
             }
             return;
         }

@@ -139,8 +139,8 @@ impl Test {
 
 /// Of `a`, `a or b`, and so on.
 fn alternatives(words: &[&str]) -> Option<Vec<Path>> {
-    let is_or = |(at, word): (usize, &&str)| at % 2 == 0 || *word == "or";
-    if words.len() % 2 == 0 || !words.iter().enumerate().all(is_or) {
+    let is_or = |(at, word): (usize, &&str)| at.is_multiple_of(2) || *word == "or";
+    if words.len().is_multiple_of(2) || !words.iter().enumerate().all(is_or) {
         return None;
     }
     words.iter().step_by(2).map(|word| name(word)).collect()
