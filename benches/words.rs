@@ -101,6 +101,17 @@ fn rendering(criterion: &mut Criterion) {
     criterion.bench_function("template", |bencher| {
         bencher.iter(|| template.render(black_box(&event)).expect("it renders"));
     });
+    for (name, source) in [
+        ("template of a body", "Task **{{taskId}}** moved to {{to}} after {{task.retries}} tries"),
+        ("template of a body with code", "Task `{{taskId}}` moved to {{to}}: {{note}}"),
+        ("template with an if", "{% if task.title or taskId %}{{ task.title or taskId }}{% endif %}: {{to}}"),
+        ("template for the engine", "{{taskId|upper}}: {{to}}"),
+    ] {
+        let template = Template::compile(source).expect("the bench's own template is one");
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| template.render_markdown(black_box(&event)).expect("it renders"));
+        });
+    }
 }
 
 /// Input made to be slow, at several lengths: bytes a second must not fall as it grows.

@@ -95,6 +95,8 @@ pub struct Admin {
 pub struct Router {
     pub slots: usize,
     pub queue_mib_max: u64,
+    #[serde(deserialize_with = "empty_is_none")]
+    pub texts: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -201,14 +203,14 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Relative documents are relative to the file that names them.
+    /// Relative documents and texts are relative to the file that names them.
     fn anchor(&mut self, file: Option<&Path>) {
         let Some(folder) = file.and_then(Path::parent) else { return };
-        for document in &mut self.documents {
-            let beside = folder.join(&*document);
+        for path in self.documents.iter_mut().chain(&mut self.router.texts) {
+            let beside = folder.join(&*path);
             // One that a variable names is relative to where the program runs.
-            if document.is_relative() && (beside.exists() || !document.exists()) {
-                *document = beside;
+            if path.is_relative() && (beside.exists() || !path.exists()) {
+                *path = beside;
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::channel::{ChannelSpec, Kind};
 use crate::ids::{ChannelId, Recipient, RuleId, ScopedId, WorkspaceId};
 use crate::rule::fault::{Fault, nearest};
 use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
+use crate::rule::template_spec::check_names;
 use crate::rule::{Rule, RuleSpec};
 
 /// What the bucket holds under a key.
@@ -157,7 +158,8 @@ pub fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
         }
     }
     for (index, spec) in file.rules.iter().enumerate() {
-        Rule::compile(spec).map_err(|fault| fault.below(&format!("/rules/{index}")))?;
+        let place = format!("/rules/{index}");
+        check_rule(spec).map_err(|fault| fault.below(&place))?;
         if file.rules[..index].iter().any(|earlier| earlier.id == spec.id) {
             return Err(Fault::new(format!("/rules/{index}/id"), format!("rule {} is there twice", spec.id)));
         }
@@ -165,12 +167,33 @@ pub fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
     let mut scopes = HashSet::new();
     for (index, spec) in file.scopes.iter().enumerate() {
         let place = format!("/scopes/{index}");
-        let scope = Scope::compile(spec).map_err(|fault| fault.below(&place))?;
+        let scope = check_scope(spec).map_err(|fault| fault.below(&place))?;
         if !scopes.insert(scope.id) {
             return Err(Fault::new(place, format!("the scope of {} is there twice", scope.name)));
         }
     }
     Ok(file)
+}
+
+/// Checks a rule as it is written: also what a process that only runs it leaves to newer ones.
+///
+/// # Errors
+/// The place and the fault.
+pub fn check_rule(spec: &RuleSpec) -> Result<Rule, Fault> {
+    let rule = Rule::compile(spec)?;
+    let names = spec.template.as_ref().map_or(Ok(()), check_names);
+    names.map_err(|fault| fault.below("/template")).map(|()| rule)
+}
+
+/// The same for a scope and its rules.
+///
+/// # Errors
+/// The place and the fault.
+pub fn check_scope(spec: &ScopeSpec) -> Result<Scope, Fault> {
+    for (index, rule) in spec.rules.iter().enumerate() {
+        check_rule(rule).map_err(|fault| fault.below(&format!("/rules/{index}")))?;
+    }
+    Scope::compile(spec)
 }
 
 /// The longest try that fits the broker's patience with a margin for storing its outcome.

@@ -10,6 +10,7 @@ pub mod scopes;
 pub mod template;
 pub mod texts;
 pub mod throttle;
+mod wording;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,15 +26,13 @@ use crate::outcome::Reason;
 use crate::rule::Rule;
 use ruleset::RuleSet;
 use scopes::EventScopes;
-use template::Template;
+use texts::Texts;
+use wording::{Text, Wording};
 
 /// How long after its event a delivery is worth sending, unless its channel says otherwise.
 pub const EXPIRES_IN: Duration = Duration::from_secs(24 * 3600);
 /// Tells the windows of a rule's `dedupe` from those of its cooldown.
 const DEDUPE: &str = "dedupe";
-/// Longer titles are cut: no provider shows them.
-const TITLE_CHARS_MAX: usize = 512;
-const LINK_BYTES_MAX: usize = 2_048;
 
 /// The channels, as routing sees them.
 pub type Channels = HashMap<(WorkspaceId, ChannelId), Arc<ChannelSpec>>;
@@ -44,6 +43,7 @@ pub struct World<'a> {
     pub rules: &'a RuleSet,
     pub scopes: &'a EventScopes,
     pub channels: &'a Channels,
+    pub texts: &'a Texts,
     /// When the broker stored the event: handed out again, it is planned in the same way.
     pub at: Timestamp,
 }
@@ -139,7 +139,7 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     let (rule, channels) = (candidate.rule, world.channels);
     let asleep = rule.hours.as_ref().is_some_and(|hours| !hours.contain(world.at));
     let severity = rule.severity.or(event.severity).unwrap_or_default();
-    let text = Text::render(event, rule, severity);
+    let mut wording = Wording::new(event, rule, world.texts, severity);
     let (recipients, bad_recipients) = recipients(event, rule);
     let mut steps = Vec::new();
     for id in &rule.channels {
@@ -149,8 +149,9 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
             (true, false) => recipients.iter().map(Some).collect(),
             _ => vec![None],
         };
+        let text = wording.of(spec.map(|spec| spec.kind));
         for recipient in addressed {
-            let draft = Draft { event, candidate, severity, text: &text, channel: id, recipient };
+            let draft = Draft { event, candidate, severity, text, channel: id, recipient };
             steps.push(match step(&draft, spec, &bad_recipients) {
                 Step::Deliver(delivery) if asleep => Step::Suppress(delivery, Reason::OutsideHours),
                 step @ (Step::Deliver(_) | Step::Suppress(..) | Step::GiveUp(..)) => step,
@@ -236,36 +237,6 @@ pub fn expiry(from: Timestamp, spec: Option<&ChannelSpec>) -> Timestamp {
         .ok()
         .and_then(|span| from.checked_add(span).ok())
         .unwrap_or(Timestamp::MAX)
-}
-
-/// The rendered texts, and what could not be rendered.
-struct Text {
-    title: String,
-    body: String,
-    link: Option<String>,
-    notes: Vec<String>,
-}
-
-impl Text {
-    fn render(event: &Event, rule: &Rule, severity: Severity) -> Self {
-        let mut notes = Vec::new();
-        let mut rendered = |what: &str, template: Option<&Template>| {
-            let result = template?.render(event);
-            if let Err(error) = &result {
-                notes.push(format!("the {what} template could not render, the default stands in: {error}"));
-            }
-            result.ok()
-        };
-        let title =
-            rendered("title", rule.title.as_ref()).map(|title| texts::one_line(&title, TITLE_CHARS_MAX));
-        let title = title.filter(|title| !title.is_empty()).unwrap_or_else(|| texts::title(event, severity));
-        let body = rendered("body", rule.body.as_ref()).unwrap_or_else(|| texts::body(event));
-        let link = rendered("link", rule.link.as_ref()).map(|link| link.trim().to_owned());
-        let link = link.filter(|link| {
-            !link.is_empty() && link.len() <= LINK_BYTES_MAX && !link.chars().any(char::is_control)
-        });
-        Self { title, body, link, notes }
-    }
 }
 
 /// The recipients that a rule names for an event, each once, and what is wrong with the others.

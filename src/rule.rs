@@ -7,6 +7,7 @@ pub mod fault;
 pub mod hours;
 pub mod pattern;
 pub mod scope;
+pub mod template_spec;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use condition::Condition;
 use fault::{Fault, field_pointer};
 use hours::{Hours, HoursSpec};
 use pattern::Pattern;
+use template_spec::Templates;
 
 /// Longer windows than this are a switch, not a cooldown.
 const WINDOW_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
@@ -67,8 +69,9 @@ pub struct RuleSpec {
     /// For people and lists; routing does not look at them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Texts in place of the default ones: see [`template_spec`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<TemplateSpec>,
+    pub template: Option<Value>,
 }
 
 /// Events that render the same key within the window are one; one that renders an empty key is like no other.
@@ -78,25 +81,6 @@ pub struct DedupeSpec {
     /// A template.
     pub key: String,
     pub window_ms: u64,
-}
-
-/// A text is the body alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum TemplateSpec {
-    Body(String),
-    Parts(TemplateParts),
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TemplateParts {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<String>,
 }
 
 fn yes() -> bool {
@@ -117,9 +101,7 @@ pub struct Rule {
     pub dedupe: Option<Dedupe>,
     pub hours: Option<Hours>,
     pub expires_at: Option<Timestamp>,
-    pub title: Option<Template>,
-    pub body: Option<Template>,
-    pub link: Option<Template>,
+    pub templates: Templates,
 }
 
 #[derive(Debug)]
@@ -154,15 +136,7 @@ impl Rule {
         for (index, text) in spec.recipients.iter().enumerate() {
             recipients.push(recipient(text).map_err(|fault| fault.below(&format!("/recipients/{index}")))?);
         }
-        let parts = match &spec.template {
-            None => TemplateParts::default(),
-            Some(TemplateSpec::Body(body)) => {
-                TemplateParts { body: Some(body.clone()), ..TemplateParts::default() }
-            }
-            Some(TemplateSpec::Parts(parts)) => parts.clone(),
-        };
-        let body_place =
-            if matches!(spec.template, Some(TemplateSpec::Body(_))) { "/template" } else { "/template/body" };
+        let templates = spec.template.as_ref().map(Templates::compile).transpose();
         Ok(Self {
             id: spec.id.clone(),
             enabled: spec.enabled,
@@ -175,9 +149,7 @@ impl Rule {
             dedupe: spec.dedupe.as_ref().map(dedupe).transpose()?,
             hours: hours.map_err(|fault| fault.below("/activeHours"))?,
             expires_at: spec.expires_at,
-            title: template("/template/title", parts.title.as_deref())?,
-            body: template(body_place, parts.body.as_deref())?,
-            link: template("/template/link", parts.link.as_deref())?,
+            templates: templates.map_err(|fault| fault.below("/template"))?.unwrap_or_default(),
         })
     }
 

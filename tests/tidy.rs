@@ -21,6 +21,7 @@ const PURE: &[&str] = &[
     "src/route/template.rs",
     "src/route/template",
     "src/route/texts.rs",
+    "src/route/wording.rs",
     "src/deliver.rs",
     "src/channel/markdown.rs",
     "src/channel/markdown",
@@ -166,6 +167,20 @@ fn every_channel_kind_and_every_reason_is_explained() {
     }
     for reason in bugle::outcome::Reason::ALL {
         assert!(docs.contains(&format!("`{reason}`")), "docs/channels.md does not name {reason}");
+    }
+}
+
+#[test]
+fn every_filter_is_explained() {
+    let docs = read("docs/templates.md");
+    let source = read("src/route/template/filters.rs");
+    let names =
+        source.split("FILTERS: [").nth(1).and_then(|rest| rest.split("];").next()).unwrap_or_default();
+    // Each of these is another's second name.
+    let twice = ["count", "d", "e", "tojson"];
+    for name in names.split('"').skip(1).step_by(2).filter(|name| !twice.contains(name)) {
+        let named = [format!("`{name}`"), format!("`{name}(")].iter().any(|name| docs.contains(name));
+        assert!(named, "docs/templates.md does not name {name}");
     }
 }
 

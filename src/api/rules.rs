@@ -15,10 +15,10 @@ use super::documents::{answer, answer_versions, condition, merge, sent};
 use super::problem::Problem;
 use super::query::Query;
 use crate::clock;
-use crate::documents::{Key, strict};
+use crate::documents::{Key, check_rule, strict};
 use crate::ids::{RuleId, WorkspaceId};
+use crate::rule::RuleSpec;
 use crate::rule::fault::Fault;
-use crate::rule::{Rule, RuleSpec};
 use crate::shelf::{self, Condition, Held};
 
 /// Make a rule.
@@ -280,7 +280,7 @@ fn key(principal: &Principal, query: &Query, id: &str) -> Result<Key, Problem> {
 
 fn checked(fields: Map<String, Value>) -> Result<RuleSpec, Problem> {
     let spec: RuleSpec = strict(Value::Object(fields)).map_err(Problem::fault)?;
-    Rule::compile(&spec).map_err(Problem::fault)?;
+    check_rule(&spec).map_err(Problem::fault)?;
     Ok(spec)
 }
 

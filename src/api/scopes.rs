@@ -15,10 +15,10 @@ use super::auth::Principal;
 use super::documents::{answer, condition, sent, view};
 use super::problem::Problem;
 use super::query::{Query, cursor_of};
-use crate::documents::{Key, strict};
+use crate::documents::{Key, check_scope, strict};
 use crate::ids::{ScopedId, WorkspaceId};
 use crate::rule::fault::Fault;
-use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
+use crate::rule::scope::{Level, ScopeId, ScopeSpec};
 use crate::shelf::{self, Held};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -203,6 +203,6 @@ fn checked(mut fields: Map<String, Value>, scope: &ScopeId) -> Result<ScopeSpec,
         return Err(Problem::fault(Fault::new("/task", "is not for the scope of a mission")));
     }
     let spec: ScopeSpec = strict(Value::Object(fields)).map_err(Problem::fault)?;
-    Scope::compile(&spec).map_err(Problem::fault)?;
+    check_scope(&spec).map_err(Problem::fault)?;
     Ok(spec)
 }

@@ -24,6 +24,7 @@ use crate::health::Health;
 use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
+use crate::route::texts::Texts;
 use crate::store::Store;
 
 /// A fleet's servers may still be starting: this long they are waited for.
@@ -45,6 +46,9 @@ pub async fn start(
     stop: &Stop,
     recorder: &metrics_exporter_prometheus::PrometheusHandle,
 ) -> Result<Running, Failure> {
+    let does = |wanted: Role| role == wanted || role == Role::All;
+    let texts = does(Role::Router).then(|| apply::files::read_texts(settings.router.texts.as_deref()));
+    let texts = texts.transpose().map_err(Failure::config)?;
     let bus = connect(settings, role.as_str()).await?;
     health.watch_bus(&bus);
     until_reachable("NATS", || topology::ensure(&bus, &settings.keep)).await?;
@@ -52,7 +56,6 @@ pub async fn start(
     if role == Role::All {
         parts.setup(embedded).await?;
     }
-    let does = |wanted: Role| role == wanted || role == Role::All;
     let directory = match role {
         Role::Recorder => None,
         Role::Router | Role::Worker | Role::Api | Role::All => Some(parts.directory().await?),
@@ -65,8 +68,8 @@ pub async fn start(
         if does(Role::Worker) {
             parts.workers(directory)?;
         }
-        if does(Role::Router) {
-            parts.router(directory);
+        if let Some(texts) = texts {
+            parts.router(directory, texts);
         }
     }
     if let Some(store) = &store
@@ -161,8 +164,8 @@ impl Parts<'_> {
         open_store(self.role, self.settings, embedded)
     }
 
-    fn router(&self, directory: &Arc<Directory>) {
-        let router = Router::new(self.bus.clone(), Arc::clone(directory));
+    fn router(&self, directory: &Arc<Directory>, texts: Texts) {
+        let router = Router::new(self.bus.clone(), Arc::clone(directory), texts);
         let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
             stream: StreamName::Events,

@@ -12,6 +12,7 @@ use crate::channel::secret::expand_value;
 use crate::channel::text::one_line;
 use crate::config;
 use crate::documents::{DocumentFile, checked_file};
+use crate::route::texts::Texts;
 use crate::rule::fault::Fault;
 
 /// Reads files that are to be applied together.
@@ -37,26 +38,39 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Vec<DocumentFile>, String> {
     Ok(files)
 }
 
-/// Reads a file of documents in YAML, JSON or TOML, by its extension, and checks all that is in it.
+/// The default texts, with those of a file, if there is one.
+///
+/// # Errors
+/// One sentence that names the file, the place and the fault.
+pub fn read_texts(path: Option<&Path>) -> Result<Texts, String> {
+    let texts = Texts::built_in().map_err(|fault| format!("the built-in texts are broken: {fault}"))?;
+    let Some(path) = path else { return Ok(texts) };
+    texts.with(&read_value(path)?).map_err(|fault| format!("{}: {fault}", path.display()))
+}
+
+/// Reads a file of documents and checks all that is in it.
 ///
 /// # Errors
 /// One sentence that names the file, the place and the fault.
 fn read_file(path: &Path) -> Result<DocumentFile, String> {
+    let value = read_value(path)?;
+    let file = checked_file(value).map_err(|fault| format!("{}: {fault}", path.display()))?;
+    Ok(DocumentFile { name: file.name.or_else(|| file_name(path)), ..file })
+}
+
+/// YAML, JSON or TOML, by the file's extension.
+fn read_value(path: &Path) -> Result<Value, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
-    let value: Value = match path.extension().and_then(|extension| extension.to_str()) {
+    match path.extension().and_then(|extension| extension.to_str()) {
         Some("yaml" | "yml") => {
-            yaml(&text).map_err(|error| format!("{shown}: {}", one_line(&error.to_string())))?
+            yaml(&text).map_err(|error| format!("{shown}: {}", one_line(&error.to_string())))
         }
-        Some("json") => serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?,
+        Some("json") => serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}")),
         // The parser's own text would quote the line, and with it perhaps a secret.
-        Some("toml") => {
-            toml::from_str(&text).map_err(|error| crate::config::not_toml(path, &text, &error))?
-        }
-        _ => return Err(format!("{shown}: documents are .yaml, .json or .toml files")),
-    };
-    let file = checked_file(value).map_err(|fault| format!("{shown}: {fault}"))?;
-    Ok(DocumentFile { name: file.name.or_else(|| file_name(path)), ..file })
+        Some("toml") => toml::from_str(&text).map_err(|error| crate::config::not_toml(path, &text, &error)),
+        _ => Err(format!("{shown}: must be a .yaml, .json or .toml file")),
+    }
 }
 
 /// YAML 1.2: `on`, `off`, `yes` and `no` are texts, so that a channel may be called `off`.

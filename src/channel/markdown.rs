@@ -5,12 +5,15 @@
 //! code, code in a link, a quote in a quote. Bullets and blank lines are text already, so that only marks differ.
 
 mod dialect;
+mod literal;
 mod parse;
+mod places;
 mod write;
 
 use url::Url;
 
 use dialect::{Plain, Slack, Telegram};
+pub use literal::literal;
 use write::Limits;
 
 /// More than any channel shows: what comes behind is not even parsed.

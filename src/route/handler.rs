@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use jiff::Timestamp;
 
+use super::texts::Texts;
 use super::throttle::{Entrant, Pass, Throttle};
 use super::{Firing, Step, World, plan};
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
@@ -31,6 +32,7 @@ pub struct Router {
     bus: Bus,
     directory: Arc<Directory>,
     throttle: Throttle,
+    texts: Texts,
 }
 
 /// A window of another event.
@@ -41,8 +43,8 @@ struct Held {
 
 impl Router {
     #[must_use]
-    pub fn new(bus: Bus, directory: Arc<Directory>) -> Self {
-        Self { bus, directory, throttle: Throttle::default() }
+    pub fn new(bus: Bus, directory: Arc<Directory>, texts: Texts) -> Self {
+        Self { bus, directory, throttle: Throttle::default(), texts }
     }
 
     async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
@@ -51,6 +53,7 @@ impl Router {
             rules: &snapshot.rules,
             scopes: &snapshot.scopes.of(event),
             channels: &snapshot.channels,
+            texts: &self.texts,
             at: message.stored_at,
         };
         let mut firings = plan(event, world);

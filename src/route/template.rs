@@ -1,44 +1,46 @@
 //! Templates over an event: `Task {{taskId}} moved to {{to}}`, with filters, `if` and `for` as in Jinja.
 //!
-//! Text and plain paths, which is what nearly all templates are, need no engine. A missing field and null are one
-//! thing and print nothing; what a field holds is never expanded again; nothing is escaped, since only a channel
-//! knows how. A template is checked when it is written, down to the names of its filters; rendering takes bounded
-//! work and makes bounded text.
+//! Text, plain paths and simple `if`s, which is what nearly all templates are, need no engine. A missing field and null are one
+//! thing and print nothing; what a field holds is never expanded again. In a body, which is Markdown, only the
+//! template's own marks are marks, and what an expression prints is shown as it is; nothing is escaped for a provider,
+//! since only a channel knows how. A template is checked when it is written, down to the names of its filters;
+//! rendering takes bounded work and makes bounded text.
 
 mod code;
 mod engine;
 mod filters;
+mod plain;
 mod scan;
 mod text;
 mod value;
 
-use std::fmt::Write as _;
-
 use thiserror::Error;
 
-use crate::rule::condition::{Facts, Path};
+use crate::channel::markdown::literal;
+use crate::rule::condition::Facts;
 use crate::rule::fault::Fault;
 use engine::Engine;
-use scan::Part;
-use text::{Output, write_text};
+use plain::Plain;
+use text::Output;
 
 /// Longer than any channel takes.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 
-#[derive(Debug, Clone)]
-pub struct Template(Body);
+/// Signs of code, links, HTML and indented lines, or of values that may have them.
+const HOLDS_CODE: [&str; 8] = ["`", "](", "]:", "<", "~~~", "    ", "\t", "markdown"];
 
 #[derive(Debug, Clone)]
-enum Body {
-    Plain(Vec<Piece>),
-    Engine(Box<Engine>),
+pub struct Template {
+    body: Body,
+    /// As Markdown it may have more than plain prose with styles.
+    may_hold_code: bool,
 }
 
 #[derive(Debug, Clone)]
-enum Piece {
-    Text(String),
-    Path(Path),
+enum Body {
+    Plain(Plain),
+    Engine(Box<Engine>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -63,43 +65,37 @@ impl Template {
             return Err(Fault::here(message));
         }
         let parts = scan::parts(source)?;
-        match parts.iter().map(Piece::of).collect() {
-            Some(pieces) => Ok(Self(Body::Plain(pieces))),
-            None => Ok(Self(Body::Engine(Box::new(Engine::compile(source, &parts)?)))),
-        }
+        let body = match Plain::compile(&parts) {
+            Some(plain) => Body::Plain(plain),
+            None => Body::Engine(Box::new(Engine::compile(source, &parts)?)),
+        };
+        Ok(Self { body, may_hold_code: HOLDS_CODE.iter().any(|sign| source.contains(sign)) })
     }
 
+    /// Plain text, with values as they are.
+    ///
     /// # Errors
     /// When a limit is passed, or an expression makes no sense for this event, such as a sum with a missing field.
     pub fn render(&self, facts: &impl Facts) -> Result<String, RenderError> {
-        match &self.0 {
-            Body::Plain(pieces) => plain(pieces, facts),
+        self.output(facts).map(Output::into_text)
+    }
+
+    /// Markdown, in which values are literal unless they went through the filter `markdown`.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_markdown(&self, facts: &impl Facts) -> Result<String, RenderError> {
+        let (text, values) = self.output(facts)?.into_parts();
+        let markdown = literal(&text, &values, self.may_hold_code);
+        if markdown.len() > OUTPUT_BYTES_MAX { Err(RenderError::TooLong) } else { Ok(markdown) }
+    }
+
+    fn output(&self, facts: &impl Facts) -> Result<Output, RenderError> {
+        match &self.body {
+            Body::Plain(plain) => plain.render(facts),
             Body::Engine(engine) => engine.render(facts),
         }
     }
-}
-
-impl Piece {
-    /// None for what needs the engine.
-    fn of(part: &Part<'_>) -> Option<Self> {
-        match part {
-            Part::Text(text) => Some(Self::Text((*text).to_owned())),
-            Part::Path { path, trims: false, .. } => Some(Self::Path(path.clone())),
-            Part::Path { trims: true, .. } | Part::Code { .. } => None,
-        }
-    }
-}
-
-fn plain(pieces: &[Piece], facts: &impl Facts) -> Result<String, RenderError> {
-    let mut output = Output::up_to(OUTPUT_BYTES_MAX);
-    for piece in pieces {
-        let written = match piece {
-            Piece::Text(text) => output.write_str(text),
-            Piece::Path(path) => path.find(facts).map_or(Ok(()), |found| write_text(&found, &mut output)),
-        };
-        written.map_err(|_| RenderError::TooLong)?;
-    }
-    Ok(output.into_text())
 }
 
 #[cfg(test)]

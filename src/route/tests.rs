@@ -52,7 +52,16 @@ fn hook() -> Channels {
 /// What one rule makes of an event at a moment.
 fn planned(rule: &Value, event: &Event, moment: &str) -> Vec<Firing> {
     let (rules, channels, scopes) = (rule_set(&json!([rule])), hook(), EventScopes::default());
-    plan(event, World { rules: &rules, scopes: &scopes, channels: &channels, at: at(moment) })
+    plan(
+        event,
+        World {
+            rules: &rules,
+            scopes: &scopes,
+            channels: &channels,
+            texts: &Texts::default(),
+            at: at(moment),
+        },
+    )
 }
 
 fn rule(more: &Value) -> Value {
@@ -95,7 +104,13 @@ fn scopes_decide_as_the_vectors_say() {
         let scopes = book(&scopes).of(&event);
         let global: Vec<Value> = vector.global.iter().map(with_channels).collect();
         let (rules, channels) = (rule_set(&json!(global)), hook());
-        let world = World { rules: &rules, scopes: &scopes, channels: &channels, at: at(MORNING) };
+        let world = World {
+            rules: &rules,
+            scopes: &scopes,
+            channels: &channels,
+            texts: &Texts::default(),
+            at: at(MORNING),
+        };
         let found: Vec<String> =
             candidates(&event, world).iter().map(|found| found.rule.id.to_string()).collect();
         assert_eq!(found, vector.expected, "{vector:?}");
@@ -129,8 +144,16 @@ fn a_rule_of_a_scope_makes_deliveries_and_windows_of_its_own() {
     let (rules, channels) = (rule_set(&json!([scoped])), hook());
     let event = event("a:b", &json!({"taskId": "7"}));
     let scopes = scopes.of(&event);
-    let firings =
-        plan(&event, World { rules: &rules, scopes: &scopes, channels: &channels, at: at(MORNING) });
+    let firings = plan(
+        &event,
+        World {
+            rules: &rules,
+            scopes: &scopes,
+            channels: &channels,
+            texts: &Texts::default(),
+            at: at(MORNING),
+        },
+    );
     assert_eq!(firings.len(), 2);
     let [own, global] = [0, 1].map(|index: usize| firings[index].steps[0].delivery());
     assert_eq!((own.scope.as_str(), global.scope.as_str()), ("task:7", "global"));

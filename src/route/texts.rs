@@ -1,20 +1,132 @@
-//! What a notification says when its rule says nothing: the type in words, and the event's plain fields.
+//! What a notification says when its rule says nothing: for each known type of event a title and a body, which are data
+//! (`config/texts.toml`, and a file of the user's own); for the others the type in words, and the event's plain fields.
+//!
+//! All templates are compiled when the texts are read, and found by the event's type.
 
-use serde_json::Value;
+#[cfg(test)]
+mod tests;
 
-use crate::event::{Event, Severity};
+use std::collections::HashMap;
+use std::ops::Range;
 
+use serde_json::{Map, Value};
+
+use super::template::Template;
+use crate::channel::markdown::literal;
+use crate::event::{Event, EventType, Severity};
+use crate::rule::fault::{Fault, field_pointer, nearest};
+
+const BUILT_IN: &str = include_str!("../../config/texts.toml");
+/// Of one file. Ten times more than anybody has types of events.
+const ENTRIES_MAX: usize = 10_000;
+const FIELDS: [&str; 3] = ["title", "body", "like"];
 /// More fields than this are a page, not a message.
 const FIELDS_MAX: usize = 20;
 const FIELD_CHARS_MAX: usize = 300;
 
-/// `🚨 Task transition`.
+/// The texts of the known types.
+#[derive(Debug, Clone, Default)]
+pub struct Texts(HashMap<String, Entry>);
+
+/// What is None is left to the fallback.
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    pub title: Option<Template>,
+    pub body: Option<Template>,
+}
+
+impl Texts {
+    /// # Errors
+    /// Never, once its test passed.
+    pub fn built_in() -> Result<Self, Fault> {
+        let table: Value =
+            toml::from_str(BUILT_IN).map_err(|error| Fault::here(error.message().to_owned()))?;
+        Self::default().with(&table)
+    }
+
+    /// These, and what a file says: it adds types, and of those that are there it changes what it names.
+    ///
+    /// # Errors
+    /// The place and the fault.
+    pub fn with(mut self, table: &Value) -> Result<Self, Fault> {
+        let Value::Object(table) = table else {
+            return Err(Fault::here("must be an object of event types, each with a title, a body, or both"));
+        };
+        if table.len() > ENTRIES_MAX {
+            return Err(Fault::here(format!("has {} types: at most {ENTRIES_MAX}", table.len())));
+        }
+        let mut like = Vec::new();
+        for (name, value) in table {
+            let place = field_pointer(name);
+            let event_type = EventType::parse(name).map_err(|error| Fault::new(&place, error.to_string()))?;
+            let fields = fields(value).map_err(|fault| fault.below(&place))?;
+            let known = self.0.entry(event_type.as_str().to_owned()).or_default();
+            if let Some(title) = template(fields, "title").map_err(|fault| fault.below(&place))? {
+                known.title = Some(title);
+            }
+            if let Some(body) = template(fields, "body").map_err(|fault| fault.below(&place))? {
+                known.body = Some(body);
+            }
+            if let Some(other) = text(fields, "like").map_err(|fault| fault.below(&place))? {
+                like.push((event_type, other.replace('.', ":"), place));
+            }
+        }
+        for (event_type, other, place) in like {
+            let Some(other) = self.0.get(&other).cloned() else {
+                return Err(Fault::new(format!("{place}/like"), format!("there are no texts of {other:?}")));
+            };
+            if let Some(entry) = self.0.get_mut(event_type.as_str()) {
+                entry.title = entry.title.take().or(other.title);
+                entry.body = entry.body.take().or(other.body);
+            }
+        }
+        Ok(self)
+    }
+
+    #[must_use]
+    pub fn of(&self, event: &Event) -> Option<&Entry> {
+        self.0.get(event.event_type.as_str())
+    }
+}
+
+fn fields(value: &Value) -> Result<&Map<String, Value>, Fault> {
+    let Value::Object(fields) = value else {
+        return Err(Fault::here("must be an object with a title, a body, or both"));
+    };
+    match fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+        None => Ok(fields),
+        Some(name) => {
+            let available = match nearest(name, &FIELDS) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("there are {}", FIELDS.join(", ")),
+            };
+            Err(Fault::new(field_pointer(name), format!("`{name}` is not a known field; {available}")))
+        }
+    }
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Fault> {
+    match fields.get(name) {
+        None => Ok(None),
+        Some(value) => match value.as_str() {
+            Some(text) => Ok(Some(text)),
+            None => Err(Fault::new(field_pointer(name), "must be a text")),
+        },
+    }
+}
+
+fn template(fields: &Map<String, Value>, name: &str) -> Result<Option<Template>, Fault> {
+    let source = text(fields, name)?;
+    source.map(Template::compile).transpose().map_err(|fault| fault.below(&field_pointer(name)))
+}
+
+/// `Task transition`.
 #[must_use]
-pub fn title(event: &Event, severity: Severity) -> String {
+pub fn type_in_words(event: &Event) -> String {
     let words = event.event_type.as_str().replace([':', '_', '-'], " ");
     let mut characters = words.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{} {first}{}", emoji(severity), characters.as_str())
+    format!("{first}{}", characters.as_str())
 }
 
 #[must_use]
@@ -26,12 +138,27 @@ pub fn emoji(severity: Severity) -> &'static str {
     }
 }
 
-/// One line a scalar field of the data; lists and objects are left to templates.
+/// One line a scalar field of the data, as Markdown; lists and objects are left to templates.
 #[must_use]
-pub fn body(event: &Event) -> String {
-    let Some(fields) = event.data.as_object() else { return scalar(&event.data).unwrap_or_default() };
-    let lines = fields.iter().filter_map(|(name, value)| Some(format!("**{name}**: {}", scalar(value)?)));
-    lines.take(FIELDS_MAX).collect::<Vec<_>>().join("  \n")
+pub fn fields_of(event: &Event) -> String {
+    let Some(fields) = event.data.as_object() else {
+        let text = scalar(&event.data).unwrap_or_default();
+        return literal(&text, &[Range { start: 0, end: text.len() }], false);
+    };
+    let (mut lines, mut values) = (String::new(), Vec::new());
+    let mut push = |lines: &mut String, value: &str| {
+        let start = lines.len();
+        lines.push_str(value);
+        values.push(start..lines.len());
+    };
+    let scalars = fields.iter().filter_map(|(name, value)| Some((name, scalar(value)?)));
+    for (name, value) in scalars.take(FIELDS_MAX) {
+        lines.push_str(if lines.is_empty() { "**" } else { "  \n**" });
+        push(&mut lines, &one_line(name, FIELD_CHARS_MAX));
+        lines.push_str("**: ");
+        push(&mut lines, &value);
+    }
+    literal(&lines, &values, false)
 }
 
 fn scalar(value: &Value) -> Option<String> {

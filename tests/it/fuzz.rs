@@ -223,6 +223,7 @@ proptest! {
     fn any_template_is_compiled_or_refused_and_renders_or_fails(source in template(), data in value()) {
         if let (Ok(template), Some(event)) = (Template::compile(&source), event(&data)) {
             let _rendered = template.render(&event);
+            let _body = template.render_markdown(&event);
         }
     }
 

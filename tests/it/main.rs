@@ -22,5 +22,6 @@ mod retries;
 mod rules;
 mod sends;
 mod settings;
+mod texts;
 mod undecodable;
 mod versions;

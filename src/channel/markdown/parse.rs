@@ -217,6 +217,10 @@ impl Builder {
         if self.has(|tag| matches!(tag, Tag::Link(_))) {
             return self.text(code);
         }
+        let code = clean(code);
+        if code.is_empty() {
+            return;
+        }
         self.pay();
         let mut around = Vec::new();
         while let Some(style @ (Tag::Bold | Tag::Italic)) = self.open.last().cloned() {
@@ -227,7 +231,7 @@ impl Builder {
             }
             around.push(style);
         }
-        self.pieces.extend([Piece::Open(Tag::Code), Piece::Text(clean(code)), Piece::Close]);
+        self.pieces.extend([Piece::Open(Tag::Code), Piece::Text(code), Piece::Close]);
         while let Some(style) = around.pop() {
             self.push_open(style);
         }
@@ -255,8 +259,9 @@ fn find_address(text: &str) -> Option<(usize, usize)> {
         if after_word || !(address.starts_with("http://") || address.starts_with("https://")) {
             continue;
         }
-        let ends =
-            |ch: char| ch.is_whitespace() || ch.is_control() || matches!(ch, '<' | '>' | '"' | '`' | '|');
+        let ends = |ch: char| {
+            ch.is_whitespace() || ch.is_control() || matches!(ch, '<' | '>' | '"' | '`' | '|' | '\u{200b}')
+        };
         let address = &address[..address.find(ends).unwrap_or(address.len())];
         let mut address = address.trim_end_matches(['.', ',', ';', ':', '!', '?', '\'']);
         if !address.contains('(') {

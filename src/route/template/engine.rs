@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 
 use super::code::Code;
 use super::scan::{Part, at_line, inside};
-use super::text::{Output, write_text};
-use super::value::{Converter, write_value};
+use super::text::{MARKS, Output, write_text};
+use super::value::{Converter, print};
 use super::{OUTPUT_BYTES_MAX, RenderError, filters};
 use crate::rule::condition::{ENVELOPE, Facts, Path};
 use crate::rule::fault::Fault;
@@ -31,7 +31,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_formatter(|output, _state, value| write_value(value, output).map_err(Error::from));
+    environment.set_formatter(|output, _state, value| print(value, output).map_err(Error::from));
     // The delimiters are the usual ones, which cannot be refused.
     if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
         environment.set_syntax(syntax);
@@ -76,13 +76,13 @@ impl Engine {
         Ok(Self { environment, fields, envelope: code.envelope, paths })
     }
 
-    pub fn render(&self, facts: &impl Facts) -> Result<String, RenderError> {
+    pub fn render(&self, facts: &impl Facts) -> Result<Output, RenderError> {
         let context = self.context(facts)?;
         let template = self.environment.get_template(NAME).map_err(|error| failure(&error))?;
         let mut output = Output::up_to(OUTPUT_BYTES_MAX);
         let rendered = template.render_captured_to(context, &mut output).map(drop);
         match rendered {
-            Ok(()) => Ok(output.into_text()),
+            Ok(()) => Ok(output),
             Err(_) if output.overflowed => Err(RenderError::TooLong),
             Err(error) => Err(failure(&error)),
         }
@@ -143,6 +143,7 @@ fn rewrite(parts: &[Part<'_>], bound: &BTreeSet<String>) -> (String, Vec<Path>) 
         source.push_str(&tag.replacen(inside(tag), &variable, 1));
         paths.push(path.clone());
     }
+    source.retain(|ch| !MARKS.contains(&ch));
     (source, paths)
 }
 

@@ -6,6 +6,8 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 
+mod time;
+
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -15,17 +17,19 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::OUTPUT_BYTES_MAX;
 use super::text::Output;
-use super::value::{write_json, write_value};
+use super::value::{Markdown, write_json, write_value};
 
-pub(super) const FILTERS: [&str; 43] = [
+pub(super) const FILTERS: [&str; 47] = [
     "abs",
     "attr",
     "bool",
     "capitalize",
     "count",
     "d",
+    "date",
     "default",
     "dictsort",
+    "duration",
     "e",
     "escape",
     "first",
@@ -36,12 +40,14 @@ pub(super) const FILTERS: [&str; 43] = [
     "int",
     "items",
     "join",
+    "json",
     "last",
     "length",
     "lines",
     "list",
     "lower",
     "map",
+    "markdown",
     "max",
     "min",
     "reject",
@@ -110,11 +116,19 @@ const FORMAT_DIGITS_MAX: usize = 2;
 const FORMAT_BYTES_MAX: usize = 256;
 
 pub(super) fn install(environment: &mut Environment<'static>) {
+    for name in ["e", "escape"] {
+        environment.add_filter(name, escape);
+    }
     environment.add_filter("format", format);
     environment.add_filter("indent", indent);
+    environment.add_filter("markdown", markdown);
     environment.add_filter("replace", replace);
     environment.add_filter("string", |value: &Value| bounded(|output| write_value(value, output)));
-    environment.add_filter("tojson", tojson);
+    for name in ["json", "tojson"] {
+        environment.add_filter(name, tojson);
+    }
+    environment.add_filter("date", time::date);
+    environment.add_filter("duration", time::duration);
     environment.add_filter("truncate", truncate);
     environment.add_function("range", range);
     for (name, filter) in [
@@ -180,6 +194,11 @@ fn bounded(write: impl FnOnce(&mut Output) -> std::fmt::Result) -> Result<String
     Ok(output.into_text())
 }
 
+/// For HTML. What it makes is a text as any other.
+fn escape(state: &mut State, value: Value) -> Result<String, Error> {
+    builtin::escape(state, &value).map(|escaped| escaped.to_string())
+}
+
 /// Pads to no more than two digits' width, and takes no width from its arguments.
 fn format(state: &mut State, pattern: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let text = pattern.as_str().unwrap_or_default();
@@ -218,6 +237,11 @@ fn join(items: &Value, joiner: Option<Cow<'_, str>>) -> Result<String, Error> {
         }
         Ok(())
     })
+}
+
+/// A value whose Markdown counts, in a body.
+fn markdown(value: &Value) -> Result<Value, Error> {
+    bounded(|output| write_value(value, output)).map(|text| Value::from_object(Markdown(text)))
 }
 
 /// `map(attribute="task.name")`.

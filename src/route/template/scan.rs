@@ -164,7 +164,7 @@ fn plain(rest: &str) -> Option<&str> {
 }
 
 /// Names joined by dots, and indexes such as `[0]`. A number to start with would be a number, not a field.
-fn is_plain_path(text: &str) -> bool {
+pub(super) fn is_plain_path(text: &str) -> bool {
     let mut rest = text;
     let mut first = true;
     loop {

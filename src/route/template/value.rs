@@ -10,6 +10,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
 use serde_json::Value as Json;
 
+use super::text::{Unmarked, VALUE_ENDS, VALUE_STARTS};
 use super::{OUTPUT_BYTES_MAX, RenderError};
 use crate::rule::condition::Exact;
 
@@ -107,6 +108,30 @@ impl Object for Fields {
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_json(&Value::from_dyn_object(Arc::clone(self)), f)
     }
+}
+
+/// What the filter `markdown` makes: its marks are marks.
+#[derive(Debug)]
+pub(super) struct Markdown(pub String);
+
+impl Object for Markdown {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Prints what an expression came to, between marks that say so.
+pub(super) fn print(value: &Value, output: &mut impl Write) -> fmt::Result {
+    if value.downcast_object_ref::<Markdown>().is_some() {
+        return write_value(value, &mut Unmarked(output));
+    }
+    output.write_str(VALUE_STARTS)?;
+    write_value(value, &mut Unmarked(output))?;
+    output.write_str(VALUE_ENDS)
 }
 
 /// As [`super::text::write_text`] does for JSON.

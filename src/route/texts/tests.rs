@@ -1,0 +1,114 @@
+//! Every text with all of its fields, and with none of them.
+
+use serde_json::json;
+
+use super::*;
+use crate::channel::markdown::Document;
+use crate::rule::condition::fixture::Case;
+
+/// The known types: a payload, and the title and the body that it makes.
+const CASES: &str = include_str!("../../../tests/vectors/texts.json");
+
+#[derive(Debug, serde::Deserialize)]
+struct Known {
+    #[serde(rename = "type")]
+    event_type: String,
+    data: Value,
+    title: String,
+    #[serde(default)]
+    body: String,
+}
+
+fn cases() -> Vec<Known> {
+    serde_json::from_str(CASES).unwrap()
+}
+
+fn texts() -> Texts {
+    Texts::built_in().unwrap()
+}
+
+fn entry<'a>(texts: &'a Texts, event_type: &str) -> &'a Entry {
+    texts.0.get(event_type).unwrap_or_else(|| panic!("there are no texts of {event_type}"))
+}
+
+/// The title, and the body as plain text.
+fn rendered(entry: &Entry, data: &Value) -> (String, String) {
+    let case = Case::of(data);
+    let title = entry.title.as_ref().unwrap().render(&case).unwrap();
+    let body = entry.body.as_ref().map(|body| body.render_markdown(&case).unwrap()).unwrap_or_default();
+    (title, Document::parse(body.trim()).to_plain(10_000))
+}
+
+#[test]
+fn every_text_says_what_its_payload_has() {
+    let texts = texts();
+    let mut missing: Vec<&String> = texts.0.keys().collect();
+    for Known { event_type, data, title, body } in cases() {
+        assert_eq!(rendered(entry(&texts, &event_type), &data), (title, body), "{event_type} {data}");
+        missing.retain(|name| **name != event_type);
+    }
+    assert!(missing.is_empty(), "without a case: {missing:?}");
+}
+
+#[test]
+fn a_payload_without_anything_leaves_no_hole_in_a_sentence() {
+    let texts = texts();
+    for (event_type, entry) in &texts.0 {
+        for data in [
+            json!({}),
+            json!(null),
+            json!({ "taskId": "", "from": null, "percentUsed": "many", "taskIds": 3 }),
+        ] {
+            let case = Case::of(&data);
+            let title = entry.title.as_ref().unwrap().render(&case);
+            if data["taskIds"] == 3 && title.is_err() {
+                continue;
+            }
+            let title = title.unwrap();
+            let ends_well = title.ends_with(|last: char| last.is_alphanumeric());
+            let holes = ["  ", " :", " ,", "()", "( ", " )", ": :", "→"];
+            assert!(ends_well && !title.starts_with(' '), "{event_type}: {title:?}");
+            assert!(holes.iter().all(|hole| !title.contains(hole)), "{event_type}: {title:?}");
+            if let Some(body) = &entry.body {
+                let body = body.render_markdown(&case).unwrap();
+                let body = Document::parse(body.trim()).to_plain(10_000);
+                assert!(body.lines().all(|line| !line.trim_end().ends_with(':')), "{event_type}: {body:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_adds_types_and_changes_what_it_names() {
+    let more = json!({
+        "task:created": { "title": "Neu: {{task.title}}" },
+        "shop.order": { "body": "{{id}}" },
+        "agent:failed": { "body": "" },
+        "shop:refund": { "like": "shop.order", "title": "Money back" },
+    });
+    let texts = texts().with(&more).unwrap();
+    let data = json!({ "task": { "title": "Login", "description": "Fix it" }, "id": 7, "summary": "broken" });
+    assert_eq!(rendered(entry(&texts, "task:created"), &data), ("Neu: Login".into(), "Fix it".into()));
+    assert!(entry(&texts, "shop:order").title.is_none());
+    assert_eq!(rendered(entry(&texts, "shop:refund"), &data), ("Money back".into(), "7".into()));
+    assert_eq!(rendered(entry(&texts, "agent:failed"), &data).1, "");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_refused_with_its_place() {
+    for (table, expected) in [
+        (json!([]), "must be an object of event types"),
+        (json!({ "a b": { "title": "x" } }), "at /a b:"),
+        (json!({ "a:b": "x" }), "at /a:b: must be an object with a title"),
+        (
+            json!({ "a:b": { "titel": "x" } }),
+            "at /a:b/titel: `titel` is not a known field; did you mean `title`?",
+        ),
+        (json!({ "a:b": { "title": 5 } }), "at /a:b/title: must be a text"),
+        (json!({ "a:b": { "body": "x\n{{ y" } }), "at /a:b/body: line 2: `{{` is not closed"),
+        (json!({ "a:b": { "like": "c:d" } }), "at /a:b/like: there are no texts of \"c:d\""),
+    ] {
+        let fault = texts().with(&table).unwrap_err().to_string();
+        assert!(fault.starts_with(expected), "{fault}");
+    }
+}

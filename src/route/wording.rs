@@ -1,0 +1,92 @@
+//! The texts of a firing: by its rule's templates, else by the default ones; once for each kind of channel that has
+//! texts of its own.
+//!
+//! A template that cannot render leaves its place to the default text and a note; a default one to what needs no template.
+
+use super::template::{RenderError, Template};
+use super::texts::{self, Texts};
+use crate::channel::Kind;
+use crate::event::{Event, Severity};
+use crate::rule::Rule;
+
+/// Longer titles are cut: no provider shows them.
+const TITLE_CHARS_MAX: usize = 512;
+const LINK_BYTES_MAX: usize = 2_048;
+
+/// The rendered texts, and what could not be rendered.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub title: String,
+    pub body: String,
+    pub link: Option<String>,
+    pub notes: Vec<String>,
+}
+
+/// Renders what is asked for, once.
+pub(super) struct Wording<'a> {
+    event: &'a Event,
+    rule: &'a Rule,
+    texts: &'a Texts,
+    severity: Severity,
+    done: Vec<(Option<Kind>, Text)>,
+}
+
+impl<'a> Wording<'a> {
+    pub fn new(event: &'a Event, rule: &'a Rule, texts: &'a Texts, severity: Severity) -> Self {
+        Self { event, rule, texts, severity, done: Vec::new() }
+    }
+
+    /// None: a channel that does not exist.
+    pub fn of(&mut self, kind: Option<Kind>) -> &Text {
+        let own = kind.filter(|kind| self.rule.templates.of(*kind).is_some());
+        let at = self.done.iter().position(|(kind, _)| *kind == own).unwrap_or_else(|| {
+            self.done.push((own, self.render(own)));
+            self.done.len() - 1
+        });
+        &self.done[at].1
+    }
+
+    fn render(&self, kind: Option<Kind>) -> Text {
+        let general = &self.rule.templates.general;
+        let own = kind.and_then(|kind| self.rule.templates.of(kind)).unwrap_or(general);
+        let entry = self.texts.of(self.event);
+        let mut notes = Vec::new();
+        let mut render = |what: &str, template: Option<&Template>, how: How| {
+            let rendered = how(template?, self.event);
+            let instead = if what.starts_with("default") { "the event itself" } else { "the default" };
+            let note = |error| format!("the {what} could not render, {instead} stands in: {error}");
+            rendered.map_err(|error| notes.push(note(error))).ok()
+        };
+        let own_title =
+            render("title template", own.title.as_ref().or(general.title.as_ref()), Template::render);
+        let title = own_title.as_deref().and_then(line).unwrap_or_else(|| {
+            let default = entry.and_then(|entry| entry.title.as_ref());
+            let words = render("default title", default, Template::render);
+            let words = words.as_deref().and_then(line).unwrap_or_else(|| texts::type_in_words(self.event));
+            texts::one_line(&format!("{} {words}", texts::emoji(self.severity)), TITLE_CHARS_MAX)
+        });
+        let own_body =
+            render("body template", own.body.as_ref().or(general.body.as_ref()), Template::render_markdown);
+        let body = own_body.unwrap_or_else(|| {
+            let default = entry.and_then(|entry| entry.body.as_ref());
+            let body = render("default body", default, Template::render_markdown);
+            let body = body.map(|body| body.trim().to_owned()).filter(|body| !body.is_empty());
+            body.unwrap_or_else(|| texts::fields_of(self.event))
+        });
+        let link = render("link template", own.link.as_ref().or(general.link.as_ref()), Template::render);
+        let link = link.map(|link| link.trim().to_owned()).filter(|link| {
+            !link.is_empty() && link.len() <= LINK_BYTES_MAX && !link.chars().any(char::is_control)
+        });
+        Text { title, body, link, notes }
+    }
+}
+
+type How = fn(&Template, &Event) -> Result<String, RenderError>;
+
+/// None for nothing.
+fn line(text: &str) -> Option<String> {
+    Some(texts::one_line(text, TITLE_CHARS_MAX)).filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
