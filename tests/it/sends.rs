@@ -184,7 +184,7 @@ async fn a_cancellation_that_races_the_clock_is_either_kept_or_refused() {
     let (bugle, sink) = fleet(Database::sqlite()).await;
     let api = bugle.api();
     let requests = (0..40).map(|number| {
-        let (api, body) = (&api, message(&json!({ "delayMs": 1_200 + 40 * number })));
+        let (api, body) = (&api, message(&json!({ "delayMs": 1_200 + 250 * number })));
         async move { api.post(SEND, &body).await.expect(202) }
     });
     let accepted = futures_util::future::join_all(requests).await;

@@ -17,6 +17,8 @@ pub struct Findings {
     pub violations: Vec<Violation>,
     /// Accepted requests beyond the first of a delivery.
     pub duplicates: usize,
+    /// Of these, as no fault explains them: the receiver answered after the time of the try.
+    pub late: usize,
     /// For each fault: what was in flight at it and what of it was accepted again.
     pub faults: Vec<Toll>,
 }

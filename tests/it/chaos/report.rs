@@ -92,11 +92,12 @@ impl Report<'_> {
         .unwrap();
         writeln!(
             text,
-            "{} deliveries {:?}, {} requests received, {} accepted twice, {} dead letters",
+            "{} deliveries {:?}, {} requests received, {} accepted twice ({} answered too late), {} dead letters",
             self.log.rows.len(),
             self.counts(),
             self.log.receipts.len(),
             self.findings.duplicates,
+            self.findings.late,
             self.log.letters.len()
         )
         .unwrap();
@@ -174,7 +175,7 @@ impl Report<'_> {
         let report = json!({
             "seed": self.seed, "nodes": self.nodes, "seconds": self.seconds, "faults": faults.collect::<Vec<_>>(),
             "eventsAcknowledged": self.acknowledged(), "events": self.log.events.len(), "sends": self.log.sends.len(),
-            "deliveries": self.counts(), "received": self.log.receipts.len(), "sentTwice": self.findings.duplicates,
+            "deliveries": self.counts(), "received": self.log.receipts.len(), "sentTwice": self.findings.duplicates, "answeredLate": self.findings.late,
             "deadLetters": self.log.letters.len(), "endedByThemselves": self.fell, "violations": violations,
         });
         let name = format!("chaos-{}-{}.json", self.nodes, self.seed);

@@ -34,6 +34,7 @@ impl Checker<'_> {
             let mut flights = Vec::new();
             let mut acceptances = 0;
             let mut struck = BTreeSet::new();
+            let mut receipts_before = Vec::new();
             for receipt in receipts {
                 if receipt.accepted {
                     acceptances += 1;
@@ -43,6 +44,8 @@ impl Checker<'_> {
                             let toll = &mut self.found.faults[fault];
                             toll.duplicates += 1;
                             toll.reach = toll.reach.max(reach);
+                        } else if self.answered_late(&receipts_before) {
+                            self.found.late += 1;
                         } else {
                             let detail = format!("{delivery}: {:?}", self.index.receipts(delivery));
                             self.violation("a repeat that no fault explains", detail);
@@ -59,11 +62,22 @@ impl Checker<'_> {
                         .map(|(index, _)| index),
                 );
                 flights.push(flight);
+                receipts_before.push(receipt);
             }
             for fault in struck {
                 self.found.faults[fault].in_flight += 1;
             }
         }
+    }
+
+    /// True when a receiver accepted, and its answer came after the time of the try: that is recorded, and tried again.
+    fn answered_late(&self, before: &[&Receipt]) -> bool {
+        let records = self.index.records(before.first().map_or("", |receipt| &receipt.delivery));
+        before.iter().filter(|receipt| receipt.accepted).any(|receipt| {
+            let ends = records.iter().filter(|record| record.attempt > 0 && record.stored + 1 >= receipt.at);
+            let first = ends.min_by_key(|record| record.stored);
+            first.is_some_and(|record| record.state == "retrying" && record.reason == "timeout")
+        })
     }
 
     /// From when to when a try was in flight: until its outcome, or that of whoever repeated it, was stored.

@@ -215,6 +215,26 @@ fn a_repeat_needs_a_fault_that_struck_in_its_flight() {
 }
 
 #[test]
+fn a_receiver_that_accepted_and_answered_too_late_gets_it_again() {
+    let mut log = clean();
+    log.receipts.push(Receipt { at: 7_000, ..log.receipts[0].clone() });
+    let sent = log.records[0].clone();
+    let late = |reason: &str| Record {
+        state: "retrying".to_owned(),
+        reason: reason.to_owned(),
+        stored: 2_000,
+        ..sent.clone()
+    };
+    log.records[0] = late("timeout");
+    log.records.push(Record { attempt: 2, stored: 7_010, ..sent.clone() });
+    log.steps = log.records.iter().map(step).collect();
+    let findings = check(&log);
+    assert_eq!((findings.duplicates, findings.late), (1, 1));
+    log.records[0] = late("provider_error");
+    assert!(found(&log).contains(&"a repeat that no fault explains"));
+}
+
+#[test]
 fn what_a_killed_server_brings_back_comes_when_it_is_back_or_when_a_consumer_is_made() {
     for (again, struck, anew, explained) in [
         // Killed a minute after the outcome; back at 65,000 and its clients with it at 68,000.
