@@ -5,6 +5,7 @@ pub mod auth;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod documents;
+pub mod evaluate;
 pub mod events;
 pub mod problem;
 pub mod query;
@@ -39,6 +40,7 @@ use crate::clock;
 use crate::config::{Keep, Secret};
 use crate::health::Health;
 use crate::metrics;
+use crate::route::texts::Texts;
 use crate::store::Store;
 use problem::Problem;
 
@@ -54,6 +56,7 @@ pub struct Api {
     pub bus: Bus,
     pub store: Store,
     pub directory: Arc<Directory>,
+    pub texts: Arc<Texts>,
     pub health: Health,
     pub recorder: PrometheusHandle,
     pub admin_token: Option<Secret>,
@@ -89,6 +92,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(dead_letters::redrive))
         .routes(routes!(rules::list::list, rules::create))
         .routes(routes!(rules::get, rules::put, rules::patch, rules::remove))
+        .routes(routes!(evaluate::evaluate))
         .routes(routes!(rules::versions))
         .routes(routes!(rules::revert))
         .routes(routes!(scopes::list))

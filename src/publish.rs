@@ -86,6 +86,14 @@ fn checked(workspace: &WorkspaceId, body: &[u8]) -> Result<Event, DecodeError> {
     })
 }
 
+/// The event that publishing this item would make.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn imagined(workspace: &WorkspaceId, fields: Map<String, Value>) -> Result<Event, DecodeError> {
+    checked(workspace, complete(fields).to_string().as_bytes())
+}
+
 /// True when the broker had it already.
 async fn store(bus: &Bus, workspace: &WorkspaceId, event: &Event, body: Vec<u8>) -> Result<bool, BusError> {
     let mut headers = HeaderMap::new();

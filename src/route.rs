@@ -4,6 +4,7 @@
 //! window it falls into; the handler asks the broker and then takes the firing or leaves it.
 
 pub mod backlog;
+pub mod explain;
 pub mod handler;
 pub mod ruleset;
 pub mod scopes;

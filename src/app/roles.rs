@@ -47,12 +47,17 @@ pub async fn start(
     recorder: &metrics_exporter_prometheus::PrometheusHandle,
 ) -> Result<Running, Failure> {
     let does = |wanted: Role| role == wanted || role == Role::All;
-    let texts = does(Role::Router).then(|| apply::files::read_texts(settings.router.texts.as_deref()));
-    let texts = texts.transpose().map_err(Failure::config)?;
+    let texts = match role {
+        Role::Worker | Role::Recorder => Texts::default(),
+        Role::Router | Role::Api | Role::All => {
+            apply::files::read_texts(settings.router.texts.as_deref()).map_err(Failure::config)?
+        }
+    };
     let bus = connect(settings, role.as_str()).await?;
     health.watch_bus(&bus);
     until_reachable("NATS", || topology::ensure(&bus, &settings.keep)).await?;
-    let parts = Parts { role, settings, bus, health, stop, running: Running::new() };
+    let texts = Arc::new(texts);
+    let parts = Parts { role, settings, bus, texts, health, stop, running: Running::new() };
     if role == Role::All {
         parts.setup(embedded).await?;
     }
@@ -68,8 +73,8 @@ pub async fn start(
         if does(Role::Worker) {
             parts.workers(directory)?;
         }
-        if let Some(texts) = texts {
-            parts.router(directory, texts);
+        if does(Role::Router) {
+            parts.router(directory);
         }
     }
     if let Some(store) = &store
@@ -129,6 +134,7 @@ struct Parts<'a> {
     role: Role,
     settings: &'a Settings,
     bus: Bus,
+    texts: Arc<Texts>,
     health: &'a Health,
     stop: &'a Stop,
     running: Running,
@@ -164,8 +170,8 @@ impl Parts<'_> {
         open_store(self.role, self.settings, embedded)
     }
 
-    fn router(&self, directory: &Arc<Directory>, texts: Texts) {
-        let router = Router::new(self.bus.clone(), Arc::clone(directory), texts);
+    fn router(&self, directory: &Arc<Directory>) {
+        let router = Router::new(self.bus.clone(), Arc::clone(directory), Arc::clone(&self.texts));
         let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
             stream: StreamName::Events,
@@ -244,6 +250,7 @@ impl Parts<'_> {
             bus: self.bus.clone(),
             store,
             directory,
+            texts: Arc::clone(&self.texts),
             health: self.health.clone(),
             recorder: recorder.clone(),
             admin_token,

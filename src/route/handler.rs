@@ -32,7 +32,7 @@ pub struct Router {
     bus: Bus,
     directory: Arc<Directory>,
     throttle: Throttle,
-    texts: Texts,
+    texts: Arc<Texts>,
 }
 
 /// A window of another event.
@@ -43,7 +43,7 @@ struct Held {
 
 impl Router {
     #[must_use]
-    pub fn new(bus: Bus, directory: Arc<Directory>, texts: Texts) -> Self {
+    pub fn new(bus: Bus, directory: Arc<Directory>, texts: Arc<Texts>) -> Self {
         Self { bus, directory, throttle: Throttle::default(), texts }
     }
 

@@ -72,6 +72,12 @@ impl RuleSet {
         rules.filter(|rule: &&Rule| !event.is_own() || rule.matches_type(event)).collect()
     }
 
+    /// All rules of a workspace, in the order of their ids.
+    #[must_use]
+    pub fn all(&self, workspace: &WorkspaceId) -> &[Arc<Rule>] {
+        self.workspaces.get(workspace).map_or(&[], |workspace| workspace.rules.as_slice())
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.workspaces.values().map(|workspace| workspace.rules.len()).sum()

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::event::{Incoming, decode};
+use crate::ids::DeliveryId;
 use crate::rule::RuleSpec;
 use crate::rule::scope::{Scope, ScopeSpec};
 use scopes::ScopeBook;
@@ -223,4 +224,58 @@ fn faults_of_the_newer_fields_name_their_place() {
         let spec: RuleSpec = serde_json::from_value(rule(&more)).unwrap();
         assert_eq!(Rule::compile(&spec).unwrap_err().pointer, place);
     }
+}
+
+#[test]
+fn an_explanation_fires_what_the_plan_fires_and_says_of_the_others_why_not() {
+    let no = json!({"field": "to", "op": "==", "value": "failed"});
+    let rules = json!([
+        rule(&json!({"id": "fires"})),
+        rule(&json!({"id": "off", "enabled": false})),
+        rule(&json!({"id": "over", "expiresAt": MORNING})),
+        rule(&json!({"id": "says-no", "condition": no})),
+        rule(&json!({"id": "other", "events": ["c:*"]})),
+    ]);
+    let scopes = book(&[
+        json!({"task": "inherits", "inherit": true, "rules": [rule(&json!({"id": "own"}))]}),
+        json!({"task": "decides", "rules": [rule(&json!({"id": "own"}))]}),
+        json!({"task": "off", "rules": [rule(&json!({"id": "own", "enabled": false}))]}),
+    ]);
+    let (rules, channels, texts) = (rule_set(&rules), hook(), Texts::default());
+    let told = |task: &str| -> Vec<String> {
+        let event = event("a:b", &json!({"taskId": task, "to": "done"}));
+        let scopes = scopes.of(&event);
+        let world =
+            World { rules: &rules, scopes: &scopes, channels: &channels, texts: &texts, at: at(MORNING) };
+        let judged = explain::explain(&event, world);
+        let fired: Vec<&DeliveryId> = judged
+            .iter()
+            .filter_map(|judged| match &judged.verdict {
+                explain::Verdict::Fired(firing) => Some(&firing.steps[0].delivery().id),
+                explain::Verdict::Disabled
+                | explain::Verdict::Expired
+                | explain::Verdict::Outscoped(_)
+                | explain::Verdict::Unmet(_) => None,
+            })
+            .collect();
+        let planned = plan(&event, world);
+        let planned: Vec<_> = planned.iter().map(|firing| &firing.steps[0].delivery().id).collect();
+        assert_eq!(fired, planned, "{task}");
+        let told = |verdict: &explain::Verdict<'_>| match verdict {
+            explain::Verdict::Fired(_) => "fired".to_owned(),
+            explain::Verdict::Disabled => "disabled".to_owned(),
+            explain::Verdict::Expired => "expired".to_owned(),
+            explain::Verdict::Outscoped(scope) => (*scope).to_owned(),
+            explain::Verdict::Unmet(leaves) => leaves[0].found.as_ref().unwrap().to_string(),
+        };
+        judged.iter().map(|judged| format!("{} {}", judged.rule.id, told(&judged.verdict))).collect()
+    };
+    let global = ["fires fired", "off disabled", "over expired", "says-no \"done\""];
+    assert_eq!(told("none"), global);
+    assert_eq!(told("inherits"), [&["own fired"], &global[..]].concat());
+    assert_eq!(told("off"), [&["own disabled"], &global[..]].concat());
+    assert_eq!(
+        told("decides"),
+        ["own fired", "fires task:decides", "off disabled", "over expired", "says-no task:decides",]
+    );
 }

@@ -209,6 +209,29 @@ async fn take(
     Err(claim::contended())
 }
 
+/// Where a window stands, for whoever asks without entering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Until when it is closed; None: it is open.
+    pub until: Option<Timestamp>,
+    /// What was held back since something went through.
+    pub held_back: u64,
+}
+
+/// Looks at a window.
+///
+/// # Errors
+/// When the broker did not answer.
+pub async fn look(bus: &Bus, workspace: &WorkspaceId, window: &Window) -> Result<Standing, BusError> {
+    let key: Vec<&str> = window.key.iter().map(String::as_str).collect();
+    let now = clock::now().as_millisecond();
+    let holder = claim::last::<Holder>(bus, &bus.names.throttle(workspace, &key)).await?;
+    let until = holder.map(|(holder, _)| holder.until_ms).filter(|until| *until > now);
+    let counter = (window.reason == Reason::Cooldown).then(|| bus.names.held_back(workspace, &key));
+    let held_back = held_back(bus, counter.as_deref()).await?;
+    Ok(Standing { until: until.and_then(|until| Timestamp::from_millisecond(until).ok()), held_back })
+}
+
 async fn held_back(bus: &Bus, counter: Option<&str>) -> Result<u64, BusError> {
     match counter {
         Some(counter) => Ok(u64::try_from(count::value(bus, counter).await?).unwrap_or(0)),

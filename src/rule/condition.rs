@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod parse;
 mod path;
 mod scalar;
+mod why;
 
 use std::borrow::Cow;
 
@@ -19,6 +20,7 @@ use comparison::{Comparison, Test};
 pub use parse::{COMPARISONS_MAX, DEPTH_MAX};
 pub use path::{ENVELOPE, Path, PathError};
 pub use scalar::{Exact, Key, Scalar, index_key_of};
+pub use why::Leaf;
 
 /// What conditions and templates may look at.
 pub trait Facts {

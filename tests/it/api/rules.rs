@@ -219,3 +219,62 @@ async fn a_task_gets_rules_of_its_own_when_it_begins_and_loses_them_when_it_ends
     arrives(&sink, &wire, "/hook", "task:done", &data).await;
     assert_eq!(sink.requests("/other").len(), before);
 }
+
+#[tokio::test]
+async fn what_an_event_would_lead_to_is_told_without_doing_it() {
+    let (bugle, sink, wire, api) = fleet().await;
+    let condition = json!({ "and": [
+        { "field": "to", "op": "==", "value": "failed" }, { "field": "task.retries", "op": ">=", "value": 3 },
+    ] });
+    let more = json!({ "condition": condition, "cooldownMs": 60_000, "template": { "title": "{{to}}!" } });
+    api.post("/v1/rules", &with(rule("r", "task:*", "hook"), &more)).await.expect(201);
+    let evaluate = async |data: &Value| {
+        let question = json!({ "event": { "type": "task:done", "data": data } });
+        api.post("/v1/rules/evaluate", &question).await.expect(200)
+    };
+    let no = evaluate(&json!({ "to": "failed", "task": { "retries": 1 } })).await;
+    let rule_said = &no["rules"][0];
+    assert_eq!((&rule_said["fired"], &rule_said["reason"]), (&json!(false), &json!("condition")), "{no}");
+    assert_eq!(
+        (&rule_said["condition"][0]["pointer"], &rule_said["condition"][0]["found"]),
+        (&json!("/and/1"), &json!(1))
+    );
+    let failed = json!({ "to": "failed", "task": { "retries": 3 } });
+    let yes = evaluate(&failed).await;
+    let delivery = &yes["rules"][0]["deliveries"][0];
+    assert_eq!((&delivery["title"], &delivery["would"]), (&json!("failed!"), &json!("send")), "{yes}");
+    assert!(sink.requests("/hook").is_empty() && bugle.api().deliveries("").await.is_empty(), "it was done");
+
+    wire.event("task:done", "1", &failed).await;
+    wire.event("task:done", "2", &failed).await;
+    bugle.api().shows(1, "status=suppressed").await;
+    let quiet = evaluate(&failed).await;
+    let said = &quiet["rules"][0];
+    assert_eq!(
+        (&said["reason"], &said["deliveries"][0]["would"]),
+        (&json!("cooldown"), &json!("suppress")),
+        "{quiet}"
+    );
+    assert_eq!(said["windows"][0]["heldBack"], 1, "{quiet}");
+
+    let own = json!({ "rules": [rule("own", "*", "other")] });
+    write(&api, "PUT", "/v1/scopes/task/7", None, &own).await.expect(201);
+    let scoped = evaluate(&json!({ "taskId": "7" })).await;
+    assert_eq!(
+        (&scoped["scopes"], &scoped["rules"][1]["decidedBy"]),
+        (&json!(["task:7"]), &json!("task:7")),
+        "{scoped}"
+    );
+
+    let given = json!({ "event": { "type": "a:b", "data": {} }, "rules": [rule("new", "a:*", "hook")] });
+    let given = api.post("/v1/rules/evaluate", &given).await.expect(200);
+    assert_eq!((given["rules"].as_array().unwrap().len(), &given["rules"][0]["id"]), (1, &json!("new")));
+    for (question, place) in [
+        (json!({ "event": { "data": {} } }), "/event"),
+        (json!({ "event": { "type": "a:b" }, "rules": [{ "id": "x" }] }), "/rules/0"),
+        (json!({ "event": { "type": "a:b" }, "rule": [] }), "/rule"),
+    ] {
+        let problem = api.post("/v1/rules/evaluate", &question).await.expect_problem(400);
+        assert!(problem["pointer"].as_str().unwrap().starts_with(place), "{problem}");
+    }
+}

@@ -91,7 +91,9 @@ async fn setup_killed_at_any_moment_can_be_done_again() {
 async fn a_worker_that_stood_still_lets_go_of_what_others_have_sent_meanwhile() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
     sink.script("/hook", [Answer::Slow(Duration::from_millis(50))]);
-    bugle.set("WORKER__SLOTS", "16");
+    // A few are tried at a time, and more wait for their turn.
+    bugle.set("WORKER__SLOTS", "64");
+    bugle.set("WORKER__CHANNEL_SHARE", "0.1");
     bugle.start_with(&everything_to(&sink.url("/hook"))).await;
     let wire = bugle.wire().await;
     let events: Vec<String> = (0..400).map(|number| format!("e{number}")).collect();
