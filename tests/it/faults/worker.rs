@@ -96,7 +96,7 @@ async fn a_worker_that_stood_still_lets_go_of_what_others_have_sent_meanwhile() 
     bugle.set("WORKER__CHANNEL_SHARE", "0.1");
     bugle.start_with(&everything_to(&sink.url("/hook"))).await;
     let wire = bugle.wire().await;
-    let events: Vec<String> = (0..400).map(|number| format!("e{number}")).collect();
+    let events: Vec<String> = (0..200).map(|number| format!("e{number}")).collect();
     for event in &events {
         wire.event("a:b", event, &json!({})).await;
     }
