@@ -7,6 +7,7 @@ pub mod deliveries;
 pub mod events;
 pub mod problem;
 pub mod query;
+pub mod schemas;
 pub mod sends;
 pub mod stream;
 pub mod tokens;
@@ -99,6 +100,7 @@ pub fn router(api: Api) -> Router {
     let (routes, description) = described();
     routes
         .route("/openapi.json", get(move || async move { axum::Json(description) }))
+        .route("/schemas/{file}", get(schemas::get))
         .with_state(Arc::new(api))
         .layer(axum::middleware::from_fn(problems_only))
         .merge(admin::routes(health, recorder))

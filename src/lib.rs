@@ -8,6 +8,7 @@
 //! - [`dead`]: what was given up, kept whole
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`api`]: history, sends, tokens and live streams
+//! - [`schema`]: the shape of what people write
 //! - shell: [`bus`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`clock`], [`task`]
 //!
@@ -39,6 +40,7 @@ pub mod publish;
 pub mod record;
 pub mod route;
 pub mod rule;
+pub mod schema;
 pub mod send;
 pub mod store;
 pub mod task;

@@ -8,6 +8,7 @@ pub mod pattern;
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ const COOLDOWN_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 const LIST_MAX: usize = 100;
 
 /// A rule's document, as files, the API and the bucket hold it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleSpec {
     pub id: RuleId,
@@ -31,17 +32,23 @@ pub struct RuleSpec {
     pub name: Option<String>,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Patterns of event types: `*` alone is every type, `task:*` one segment more, `sla:**` any number.
+    #[schemars(length(min = 1, max = LIST_MAX), inner(length(min = 1, max = pattern::PATTERN_BYTES_MAX)))]
     pub events: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Condition>")]
     pub condition: Option<Value>,
+    #[schemars(length(min = 1, max = LIST_MAX))]
     pub channels: Vec<ChannelId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
     /// One delivery for each, on channels that address people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = LIST_MAX), inner(length(min = 1)))]
     pub recipients: Vec<String>,
     /// After it fired, it stays quiet for this long; what it holds back is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = COOLDOWN_MS_MAX))]
     pub cooldown_ms: Option<u64>,
     /// A template: one cooldown for each text that it renders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,14 +58,14 @@ pub struct RuleSpec {
 }
 
 /// A text is the body alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TemplateSpec {
     Body(String),
     Parts(TemplateParts),
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateParts {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -60,7 +60,10 @@ fn read_file(path: &Path) -> Result<DocumentFile, String> {
 }
 
 /// YAML 1.2: `on`, `off`, `yes` and `no` are texts, so that a channel may be called `off`.
-fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+///
+/// # Errors
+/// Where it is no YAML.
+pub fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(
         text,
         serde_saphyr::options! { strict_booleans: true, with_snippet: false },
