@@ -1,6 +1,7 @@
 //! The operator's commands. Results go to standard output, everything else to standard error.
 
 mod commands;
+mod import;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -41,6 +42,9 @@ enum Command {
     Send(commands::Send),
     /// Check the configuration and its documents without touching anything.
     CheckConfig,
+    /// Turn another system's configuration into a file of documents.
+    #[command(subcommand)]
+    Import(import::Import),
     /// Print the JSON Schema of what people write, for editors.
     Schema {
         /// documents, rule, channel or settings.
@@ -80,6 +84,7 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
             with_runtime(&settings, commands::send(&settings, &send))
         }
         Command::CheckConfig => commands::check_config(&settings()?),
+        Command::Import(import) => import::import(&import),
         Command::Schema { name } => commands::schema(&name),
         Command::Dead(dead) => {
             let settings = settings()?;

@@ -8,7 +8,7 @@
 //! - [`dead`]: what was given up, kept whole
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`api`]: history, sends, tokens and live streams
-//! - [`schema`]: the shape of what people write
+//! - [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
 //! - shell: [`bus`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`clock`], [`task`]
 //!
@@ -34,6 +34,7 @@ pub mod embedded;
 pub mod event;
 pub mod health;
 pub mod ids;
+pub mod import;
 pub mod metrics;
 pub mod outcome;
 pub mod publish;

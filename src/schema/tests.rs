@@ -35,11 +35,12 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
 
 #[test]
 fn every_example_of_documents_passes_the_schema_and_our_own_checks() {
-    let readme = include_str!("../../README.md");
+    let (readme, coming) = (include_str!("../../README.md"), include_str!("../../docs/coming-from-polpo.md"));
     let mut examples = vec![include_str!("../../config/quickstart.documents.yaml")];
     examples.extend(blocks(readme, "yaml"));
+    examples.extend(blocks(coming, "yaml"));
     examples.extend(blocks(include_str!("../../docs/configuration.md"), "yaml"));
-    assert!(examples.len() >= 3, "{}", examples.len());
+    assert!(examples.len() >= 4, "{}", examples.len());
     let judge = Judge::of(Name::Documents);
     for example in examples {
         let value = yaml(example).unwrap();
