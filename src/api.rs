@@ -10,6 +10,7 @@ pub mod events;
 pub mod problem;
 pub mod query;
 pub mod rules;
+pub mod schemas;
 pub mod scopes;
 pub mod sends;
 pub mod stream;
@@ -112,6 +113,7 @@ pub fn router(api: Api) -> Router {
     let (routes, description) = described();
     routes
         .route("/openapi.json", get(move || async move { axum::Json(description) }))
+        .route("/schemas/{file}", get(schemas::get))
         .with_state(Arc::new(api))
         .layer(axum::middleware::from_fn(problems_only))
         .merge(admin::routes(health, recorder))

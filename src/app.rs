@@ -28,6 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// sysexits.h: the configuration cannot be used.
 const EX_CONFIG: u8 = 78;
 const EX_FAILURE: u8 = 1;
+const EX_DATA: u8 = 65;
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,11 @@ pub struct Failure {
 impl Failure {
     pub fn config(sentence: impl std::fmt::Display) -> Self {
         Self { sentence: sentence.to_string(), code: EX_CONFIG }
+    }
+
+    /// Some of the input could not be used.
+    pub fn data(sentence: impl std::fmt::Display) -> Self {
+        Self { sentence: sentence.to_string(), code: EX_DATA }
     }
 
     pub fn run(sentence: impl std::fmt::Display) -> Self {

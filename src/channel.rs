@@ -16,17 +16,20 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::delivery::Delivery;
+use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
 use crate::ids::ChannelId;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 
 /// A channel's document, as files, the API and the bucket hold it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::config_by_kind)]
 pub struct ChannelSpec {
     pub id: ChannelId,
     pub kind: Kind,
@@ -34,21 +37,25 @@ pub struct ChannelSpec {
     pub enabled: Enabled,
     /// Settings of the kind. Strings may hold `${VAR}` and `${VAR:-default}`, replaced by the worker.
     #[serde(default = "empty_object")]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub config: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
     /// How long after its event a delivery is worth sending. Default 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = EXPIRY_MS_MAX))]
     pub expires_in_ms: Option<u64>,
     /// How long one try may take. Default 10 seconds, at most 25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = TIMEOUT_MS_MAX))]
     pub timeout_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetrySpec {
     /// The waits between tries, in milliseconds, each with ±20 % of jitter. When they are used up it is given up.
+    #[schemars(length(max = RETRIES_MAX), inner(range(min = 1, max = RETRY_WAIT_MS_MAX)))]
     pub schedule_ms: Vec<u64>,
 }
 
@@ -81,6 +88,16 @@ impl<'de> Deserialize<'de> for Enabled {
             (None, Some("auto")) => Ok(Self::Auto),
             (None, _) => Err(serde::de::Error::custom(format!("{found} is none of true, false, \"auto\""))),
         }
+    }
+}
+
+impl JsonSchema for Enabled {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Enabled".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": [true, false, "auto"] })
     }
 }
 
@@ -170,7 +187,7 @@ macro_rules! registry {
         $(pub mod $module;)+
 
         /// The adapters there are.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum Kind { $(#[serde(rename = $word)] $variant,)+ }
 
         impl Kind {
@@ -198,6 +215,14 @@ macro_rules! registry {
             pub fn check(self, config: &Value) -> Result<(), Fault> {
                 match self {
                     $(Self::$variant => $module::$adapter::check(config),)+
+                }
+            }
+
+            /// The JSON Schema of a configuration before `${VAR}` is replaced.
+            #[must_use]
+            pub fn config_schema(self) -> Value {
+                match self {
+                    $(Self::$variant => $module::$adapter::schema(),)+
                 }
             }
         }

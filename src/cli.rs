@@ -1,10 +1,11 @@
 //! The operator's commands. Results go to standard output, everything else to standard error.
 
 mod commands;
+mod import;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,15 @@ enum Command {
     Send(commands::Send),
     /// Check the configuration and its documents without touching anything.
     CheckConfig,
+    /// Turn another system's configuration into a file of documents.
+    #[command(subcommand)]
+    Import(import::Import),
+    /// Print the JSON Schema of what people write, for editors.
+    Schema {
+        /// documents, rule, channel or settings.
+        #[arg(default_value = "documents")]
+        name: String,
+    },
     /// Look into the dead letters and send them again.
     #[command(subcommand)]
     Dead(commands::Dead),
@@ -46,19 +56,36 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let settings = Settings::load(arguments.config.as_deref()).map_err(Failure::config);
-    app::finish(settings.and_then(|settings| execute(arguments.command, settings)))
+    app::finish(execute(arguments.command, arguments.config.as_deref()))
 }
 
-fn execute(command: Command, settings: Settings) -> Result<(), Failure> {
+fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
+    let settings = || Settings::load(config).map_err(Failure::config);
     match command {
-        Command::Run => app::run(Role::All, settings),
-        Command::Setup => with_runtime(&settings, commands::setup(&settings)),
-        Command::Apply(apply) => with_runtime(&settings, commands::apply(&settings, &apply)),
-        Command::Publish(publish) => with_runtime(&settings, commands::publish(&settings, &publish)),
-        Command::Send(send) => with_runtime(&settings, commands::send(&settings, &send)),
-        Command::CheckConfig => commands::check_config(&settings),
-        Command::Dead(dead) => with_runtime(&settings, commands::dead(&settings, &dead)),
+        Command::Run => app::run(Role::All, settings()?),
+        Command::Setup => {
+            let settings = settings()?;
+            with_runtime(&settings, commands::setup(&settings))
+        }
+        Command::Apply(apply) => {
+            let settings = settings()?;
+            with_runtime(&settings, commands::apply(&settings, &apply))
+        }
+        Command::Publish(publish) => {
+            let settings = settings()?;
+            with_runtime(&settings, commands::publish(&settings, &publish))
+        }
+        Command::Send(send) => {
+            let settings = settings()?;
+            with_runtime(&settings, commands::send(&settings, &send))
+        }
+        Command::CheckConfig => commands::check_config(&settings()?),
+        Command::Import(import) => import::import(&import),
+        Command::Schema { name } => commands::schema(&name),
+        Command::Dead(dead) => {
+            let settings = settings()?;
+            with_runtime(&settings, commands::dead(&settings, &dead))
+        }
     }
 }
 

@@ -14,14 +14,17 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::channel::Kind;
+use crate::rule::fault::{guess, unknown_word};
 
-const DEFAULTS: &str = include_str!("../config/default.toml");
+/// Every setting with its meaning and its default.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
 const PREFIX: &str = "BUGLE__";
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub data_dir: PathBuf,
@@ -37,95 +40,113 @@ pub struct Settings {
     pub log: Log,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nats {
     /// None: the embedded server.
     #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
     pub url: Option<Secret>,
     pub prefix: String,
+    #[schemars(extend("enum" = [1, 3, 5]))]
     pub replicas: usize,
     #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
     pub credentials_file: Option<PathBuf>,
     pub embedded: Embedded,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Embedded {
     pub port: u16,
     #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
     pub binary: Option<PathBuf>,
     pub sync_interval: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
     /// None: an SQLite file in the data directory.
     #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
     pub url: Option<Secret>,
+    #[schemars(range(min = 1, max = 1_000))]
     pub connections: u32,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keep {
+    #[schemars(range(min = 1, max = 3650))]
     pub events_days: u32,
+    #[schemars(range(min = 1, max = 3650))]
     pub records_days: u32,
+    #[schemars(range(min = 1, max = 3650))]
     pub dead_days: u32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
     pub listen: SocketAddr,
     #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
     pub admin_token: Option<Secret>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
     pub listen: SocketAddr,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Router {
+    #[schemars(range(min = 1, max = 10_000))]
     pub slots: usize,
+    #[schemars(range(min = 1, max = 16_777_216))]
     pub queue_mib_max: u64,
     #[serde(deserialize_with = "empty_is_none")]
     pub texts: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Worker {
     pub kinds: Vec<Kind>,
+    #[schemars(range(min = 1, max = 10_000))]
     pub slots: usize,
+    #[schemars(range(min = 0.01, max = 1.0))]
     pub channel_share: f64,
+    #[schemars(range(min = 0.01, max = 1.0))]
     pub workspace_share: f64,
     pub allow_plain_http: bool,
+    #[schemars(with = "Vec<String>")]
     pub allow_addresses: Vec<IpNet>,
     #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
     pub proxy: Option<Secret>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {
+    #[schemars(range(min = 1, max = 600))]
     pub deadline_seconds: u64,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     Text,
@@ -266,7 +287,11 @@ fn own_variables() -> Result<Vec<(String, String)>, ConfigError> {
 /// The key that a variable sets and its value, in the type of the key's default.
 fn from_variable(defaults: &Dict, name: &str, text: &str) -> Result<(Vec<String>, Value), ConfigError> {
     let path: Vec<String> = name[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
-    let unknown = || ConfigError(format!("{name} sets no known key: see config/default.toml"));
+    let unknown = || {
+        let known = variables(defaults, PREFIX);
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        ConfigError(format!("{name} sets no known key{}: see config/default.toml", guess(name, &known)))
+    };
     let mut found = defaults.get(path.first().ok_or_else(unknown)?);
     for part in &path[1..] {
         found = found.and_then(Value::as_dict).and_then(|dict| dict.get(part));
@@ -288,6 +313,19 @@ fn from_variable(defaults: &Dict, name: &str, text: &str) -> Result<(Vec<String>
     Ok((path, value))
 }
 
+/// The variables of all keys.
+fn variables(defaults: &Dict, head: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, value) in defaults {
+        let name = format!("{head}{}", key.to_uppercase());
+        match value.as_dict() {
+            Some(section) => found.extend(variables(section, &format!("{name}__"))),
+            None => found.push(name),
+        }
+    }
+    found
+}
+
 fn nested(path: &[String], value: Value) -> Value {
     path.iter().rev().fold(value, |inner, key| Value::from(Dict::from([(key.clone(), inner)])))
 }
@@ -306,11 +344,12 @@ fn sentence(error: &figment::Error) -> String {
     match &error.kind {
         Kind::UnknownField(field, known) => {
             let section = if key.is_empty() { String::new() } else { format!(" in [{key}]") };
-            format!("unknown key {field:?}{section}: known are {}", known.join(", "))
+            let guess = guess(field, known);
+            format!("unknown key {field:?}{section}{guess}: known are {}", known.join(", "))
         }
         Kind::MissingField(field) => format!("{key}: {field} is missing"),
         Kind::InvalidType(_, wanted) => format!("{key} must be {wanted}"),
-        Kind::UnknownVariant(found, known) => format!("{key} is {found:?}: one of {}", known.join(", ")),
+        Kind::UnknownVariant(found, known) => format!("{key}: {}", unknown_word(found, known)),
         Kind::Message(_)
         | Kind::InvalidValue(..)
         | Kind::InvalidLength(..)

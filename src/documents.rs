@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use crate::rule::fault::{Fault, nearest};
 use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
 use crate::rule::template_spec::check_names;
 use crate::rule::{Rule, RuleSpec};
+use crate::schema;
 
 /// What the bucket holds under a key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +36,7 @@ pub struct Document<T> {
 }
 
 /// A token, stored under the hash of its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenSpec {
     pub id: String,
@@ -46,6 +48,7 @@ pub struct TokenSpec {
     /// When set, the token sees nothing beyond what is this recipient's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<Recipient>,
+    #[schemars(with = "String")]
     pub created_at: Timestamp,
 }
 
@@ -126,9 +129,12 @@ impl std::fmt::Display for Key {
 }
 
 /// A file of documents.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentFile {
+    /// For editors; nothing else reads it.
+    #[serde(default, rename = "$schema")]
+    pub schema: Option<String>,
     /// The owner's name; the file's own name when it says none.
     #[serde(default)]
     pub name: Option<String>,
@@ -198,9 +204,9 @@ pub fn check_scope(spec: &ScopeSpec) -> Result<Scope, Fault> {
 
 /// The longest try that fits the broker's patience with a margin for storing its outcome.
 pub const TIMEOUT_MS_MAX: u64 = 25_000;
-const EXPIRY_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
-const RETRY_WAIT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
-const RETRIES_MAX: usize = 50;
+pub const EXPIRY_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+pub const RETRY_WAIT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+pub const RETRIES_MAX: usize = 50;
 
 /// Checks what can be known of a channel without its environment: the limits, not the addresses.
 ///
@@ -239,22 +245,13 @@ fn range(place: &str, found: Option<u64>, min: u64, max: u64) -> Result<(), Faul
 ///
 /// # Errors
 /// The place and the fault.
-pub fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
-    // A list would be read as the fields in their order.
-    if !value.is_object() {
-        return Err(Fault::new("", "must be an object"));
+pub fn strict<T: DeserializeOwned + JsonSchema + 'static>(value: Value) -> Result<T, Fault> {
+    // serde ignores unknown fields, and would read a list as the fields in their order.
+    if let Some(fault) = schema::shape::fault(&schema::of::<T>(), &value) {
+        return Err(fault);
     }
-    let mut unknown = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-    let read = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
-    let read = read.map_err(|error: serde_json::Error| {
-        Fault::new(pointer(&track.path().to_string()), error.to_string())
-    })?;
-    match unknown.first() {
-        None => Ok(read),
-        Some(path) => Err(Fault::new(pointer(path), "is not a known field")),
-    }
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| Fault::new(pointer(&error.path().to_string()), error.into_inner().to_string()))
 }
 
 /// From serde's `rules[0].events` or `rules.0.events` to a JSON pointer.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,7 +19,7 @@ pub struct IdError {
 
 /// Defines a newtype over `String` with one checked way in.
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $legal:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $legal:literal, $schema:tt, $valid:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
@@ -54,37 +55,57 @@ macro_rules! text_id {
                 Self::parse(&text).map_err(serde::de::Error::custom)
             }
         }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
     };
 }
 
 text_id!(
     /// The tenant: `[a-z0-9_-]{1,63}`. It is a token of subjects and keys.
     WorkspaceId, "workspace", "1 to 63 of a-z, 0-9, _ and -",
+    { "type": "string", "pattern": "^[a-z0-9_-]{1,63}$" },
     |text| name_like(text, 63, |byte| byte.is_ascii_lowercase())
 );
 text_id!(
     /// `[A-Za-z0-9_-]{1,64}`, unique in its workspace.
     RuleId, "rule id", "1 to 64 of A-Z, a-z, 0-9, _ and -",
+    { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
     |text| name_like(text, 64, |byte| byte.is_ascii_alphabetic())
 );
 text_id!(
     /// `[A-Za-z0-9_-]{1,64}`, unique in its workspace.
     ChannelId, "channel id", "1 to 64 of A-Z, a-z, 0-9, _ and -",
+    { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
     |text| name_like(text, 64, |byte| byte.is_ascii_alphabetic())
 );
 text_id!(
     /// A person or an agent: 1 to 256 bytes of UTF-8 without control characters. Encoded wherever a subject needs it.
     Recipient, "recipient", "1 to 256 bytes of UTF-8 without control characters",
+    { "type": "string", "minLength": 1, "maxLength": 256 },
     |text| !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control)
 );
 text_id!(
     /// A task or a mission, as producers call it: 1 to 256 bytes of UTF-8 without control characters.
     ScopedId, "id of a task or mission", "1 to 256 bytes of UTF-8 without control characters",
+    { "type": "string", "minLength": 1, "maxLength": 256 },
     |text| !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control)
 );
 text_id!(
     /// `d_` and 24 characters of base 32: 120 bits of a SHA-256 (see [`DeliveryKey`]).
     DeliveryId, "delivery id", "d_ and 24 characters of a-z, 2-7",
+    { "type": "string", "pattern": "^d_[a-z2-7]{24}$" },
     |text| text.strip_prefix("d_").is_some_and(|rest| {
         rest.len() == 24 && rest.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
     })

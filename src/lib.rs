@@ -8,6 +8,7 @@
 //! - [`dead`]: what was given up, kept whole
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`api`]: history, sends, tokens and live streams
+//! - [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
 //! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`clock`], [`task`]
 //!
@@ -33,12 +34,14 @@ pub mod embedded;
 pub mod event;
 pub mod health;
 pub mod ids;
+pub mod import;
 pub mod metrics;
 pub mod outcome;
 pub mod publish;
 pub mod record;
 pub mod route;
 pub mod rule;
+pub mod schema;
 pub mod send;
 pub mod shelf;
 pub mod store;

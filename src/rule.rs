@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ const LABEL_NAME_BYTES_MAX: usize = 64;
 const LABEL_BYTES_MAX: usize = 256;
 
 /// A rule's document, as files, the API and the bucket hold it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleSpec {
     pub id: RuleId,
@@ -42,17 +42,23 @@ pub struct RuleSpec {
     pub name: Option<String>,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Patterns of event types: `*` alone is every type, `task:*` one segment more, `sla:**` any number.
+    #[schemars(length(min = 1, max = LIST_MAX), inner(length(min = 1, max = pattern::PATTERN_BYTES_MAX)))]
     pub events: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Condition>")]
     pub condition: Option<Value>,
+    #[schemars(length(min = 1, max = LIST_MAX))]
     pub channels: Vec<ChannelId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
     /// One delivery for each, on channels that address people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = LIST_MAX), inner(length(min = 1)))]
     pub recipients: Vec<String>,
     /// After it fired, it stays quiet for this long; what it holds back is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = WINDOW_MS_MAX))]
     pub cooldown_ms: Option<u64>,
     /// A template: one cooldown for each text that it renders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,21 +71,24 @@ pub struct RuleSpec {
     pub active_hours: Option<HoursSpec>,
     /// From then on it is as if it were switched off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub expires_at: Option<Timestamp>,
     /// For people and lists; routing does not look at them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Texts in place of the default ones: see [`template_spec`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "template_spec::schema")]
     pub template: Option<Value>,
 }
 
 /// Events that render the same key within the window are one; one that renders an empty key is like no other.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DedupeSpec {
     /// A template.
     pub key: String,
+    #[schemars(range(min = 1, max = WINDOW_MS_MAX))]
     pub window_ms: u64,
 }
 

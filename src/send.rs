@@ -38,7 +38,7 @@ const LINK_BYTES_MAX: usize = 2_048;
 const FIRED_KEPT: Duration = Duration::from_secs(600);
 
 /// What to send.
-#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SendRequest {
     #[schema(value_type = String)]
@@ -62,6 +62,7 @@ pub struct SendRequest {
     /// A time, RFC 3339.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
+    #[schemars(with = "Option<String>")]
     pub send_at: Option<Timestamp>,
 }
 

@@ -15,6 +15,8 @@ const PURE: &[&str] = &[
     "src/delivery.rs",
     "src/outcome.rs",
     "src/documents.rs",
+    "src/schema.rs",
+    "src/schema",
     "src/route.rs",
     "src/route/ruleset.rs",
     "src/route/scopes.rs",

@@ -26,7 +26,7 @@ use crate::rule::fault::Fault;
 
 const RULES_MAX: usize = 1_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 struct Question {
     event: Map<String, Value>,
     /// In place of the stored ones, and of all scopes.

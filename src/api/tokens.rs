@@ -25,7 +25,7 @@ const NAME_CHARS_MAX: usize = 100;
 /// A revocation is answered when this process follows it, or after this long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Deserialize, utoipa::ToSchema, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewToken {
     /// For people.

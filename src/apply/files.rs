@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::channel::Workshop;
 use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::channel::secret::expand_value;
 use crate::channel::text::one_line;
+use crate::channel::{ChannelSpec, Kind, Workshop};
 use crate::config;
 use crate::documents::{DocumentFile, checked_file};
 use crate::route::texts::Texts;
@@ -74,7 +74,10 @@ fn read_value(path: &Path) -> Result<Value, String> {
 }
 
 /// YAML 1.2: `on`, `off`, `yes` and `no` are texts, so that a channel may be called `off`.
-fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+///
+/// # Errors
+/// Where it is no YAML.
+pub fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(
         text,
         serde_saphyr::options! { strict_booleans: true, with_snippet: false },
@@ -85,25 +88,38 @@ fn file_name(path: &Path) -> Option<String> {
     path.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
-/// Builds each channel whose variables are set here, and forgets it: addresses, headers and secrets that no worker could
-/// use are refused now. Where plain http and private addresses are concerned the workers have the last word.
 fn check_channels(file: &DocumentFile) -> Result<(), Fault> {
-    let policy = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
-    let Ok(http) = HttpClient::new(policy) else { return Ok(()) };
-    let workshop = Workshop { http };
     for (index, spec) in file.channels.iter().enumerate() {
-        // A variable that is not set here may be set where the workers run.
-        let unset = Cell::new(false);
-        let variable = |name: &str| {
-            let value = config::environment(name);
-            unset.set(unset.get() || value.is_none());
-            value
-        };
-        let expanded = expand_value(&spec.config, &variable);
-        if let (Ok(config), false) = (expanded, unset.get()) {
-            let place = format!("/channels/{index}/config");
-            spec.kind.build(&config, &workshop).map_err(|fault| fault.below(&place))?;
-        }
+        check_config(spec).map_err(|fault| fault.below(&format!("/channels/{index}")))?;
     }
     Ok(())
+}
+
+/// Builds a channel whose variables are set here, and forgets it: addresses, headers and secrets that no worker could use
+/// are refused now. Where plain http and private addresses are concerned the workers have the last word.
+///
+/// # Errors
+/// The place in the channel and the fault.
+pub fn check_config(spec: &ChannelSpec) -> Result<(), Fault> {
+    // A variable that is not set here may be set where the workers run.
+    let unset = Cell::new(false);
+    let variable = |name: &str| {
+        let value = config::environment(name);
+        unset.set(unset.get() || value.is_none());
+        value
+    };
+    match expand_value(&spec.config, &variable) {
+        Ok(config) if !unset.get() => build(spec.kind, &config).map_err(|fault| fault.below("/config")),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Builds a channel from settings without variables, and forgets it.
+///
+/// # Errors
+/// The place in the settings and the fault.
+pub fn build(kind: Kind, config: &Value) -> Result<(), Fault> {
+    let policy = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
+    let Ok(http) = HttpClient::new(policy) else { return Ok(()) };
+    kind.build(config, &Workshop { http }).map(drop)
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -27,7 +28,7 @@ const BODY_UNITS_MAX: usize = 10_000;
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ConsoleConfig {}
 
@@ -51,6 +52,12 @@ impl Console {
     /// The place in `config` and what is wrong with it.
     pub fn check(config: &Value) -> Result<(), Fault> {
         settings::read::<ConsoleConfig>(config).map(drop)
+    }
+
+    /// The same as a JSON Schema.
+    #[must_use]
+    pub fn schema() -> Value {
+        crate::schema::config::<ConsoleConfig>()
     }
 
     /// # Errors

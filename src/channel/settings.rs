@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_path_to_error::Segment;
 
 use super::secret::below;
-use crate::rule::fault::Fault;
+use crate::rule::fault::{Fault, unknown_field};
 
 /// # Errors
 /// The place in `config` and what is expected there; an unknown field is named.
@@ -32,10 +32,11 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 }
 
 fn fault(pointer: String, message: &str) -> Fault {
-    if let Some((field, known)) = quoted(message, "unknown field ") {
+    if let Some((field, rest)) = quoted(message, "unknown field ") {
         let place = if pointer.ends_with(&below("", field)) { pointer } else { below(&pointer, field) };
-        let known = known.trim_start_matches(", ");
-        return Fault::new(place, format!("unknown field `{field}`, {known}"));
+        // "…, expected one of `url`, `secrets`": every second piece between the backticks.
+        let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+        return Fault::new(place, unknown_field(field, &known));
     }
     if let Some((field, _)) = quoted(message, "missing field ") {
         return Fault::new(below(&pointer, field), "is missing".to_owned());
@@ -74,7 +75,7 @@ mod tests {
             (
                 json!({ "url": "u", "secert": 1 }),
                 "/secert",
-                "unknown field `secert`, expected `url` or `secrets`",
+                "`secert` is not a known field; did you mean `secrets`?; the fields here are url, secrets",
             ),
             (json!({}), "/url", "is missing"),
             (json!({ "url": 8_675_309 }), "/url", "expected a string"),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -35,7 +36,7 @@ const FALLBACK_UNITS_MAX: usize = 3000;
 /// Of an event's type in the last line.
 const TYPE_UNITS_MAX: usize = 200;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SlackConfig {
     webhook_url: Redacted<String>,
@@ -56,6 +57,12 @@ impl Slack {
     /// The place in `config` and what is wrong with it.
     pub fn check(config: &Value) -> Result<(), Fault> {
         settings::read::<SlackConfig>(config).map(drop)
+    }
+
+    /// The same as a JSON Schema.
+    #[must_use]
+    pub fn schema() -> Value {
+        crate::schema::config::<SlackConfig>()
     }
 
     /// # Errors

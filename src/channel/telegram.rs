@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -39,7 +40,7 @@ const RETRY_AFTER_MAX_S: u64 = 86_400;
 /// Of Telegram's own description of an error.
 const DESCRIPTION_UNITS_MAX: usize = 200;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TelegramConfig {
     bot_token: Redacted<String>,
@@ -57,6 +58,20 @@ struct TelegramConfig {
 enum Id {
     Number(i64),
     Name(String),
+}
+
+impl JsonSchema for Id {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Id".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["integer", "string"] })
+    }
 }
 
 impl<'de> Deserialize<'de> for Id {
@@ -105,6 +120,12 @@ impl Telegram {
     /// The place in `config` and what is wrong with it.
     pub fn check(config: &Value) -> Result<(), Fault> {
         settings::read::<TelegramConfig>(config).map(drop)
+    }
+
+    /// The same as a JSON Schema.
+    #[must_use]
+    pub fn schema() -> Value {
+        crate::schema::config::<TelegramConfig>()
     }
 
     /// # Errors

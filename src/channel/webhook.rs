@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -44,7 +45,7 @@ const OWN_HEADERS: [&str; 11] = [
     "upgrade",
 ];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WebhookConfig {
     url: Redacted<String>,
@@ -71,6 +72,12 @@ impl Webhook {
     /// The place in `config` and what is wrong with it.
     pub fn check(config: &Value) -> Result<(), Fault> {
         settings::read::<WebhookConfig>(config).map(drop)
+    }
+
+    /// The same as a JSON Schema.
+    #[must_use]
+    pub fn schema() -> Value {
+        crate::schema::config::<WebhookConfig>()
     }
 
     /// # Errors

@@ -12,6 +12,8 @@ use crate::config::Settings;
 use crate::dead::letters::{self, Letter};
 use crate::ids::WorkspaceId;
 use crate::publish;
+use crate::rule::fault::{guess, unknown_word};
+use crate::schema::Name;
 use crate::send;
 
 /// Creates and updates everything that a fleet needs.
@@ -145,8 +147,10 @@ pub fn check_config(settings: &Settings) -> Result<(), Failure> {
         for rule in &file.rules {
             for channel in &rule.channels {
                 if !file.channels.iter().any(|known| known.id == *channel) {
+                    let known: Vec<&str> = file.channels.iter().map(|known| known.id.as_str()).collect();
+                    let guess = guess(channel.as_str(), &known);
                     say(&format!(
-                        "  note: rule {} names channel {channel}, which is not in this file",
+                        "  note: rule {} names channel {channel}, which is not in this file{guess}",
                         rule.id
                     ))?;
                 }
@@ -154,6 +158,13 @@ pub fn check_config(settings: &Settings) -> Result<(), Failure> {
         }
     }
     say("the configuration is valid")
+}
+
+/// Prints a published schema.
+pub fn schema(name: &str) -> Result<(), Failure> {
+    let words: Vec<&str> = Name::ALL.iter().map(|name| name.as_str()).collect();
+    let name = Name::parse(name).ok_or_else(|| Failure::config(unknown_word(name, &words)))?;
+    say(&serde_json::to_string_pretty(&name.schema()).map_err(Failure::run)?)
 }
 
 #[derive(Debug, Subcommand)]

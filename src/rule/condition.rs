@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod parse;
 mod path;
 mod scalar;
+mod schema;
 mod why;
 
 use std::borrow::Cow;

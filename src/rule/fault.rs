@@ -50,6 +50,38 @@ pub fn field_pointer(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
+/// Longer lists help nobody.
+const LISTED_MAX: usize = 20;
+
+/// What is said of a field that nobody knows.
+#[must_use]
+pub fn unknown_field(found: &str, known: &[&str]) -> String {
+    let fields = match known {
+        [] => "; there are no fields here".to_owned(),
+        _ if known.len() > LISTED_MAX => String::new(),
+        _ => format!("; the fields here are {}", known.join(", ")),
+    };
+    format!("`{}` is not a known field{}{fields}", shortened(found), guess(found, known))
+}
+
+/// What is said of a word that is none of a closed list.
+#[must_use]
+pub fn unknown_word(found: &str, allowed: &[&str]) -> String {
+    format!("found `{}`{}; allowed are {}", shortened(found), guess(found, allowed), allowed.join(", "))
+}
+
+/// The end of a sentence about a word, where a guess can be made.
+#[must_use]
+pub fn guess(found: &str, words: &[&str]) -> String {
+    nearest(found, words).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default()
+}
+
+/// A message is for a line of a terminal or a form.
+#[must_use]
+pub fn shortened(text: &str) -> String {
+    text.chars().take(GUESS_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// The allowed word that was probably meant. Case, `_` and `-` are no difference; two slips are, in a short word.
 #[must_use]
 pub fn nearest<'a>(word: &str, allowed: &[&'a str]) -> Option<&'a str> {
@@ -66,19 +98,21 @@ fn plain(word: &str) -> Vec<char> {
     word.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-/// Levenshtein's, one row at a time.
+/// Levenshtein's, in which two neighbours that changed places are one slip. A row at a time, beside the two before it.
 fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let (mut before, mut above): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
     for (i, from) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut row = vec![i + 1];
         for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+            let mut slips = (above[j] + usize::from(from != to)).min(above[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *from == b[j - 1] && *to == a[i - 1] {
+                slips = slips.min(before[j - 1] + 1);
+            }
+            row.push(slips);
         }
+        before = std::mem::replace(&mut above, row);
     }
-    row[b.len()]
+    above[b.len()]
 }
 
 #[cfg(test)]
@@ -103,6 +137,8 @@ mod tests {
         assert_eq!(nearest("valeu", &words), Some("value"));
         assert_eq!(nearest("startsWith", &words), Some("starts_with"));
         assert_eq!(nearest("Not-Exists", &words), Some("not_exists"));
+        assert_eq!(nearest("fiedl", &words), Some("field"));
+        assert_eq!(nearest("po", &words), Some("op"));
         assert_eq!(nearest("comment", &words), None);
         assert_eq!(nearest("", &words), None);
         assert_eq!(nearest(&"v".repeat(1_000_000), &words), None);

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, nearest};
@@ -14,21 +15,23 @@ const WINDOWS_MAX: usize = 50;
 const DAY_MINUTES: u32 = 24 * 60;
 
 /// As a rule's document has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoursSpec {
     /// An IANA name, such as `Europe/Berlin`.
     #[serde(default = "utc")]
     pub time_zone: String,
     /// The rule is awake in any of them.
+    #[schemars(length(min = 1, max = WINDOWS_MAX))]
     pub windows: Vec<WindowSpec>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WindowSpec {
     /// The days on which it begins; all of them when left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(pattern("^(mon|tue|wed|thu|fri|sat|sun)$")))]
     pub days: Vec<String>,
     /// `HH:MM`.
     #[serde(default = "midnight")]

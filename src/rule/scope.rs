@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
@@ -49,7 +50,7 @@ impl fmt::Display for ScopeId {
 }
 
 /// A scope's document: that of `task` where it is set, else that of `mission`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScopeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +62,7 @@ pub struct ScopeSpec {
     #[serde(default)]
     pub inherit: bool,
     #[serde(default)]
+    #[schemars(length(max = RULES_MAX))]
     pub rules: Vec<RuleSpec>,
 }
 

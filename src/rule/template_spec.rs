@@ -4,7 +4,8 @@
 //! A name that nobody knows is refused where a rule is written ([`check_names`]), and left alone where it is read from the
 //! bucket: a newer process may know more kinds.
 
-use serde_json::{Map, Value};
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
 
 use super::fault::{Fault, field_pointer, nearest};
 use crate::channel::Kind;
@@ -96,6 +97,23 @@ fn check_fields(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Fault
         None => format!("there are {}", known.join(", ")),
     };
     Err(Fault::new(field_pointer(name), format!("`{name}` is not a known field; {available}")))
+}
+
+/// The shape of a template: a text, or its parts, with those of single kinds.
+pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+    let parts = || json!({ "title": { "type": "string" }, "body": { "type": "string" }, "link": { "type": "string" } });
+    let mut properties = parts();
+    for kind in Kind::ALL {
+        properties[kind.as_str()] = json!({ "anyOf": [
+            { "type": "string" },
+            { "type": "object", "properties": parts(), "additionalProperties": false },
+        ] });
+    }
+    json_schema!({ "anyOf": [
+        { "type": "string" },
+        { "type": "object", "properties": properties, "additionalProperties": false },
+        { "type": "null" },
+    ] })
 }
 
 #[cfg(test)]

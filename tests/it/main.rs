@@ -18,6 +18,7 @@ mod delivery;
 mod embedded;
 mod faults;
 mod fuzz;
+mod import;
 mod retries;
 mod rules;
 mod sends;

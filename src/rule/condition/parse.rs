@@ -10,7 +10,7 @@ use super::comparison::{Bound, Comparison, Order, Test};
 use super::path::Path;
 use super::scalar::Scalar;
 use super::{Condition, Node};
-use crate::rule::fault::{Fault, field_pointer, nearest};
+use crate::rule::fault::{Fault, field_pointer, guess, shortened};
 
 /// Of `and`, `or`, `not` and comparisons within each other.
 pub const DEPTH_MAX: usize = 64;
@@ -26,7 +26,7 @@ const SHAPE: &str =
 const COMBINATORS: [&str; 3] = ["and", "or", "not"];
 const FIELDS: [&str; 3] = ["field", "op", "value"];
 const WORDS: [&str; 6] = ["and", "or", "not", "field", "op", "value"];
-const OPERATORS: [&str; 15] = [
+pub(super) const OPERATORS: [&str; 15] = [
     "==",
     "!=",
     ">",
@@ -244,15 +244,6 @@ fn unknown_operator(found: &str) -> String {
 
 fn operators() -> String {
     format!("the operators are {}", OPERATORS.join(" "))
-}
-
-fn guess(found: &str, words: &[&str]) -> String {
-    nearest(found, words).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default()
-}
-
-/// A message is for a line of a terminal or a form.
-fn shortened(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -147,6 +147,24 @@ async fn the_api_describes_every_path_it_serves() {
 }
 
 #[tokio::test]
+async fn schemas_are_printed_and_served_to_everybody() {
+    let bugle = Bugle::new().await;
+    bugle.cli(&["setup"]).await.ok();
+    bugle.start_roles(&[Role::Api]).await;
+    let stranger = bugle.api_as("no token at all");
+    for name in ["documents", "rule", "channel", "settings"] {
+        let served = stranger.get(&format!("/schemas/{name}.json")).await.expect(200);
+        let printed: Value = serde_json::from_str(&bugle.cli(&["schema", name]).await.ok()).unwrap();
+        assert_eq!(served, printed);
+        assert_eq!(served["$id"], format!("urn:bugle:schema:{name}"));
+    }
+    let missing = stranger.get("/schemas/rules.json").await.expect_problem(404);
+    assert!(missing["detail"].as_str().unwrap().contains("did you mean `rule.json`?"), "{missing}");
+    let said = bugle.cli(&["schema", "chanel"]).await;
+    assert!(said.code == 78 && said.stderr.contains("did you mean `channel`?"), "{said:?}");
+}
+
+#[tokio::test]
 async fn what_is_not_known_where_it_stands_is_refused() {
     let bugle = Bugle::new().await;
     bugle.start().await;

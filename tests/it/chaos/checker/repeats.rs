@@ -15,8 +15,10 @@ const ROUTED_MS: u64 = 35_000;
 
 /// A server writes down what was taken from its queues this often (`sync_interval`).
 const UNSYNCED_MS: u64 = 120_000;
-/// What comes back is handed out this soon.
-const HANDED_OUT_MS: u64 = 3_000;
+/// A timer that comes back fires this soon.
+const FIRED_MS: u64 = 3_000;
+/// A consumer made anew hands out what it finds this soon; in a cluster it needs a leader first.
+const HANDED_OUT_MS: u64 = 15_000;
 
 impl Checker<'_> {
     /// Every acceptance beyond the first has a fault that struck while an earlier try of that delivery was in flight.
@@ -103,14 +105,15 @@ impl Checker<'_> {
 
     /// What a killed server's files brought back: at once when it was a timer, else when a consumer was made anew.
     fn brought_back(&self, flights: &[(u64, u64)], again: u64) -> Option<(usize, u64)> {
-        let soon = |after: u64| (after..after + HANDED_OUT_MS).contains(&again);
+        let soon = |after: u64, ms: u64| (after..after + ms).contains(&again);
         let anew = self.log.faults.iter().filter(|fault| fault.name.starts_with("delete a consumer"));
-        let anew: Vec<u64> = anew.map(|fault| fault.from).filter(|at| soon(*at)).collect();
+        let anew: Vec<u64> = anew.map(|fault| fault.from).filter(|at| soon(*at, HANDED_OUT_MS)).collect();
         self.log.faults.iter().enumerate().find_map(|(index, fault)| {
             let mut before = flights.iter().map(|(_, to)| fault.from.checked_sub(to - ON_THE_WAY_MS));
             let reach = before.find_map(|reach| reach.filter(|reach| *reach < UNSYNCED_MS))?;
             let back = fault.to.saturating_sub(RECONNECT_MS);
-            let handed_out = soon(back) || soon(fault.to) || anew.iter().any(|at| *at > fault.from);
+            let handed_out =
+                soon(back, FIRED_MS) || soon(fault.to, FIRED_MS) || anew.iter().any(|at| *at > fault.from);
             (fault.explains == Explains::Restart && handed_out).then_some((index, reach))
         })
     }

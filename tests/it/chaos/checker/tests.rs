@@ -242,7 +242,7 @@ fn what_a_killed_server_brings_back_comes_when_it_is_back_or_when_a_consumer_is_
         (69_000, 61_000, None, true),
         (72_000, 61_000, None, false),
         (90_500, 61_000, Some(90_000), true),
-        (94_000, 61_000, Some(90_000), false),
+        (106_000, 61_000, Some(90_000), false),
         (60_500, 61_000, Some(60_000), false),
         // What was taken from the queue longer ago is written down.
         (166_000, 161_000, None, false),
