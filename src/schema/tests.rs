@@ -70,9 +70,11 @@ fn file() -> Value {
 }
 
 /// Where, what stands there instead, where the fault is, and a part of what is said of it.
-fn refused() -> Vec<(&'static str, Value, &'static str, &'static str)> {
+type Refused = Vec<(&'static str, Value, &'static str, &'static str)>;
+
+fn refused_channels() -> Refused {
     let telegram = json!({ "id": "t", "kind": "telegram", "config": { "botToken": "1:a" } });
-    let (channel, rule) = ("/channels/0", "/rules/0");
+    let channel = "/channels/0";
     vec![
         ("/rule", json!([]), "/rule", "did you mean `rules`?; the fields here are"),
         ("/workspace", json!("No.Such"), "/workspace", "a-z"),
@@ -127,7 +129,12 @@ fn refused() -> Vec<(&'static str, Value, &'static str, &'static str)> {
             "/channels/0/config/a",
             "no fields here",
         ),
-        (rule, json!({ "id": "r", "events": ["a"] }), "/rules/0", "`channels` is missing"),
+    ]
+}
+
+fn refused_rules() -> Refused {
+    vec![
+        ("/rules/0", json!({ "id": "r", "events": ["a"] }), "/rules/0", "`channels` is missing"),
         ("/rules/0/chanels", json!([]), "/rules/0/chanels", "did you mean `channels`?"),
         ("/rules/0/cooldown_ms", json!(1), "/rules/0/cooldown_ms", "did you mean `cooldownMs`?"),
         ("/rules/0/cooldownMs", json!(-1), "/rules/0/cooldownMs", "-1"),
@@ -143,6 +150,11 @@ fn refused() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("/rules/0/recipients", json!([""]), "/rules/0/recipients/0", "1 to 256"),
         ("/rules/0/template", json!({ "titel": "t" }), "/rules/0/template/titel", "did you mean `title`?"),
         ("/rules/0/template", json!(["t"]), "/rules/0/template", "a text or an object is allowed"),
+    ]
+}
+
+fn refused_conditions() -> Refused {
+    vec![
         ("/rules/0/condition/and/0/op", json!("eq"), "/rules/0/condition/and/0/op", "did you mean `==`?"),
         (
             "/rules/0/condition/and/0/valeu",
@@ -179,7 +191,8 @@ fn what_our_checks_refuse_for_its_shape_the_schema_refuses_too() {
     let judge = Judge::of(Name::Documents);
     assert_eq!(judge.refusal(&file()), None);
     checked_file(file()).unwrap();
-    for (place, found, pointer, part) in refused() {
+    for (place, found, pointer, part) in [refused_channels(), refused_rules(), refused_conditions()].concat()
+    {
         let mut value = file();
         let (parent, name) = place.rsplit_once('/').unwrap();
         let parent = value.pointer_mut(parent).unwrap();

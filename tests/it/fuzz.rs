@@ -2,7 +2,9 @@
 //! again. `make fuzz` runs millions.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use boon::{Compiler, SchemaIndex, Schemas};
 use bugle::channel::markdown::Document;
 use bugle::config::Settings;
 use bugle::documents::{DocumentFile, TokenSpec, strict};
@@ -161,6 +163,18 @@ fn read(headers: &[(&str, &str)], body: &[u8]) -> Option<Event> {
     .ok()
 }
 
+/// As a validator that is not ours judges.
+fn schema_of_rules(rule: &Value) -> Result<(), String> {
+    const PLACE: &str = "https://example.com/rule.json";
+    static JUDGE: LazyLock<(Schemas, SchemaIndex)> = LazyLock::new(|| {
+        let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
+        compiler.add_resource(PLACE, bugle::schema::Name::Rule.schema()).unwrap();
+        let index = compiler.compile(PLACE, &mut schemas).unwrap();
+        (schemas, index)
+    });
+    JUDGE.0.validate(rule, JUDGE.1).map_err(|error| error.to_string())
+}
+
 proptest! {
     #[test]
     fn any_message_is_an_event_or_refused(
@@ -251,6 +265,41 @@ proptest! {
         if let Ok(spec) = strict::<RuleSpec>(rule) {
             let _rule = Rule::compile(&spec);
         }
+    }
+
+    #[test]
+    fn what_our_checks_take_the_schema_takes_too(
+        pattern in text(),
+        condition in condition(),
+        template in template(),
+        recipients in proptest::collection::vec(text(), 0..2),
+        more in value(),
+    ) {
+        let mut rule = json!({"id": "r", "events": [pattern], "channels": ["c"], "condition": condition});
+        rule["template"] = if recipients.is_empty() { template.into() } else { json!({"title": template, "link": null}) };
+        rule["recipients"] = recipients.into();
+        if let Value::Object(more) = more {
+            rule.as_object_mut().unwrap().extend(more);
+        }
+        if strict::<RuleSpec>(rule.clone()).is_ok_and(|spec| Rule::compile(&spec).is_ok()) {
+            prop_assert_eq!(schema_of_rules(&rule), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_imported_passes_the_checks_of_documents(channel in value(), rule in value(), more in value()) {
+        let mut rules = vec![rule];
+        let mut sound = json!({"id": "r", "events": ["a:*"], "channels": ["c"]});
+        if let Value::Object(more) = more {
+            sound.as_object_mut().unwrap().extend(more);
+            rules.push(sound);
+        }
+        let hook = json!({"type": "webhook", "url": "https://example.com"});
+        let theirs = json!({"settings": {"notifications": {"channels": {"c": hook, "a.b": channel}, "rules": rules}}});
+        let import = bugle::import::polpo::read(&theirs).unwrap();
+        let ours = bugle::apply::files::yaml(&import.to_yaml().unwrap()).unwrap();
+        let read = bugle::documents::checked_file(ours).unwrap();
+        prop_assert_eq!((read.channels, read.rules), (import.channels, import.rules));
     }
 
     #[test]

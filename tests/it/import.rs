@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::bugle::{Bugle, Role};
-use crate::support::sink::Sink;
+use crate::support::sink::{Request, Sink};
 
 #[tokio::test]
 async fn polpos_rules_deliver_after_the_import() {
@@ -38,8 +38,7 @@ async fn polpos_rules_deliver_after_the_import() {
     let mut rules: Vec<_> = requests.iter().map(|request| request.json()["rule"].clone()).collect();
     rules.sort_by_key(ToString::to_string);
     assert_eq!(rules, ["deadlines", "long-runs"], "the second of the deadlines is within its cooldown");
-    let long =
-        requests.iter().map(|request| request.json()).find(|body| body["rule"] == "long-runs").unwrap();
+    let long = requests.iter().map(Request::json).find(|body| body["rule"] == "long-runs").unwrap();
     assert_eq!(long["body"], "t-7 runs for 31 minutes");
     assert!(requests.iter().all(|request| request.headers["authorization"] == "Token t0ken"));
 }

@@ -56,19 +56,21 @@ fn compare(fields: &mut Map<String, Value>, differences: &mut Vec<Fault>) {
 }
 
 fn unequal(op: &str, value: &Value) -> Option<&'static str> {
+    if !matches!(op, "==" | "!=") {
+        return None;
+    }
+    if value.is_boolean() {
+        return Some("true and false equal only themselves in Bugle; in Polpo 1 and 0 equal them too");
+    }
+    if value.as_str().is_some_and(str::is_empty) {
+        return Some("the empty text equals only itself in Bugle; in Polpo 0 and false equal it too");
+    }
     // Truth is 0 or 1 in JavaScript, and nothing in between.
     let is = |wanted: f64| number(value).is_some_and(|number| (number - wanted).abs() < f64::EPSILON);
-    match value {
-        _ if !matches!(op, "==" | "!=") => None,
-        Value::Bool(_) => {
-            Some("true and false equal only themselves in Bugle; in Polpo 1 and 0 equal them too")
-        }
-        Value::String(text) if text.is_empty() => {
-            Some("the empty text equals only itself in Bugle; in Polpo 0 and false equal it too")
-        }
-        _ if is(0.0) => Some("in Polpo false and the empty text equal 0 too"),
-        _ if is(1.0) => Some("in Polpo true equals 1 too"),
-        _ => None,
+    match (is(0.0), is(1.0)) {
+        (true, _) => Some("in Polpo false and the empty text equal 0 too"),
+        (_, true) => Some("in Polpo true equals 1 too"),
+        (false, false) => None,
     }
 }
 
