@@ -103,9 +103,10 @@ pub struct Delivery {
     /// The schedule it came from was cancelled: the worker records that and sends nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelled: bool,
-    /// It was sent with a time: until it fires it can be cancelled.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub timed: bool,
+    /// It was sent by somebody, not by a rule: the message that claims it first is tried, and no other one. A broker may
+    /// fire a timer twice, and a caller repeat a request that was half done.
+    #[serde(default, alias = "timed", skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
@@ -129,19 +130,19 @@ impl Delivery {
     /// The same delivery on its next try.
     #[must_use]
     pub fn next_attempt(&self) -> Self {
-        Self { attempt: self.attempt + 1, postponed: 0, held: 0, timed: false, ..self.clone() }
+        Self { attempt: self.attempt + 1, postponed: 0, held: 0, once: false, ..self.clone() }
     }
 
     /// The same attempt once more, after a try that cost none.
     #[must_use]
     pub fn postponed(&self) -> Self {
-        Self { postponed: self.postponed.saturating_add(1), held: 0, ..self.clone() }
+        Self { postponed: self.postponed.saturating_add(1), held: 0, once: false, ..self.clone() }
     }
 
     /// The same try, put off once more before it was made.
     #[must_use]
     pub fn put_off(&self) -> Self {
-        Self { held: self.held.saturating_add(1), ..self.clone() }
+        Self { held: self.held.saturating_add(1), once: false, ..self.clone() }
     }
 
     /// A new life for a delivery that was given up.
@@ -153,7 +154,7 @@ impl Delivery {
             held: 0,
             redrive: self.redrive + 1,
             cancelled: false,
-            timed: false,
+            once: false,
             expires_at,
             ..self.clone()
         }

@@ -225,7 +225,7 @@ impl Draft<'_> {
             postponed: 0,
             held: 0,
             cancelled: false,
-            timed: false,
+            once: false,
         }
     }
 }

@@ -285,7 +285,7 @@ fn delivery(
         postponed: 0,
         held: 0,
         cancelled: false,
-        timed: false,
+        once: true,
     }
 }
 
@@ -294,8 +294,7 @@ async fn store(bus: &Bus, delivery: &Delivery, sent: &mut Sent) -> Result<(), Bu
     let delayed = sent.fires_at > now;
     let id = delivery.id.as_str();
     let fresh = if delayed {
-        let timed = Delivery { timed: true, ..delivery.clone() };
-        !schedule::at(bus, &timed, sent.fires_at, id).await?.duplicate
+        !schedule::at(bus, delivery, sent.fires_at, id).await?.duplicate
     } else {
         !bus.publish_json(bus.names.delivery(delivery), id, delivery).await?.duplicate
     };
@@ -338,12 +337,12 @@ pub async fn cancel(
     {
         return Ok(Cancellation::NotPending);
     }
-    if pending.timed && settle_fate(bus, &pending, Fate::Cancelled).await? == Fate::Fired {
+    if pending.once && settle_fate(bus, &pending, Fate::Cancelled).await? != Fate::Cancelled {
         return Ok(Cancellation::NotPending);
     }
     let taken_back = schedule::cancel(bus, &pending, sequence).await?;
     // It fires just now, and whoever takes it finds out that it was cancelled.
-    if !taken_back && !pending.timed {
+    if !taken_back && !pending.once {
         return Ok(Cancellation::NotPending);
     }
     // The worker that takes the cancelled delivery records the same; this only makes it visible at once.
@@ -353,22 +352,23 @@ pub async fn cancel(
     Ok(Cancellation::Done)
 }
 
-/// What became of a send with a time: whoever says it first is right. The broker's own condition on the timer is not
-/// enough: in a cluster a timer can fire while it is taken back.
+/// What became of a send: whoever says it first is right. The broker's own condition on the timer is not enough: in a
+/// cluster a timer can fire while it is taken back, or once more when its server is back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
-    Fired,
+    /// The message of this sequence is tried.
+    Fired(u64),
     Cancelled,
 }
 
-/// Says what is to become of a send with a time, and returns what does.
+/// Says what is to become of a send, and returns what does.
 ///
 /// # Errors
 /// When the broker does not answer; asking again is safe.
 pub async fn settle_fate(bus: &Bus, delivery: &Delivery, wanted: Fate) -> Result<Fate, BusError> {
     let keep = match wanted {
-        Fate::Fired => FIRED_KEPT,
+        Fate::Fired(_) => FIRED_KEPT,
         // What was cancelled may lie in a queue until it expires.
         Fate::Cancelled => {
             let left = delivery.expires_at.duration_since(clock::now());

@@ -126,7 +126,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         postponed: 0,
         held: 0,
         cancelled: false,
-        timed: false,
+        once: false,
         workspace,
         rule: Some(rule),
         channel,

@@ -64,7 +64,7 @@ pub(super) fn sample() -> Delivery {
         postponed: 0,
         held: 0,
         cancelled: false,
-        timed: false,
+        once: false,
     }
 }
 

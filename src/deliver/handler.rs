@@ -156,11 +156,16 @@ impl Hand<'_> {
             metrics::repeat_dropped();
             return Ok(());
         }
-        let cancelled = delivery.cancelled || self.is_cancelled().await?;
+        let fate = self.fate().await?;
         let spec = self.channel().await?;
         self.still_ours()?;
-        if cancelled {
-            return self.suppress(Reason::Cancelled).await;
+        match fate {
+            Fate::Fired(sequence) if sequence == self.sequence => {}
+            Fate::Fired(_) => {
+                metrics::repeat_dropped();
+                return Ok(());
+            }
+            Fate::Cancelled => return self.suppress(Reason::Cancelled).await,
         }
         if delivery.expires_at <= now {
             return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
@@ -173,7 +178,7 @@ impl Hand<'_> {
         }
         if Some(spec.kind) != delivery.kind {
             // The channel became another kind meanwhile: into that kind's queue.
-            return self.requeue(&Delivery { kind: Some(spec.kind), ..delivery.clone() }).await;
+            return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
         }
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
@@ -195,11 +200,16 @@ impl Hand<'_> {
         if self.lease.is_over() { Err(BusError::LeaseOver) } else { Ok(()) }
     }
 
-    /// A send with a time fires when it is taken on first, unless it was cancelled before.
-    async fn is_cancelled(&self) -> Result<bool, BusError> {
-        Ok(self.delivery.timed
-            && Box::pin(send::settle_fate(&self.tools.bus, self.delivery, Fate::Fired)).await?
-                == Fate::Cancelled)
+    /// What becomes of a send is decided when it is taken on first. Anything else is tried.
+    async fn fate(&self) -> Result<Fate, BusError> {
+        let own = Fate::Fired(self.sequence);
+        if self.delivery.cancelled {
+            return Ok(Fate::Cancelled);
+        }
+        if !self.delivery.once {
+            return Ok(own);
+        }
+        Box::pin(send::settle_fate(&self.tools.bus, self.delivery, own)).await
     }
 
     /// The channel's document; one that this process has not heard of yet is looked up.

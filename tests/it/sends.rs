@@ -226,3 +226,25 @@ async fn a_send_that_was_cancelled_does_not_go_out_although_its_timer_fired() {
     assert!(sink.requests("/hook").is_empty());
     assert_eq!(bugle.api().becomes(id(&accepted), "suppressed").await["reason"], "cancelled");
 }
+
+/// A server that was killed may fire a timer once more, and a request that was half done may be repeated.
+#[tokio::test]
+async fn a_send_whose_message_comes_twice_goes_out_once_also_by_another_worker() {
+    let (bugle, sink) = fleet(Database::sqlite()).await;
+    let accepted = bugle.api().post(SEND, &message(&json!({ "delayMs": 2_000 }))).await.expect(202);
+    let wire = bugle.wire().await;
+    let queue = wire.js.get_stream(wire.stream_name("DELIVERIES")).await.unwrap();
+    let timer = wire.subject(&format!("later.{}", id(&accepted)));
+    let timer = queue.get_last_raw_message_by_subject(&timer).await.unwrap();
+    bugle.api().becomes(id(&accepted), "sent").await;
+    bugle.kill_9(Role::Worker);
+    bugle.start_roles(&[Role::Worker]).await;
+    let target = timer.headers.get("Nats-Schedule-Target").unwrap().as_str();
+    wire.put(target, &[], timer.payload.to_vec()).await;
+    eventually("the queue is empty", SOON, async || {
+        let queued = wire.messages("DELIVERIES").await;
+        ensure(queued == 0, format!("{queued} messages"))
+    })
+    .await;
+    assert_eq!(sink.requests("/hook").len(), 1);
+}
