@@ -109,7 +109,15 @@ impl Event {
     /// True for the events that Bugle emits about itself; only rules that name them literally see them.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.event_type.as_str().split(':').next() == Some("notification")
+        self.event_type.is_own()
+    }
+}
+
+impl EventRef {
+    /// As [`Event::is_own`].
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.event_type.is_own()
     }
 }
 

@@ -37,6 +37,7 @@ pub mod ids;
 pub mod import;
 pub mod metrics;
 pub mod outcome;
+pub mod own_events;
 pub mod publish;
 pub mod record;
 pub mod route;

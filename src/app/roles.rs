@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
 use crate::apply;
-use crate::bus::consumer::{self, Slots, Source, Stop};
+use crate::bus::consumer::{self, Begin, Slots, Source, Stop};
 use crate::bus::directory::{Directory, Holdings};
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
 use crate::bus::{Bus, BusError, StreamName, floor, topology};
@@ -21,6 +21,7 @@ use crate::deliver::pauses::Pauses;
 use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::health::Health;
+use crate::own_events::Announcer;
 use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
@@ -177,6 +178,7 @@ impl Parts<'_> {
             stream: StreamName::Events,
             durable: ROUTER_DURABLE.into(),
             filter: self.bus.names.subjects_of(StreamName::Events).concat(),
+            begin: Begin::All,
             slots: Slots::new(self.settings.router.slots),
             gate: Some(backlog::watch(self.bus.clone(), bytes_max, self.stop.hard.clone())),
         };
@@ -185,6 +187,9 @@ impl Parts<'_> {
         for _ in 0..PULLERS {
             self.consume("router", source.clone(), Arc::clone(&router));
         }
+        let announcer = Announcer::new(self.bus.clone(), Arc::clone(directory));
+        let pulse = self.health.pulse("own events");
+        self.running.spawn("own events", announcer.run(self.settings.keep, self.stop.clone(), pulse));
     }
 
     fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
@@ -215,6 +220,7 @@ impl Parts<'_> {
                     stream: StreamName::Deliveries,
                     durable: worker_durable(*kind, lane).into(),
                     filter: self.bus.names.delivery_filter(*kind, lane),
+                    begin: Begin::All,
                     slots: Slots::new(slots),
                     gate: None,
                 };

@@ -102,9 +102,19 @@ pub struct Source {
     pub stream: StreamName,
     pub durable: Arc<str>,
     pub filter: String,
+    pub begin: Begin,
     pub slots: Slots,
     /// None: always open.
     pub gate: Option<Gate>,
+}
+
+/// Where a consumer begins that nobody has made before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// At what the stream holds.
+    All,
+    /// At what comes.
+    New,
 }
 
 /// When to stop: `soft` ends the taking, `hard` hands back what still runs.
@@ -170,9 +180,8 @@ pub async fn run<H: Handler>(
 impl<H: Handler> Loop<H> {
     /// The consumer, and the epoch of its stream.
     async fn consumer(&self) -> Result<(Consumer<pull::Config>, Arc<str>), BusError> {
-        let Source { stream, durable, filter, .. } = &self.source;
-        let consumer = topology::consumer(&self.bus, *stream, durable, filter, &self.keep).await?;
-        Ok((consumer, reader::epoch(&self.bus, *stream).await?.into()))
+        let consumer = topology::consumer(&self.bus, &self.source, &self.keep).await?;
+        Ok((consumer, reader::epoch(&self.bus, self.source.stream).await?.into()))
     }
 
     /// Ok when asked to stop.

@@ -21,7 +21,7 @@ use crate::documents::{Document, Key, TokenSpec};
 use crate::health::Pulse;
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
-use crate::route::ruleset::RuleSet;
+use crate::route::ruleset::{Change, RuleSet};
 use crate::route::scopes::ScopeBook;
 use crate::route::{Channels, Firing, Step};
 use crate::rule::scope::{Scope, ScopeSpec};
@@ -35,14 +35,14 @@ const BATCH_MAX: usize = 1_000;
 #[derive(Default)]
 pub struct Snapshot {
     pub rules: RuleSet,
-    pub channels: Channels,
+    pub channels: Arc<Channels>,
     /// Changed in place: always the newest.
     pub scopes: Arc<ScopeBook>,
     /// Changed in place too; empty unless it was asked for.
     pub library: Arc<Library>,
-    pub tokens: BTreeMap<String, Document<TokenSpec>>,
+    pub tokens: Arc<BTreeMap<String, Document<TokenSpec>>>,
     /// Channels that are there and that this process cannot read: a newer one wrote them.
-    unreadable: HashSet<(WorkspaceId, ChannelId)>,
+    unreadable: Arc<HashSet<(WorkspaceId, ChannelId)>>,
     /// The bucket's revision up to which this is true.
     pub revision: u64,
 }
@@ -128,6 +128,17 @@ impl Directory {
             .is_ok_and(|seen| seen.is_ok())
     }
 
+    /// Waits until a snapshot is like this.
+    pub async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) {
+        let mut changed = self.changed.subscribe();
+        while !wanted(&self.snapshot()) {
+            // Its sender is this directory.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn publish(&self, snapshot: Snapshot) {
         let revision = snapshot.revision;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
@@ -135,17 +146,18 @@ impl Directory {
     }
 }
 
-/// The parsed entries behind the snapshots.
+/// What the next snapshot is made of. It shares with the last one what did not change.
 #[derive(Default, Clone)]
 struct Entries {
-    rules: BTreeMap<Key, Arc<Rule>>,
-    channels: BTreeMap<Key, Arc<ChannelSpec>>,
+    rules: RuleSet,
+    /// Rules that are not in `rules` yet.
+    rule_changes: Vec<Change>,
+    channels: Arc<Channels>,
     scopes: Arc<ScopeBook>,
     library: Arc<Library>,
-    tokens: BTreeMap<String, Document<TokenSpec>>,
-    unreadable: HashSet<(WorkspaceId, ChannelId)>,
+    tokens: Arc<BTreeMap<String, Document<TokenSpec>>>,
+    unreadable: Arc<HashSet<(WorkspaceId, ChannelId)>>,
     revision: u64,
-    rules_changed: bool,
 }
 
 struct Follower {
@@ -163,7 +175,7 @@ impl Follower {
                 match reader.take() {
                     Some(mut open) => {
                         let read = open.next(BATCH_MAX).await?;
-                        self.apply(&read);
+                        self.apply(&read).await?;
                         Ok(open)
                     }
                     None => self.load().await,
@@ -199,7 +211,7 @@ impl Follower {
         let mut reader = Reader::open_stream(&self.bus, &bucket, filter, From::LastPerSubject).await?;
         let mut missing = reader.pending_at_start;
         let old = std::mem::take(&mut self.entries);
-        let mut fresh = Entries { rules_changed: true, ..Entries::default() };
+        let mut fresh = Entries::default();
         while missing > 0 {
             let read = match reader.next(BATCH_MAX).await {
                 Ok(read) if !read.is_empty() => read,
@@ -227,13 +239,13 @@ impl Follower {
             ));
         }
         self.entries = fresh;
-        self.publish();
+        self.publish().await?;
         Ok(reader)
     }
 
-    fn apply(&mut self, read: &[Entry]) {
+    async fn apply(&mut self, read: &[Entry]) -> Result<(), BusError> {
         if read.is_empty() {
-            return;
+            return Ok(());
         }
         let mut entries = std::mem::take(&mut self.entries);
         for entry in read {
@@ -241,7 +253,7 @@ impl Follower {
             self.take(&mut entries, &before, entry);
         }
         self.entries = entries;
-        self.publish();
+        self.publish().await
     }
 
     /// Takes one entry in. `before` holds the last good forms while the bucket is read anew.
@@ -274,45 +286,33 @@ impl Follower {
         }
     }
 
-    fn publish(&mut self) {
-        let old = self.directory.snapshot();
-        let rules = if std::mem::take(&mut self.entries.rules_changed) {
-            RuleSet::new(self.entries.rules.iter().filter_map(|(key, rule)| match key {
-                Key::Rule(workspace, _) => Some((workspace.clone(), Arc::clone(rule))),
-                Key::Channel(..) | Key::Scope(..) | Key::Token(_) => None,
-            }))
-        } else {
-            old.rules.clone()
-        };
-        let channels = self.entries.channels.iter().filter_map(|(key, spec)| match key {
-            Key::Channel(workspace, id) => Some(((workspace.clone(), id.clone()), Arc::clone(spec))),
-            Key::Rule(..) | Key::Scope(..) | Key::Token(_) => None,
-        });
-        let Entries { scopes, library, tokens, unreadable, revision, .. } = &self.entries;
-        self.directory.publish(Snapshot {
-            rules,
-            channels: channels.collect(),
-            scopes: Arc::clone(scopes),
-            library: Arc::clone(library),
-            tokens: tokens.clone(),
-            unreadable: unreadable.clone(),
-            revision: *revision,
-        });
+    async fn publish(&mut self) -> Result<(), BusError> {
+        let changes = std::mem::take(&mut self.entries.rule_changes);
+        if !changes.is_empty() {
+            // Now and then this takes long: not in the way of those who route.
+            let rules = self.entries.rules.clone();
+            let work = tokio::task::spawn_blocking(move || rules.changed(changes.into_iter()));
+            self.entries.rules = work.await.map_err(BusError::request)?;
+        }
+        let Entries { rules, channels, scopes, library, tokens, unreadable, revision, .. } =
+            self.entries.clone();
+        self.directory.publish(Snapshot { rules, channels, scopes, library, tokens, unreadable, revision });
+        Ok(())
     }
 }
 
 impl Entries {
     fn put(&mut self, key: &Key, payload: &[u8]) -> Result<(), String> {
         match key {
-            Key::Channel(..) => {
+            Key::Channel(workspace, id) => {
                 let document: Document<ChannelSpec> = read(payload)?;
-                self.channels.insert(key.clone(), Arc::new(document.spec));
+                let channel = (workspace.clone(), id.clone());
+                Arc::make_mut(&mut self.channels).insert(channel, Arc::new(document.spec));
             }
-            Key::Rule(..) => {
+            Key::Rule(workspace, id) => {
                 let document: Document<RuleSpec> = read(payload)?;
                 let rule = Rule::compile(&document.spec).map_err(|fault| fault.to_string())?;
-                self.rules.insert(key.clone(), Arc::new(rule));
-                self.rules_changed = true;
+                self.rule_changes.push((workspace.clone(), id.clone(), Some(Arc::new(rule))));
             }
             Key::Scope(workspace, _) => {
                 let document: Document<ScopeSpec> = read(payload)?;
@@ -320,7 +320,8 @@ impl Entries {
                 self.scopes.put(workspace, Arc::new(scope));
             }
             Key::Token(hash) => {
-                self.tokens.insert(hash.clone(), read(payload)?);
+                let token = read(payload)?;
+                Arc::make_mut(&mut self.tokens).insert(hash.clone(), token);
             }
         }
         Ok(())
@@ -328,35 +329,41 @@ impl Entries {
 
     fn remove(&mut self, key: &Key) {
         match key {
-            Key::Channel(..) => {
-                self.channels.remove(key);
+            Key::Channel(workspace, id) => {
+                Arc::make_mut(&mut self.channels).remove(&(workspace.clone(), id.clone()));
             }
-            Key::Rule(..) => self.rules_changed |= self.rules.remove(key).is_some(),
+            Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
             Key::Token(hash) => {
-                self.tokens.remove(hash);
+                Arc::make_mut(&mut self.tokens).remove(hash);
             }
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.channels.is_empty() && self.scopes.is_empty() && self.tokens.is_empty()
+        let no_rules = self.rules.is_empty() && self.rule_changes.is_empty();
+        no_rules && self.channels.is_empty() && self.scopes.is_empty() && self.tokens.is_empty()
     }
 
+    /// The last good form of what cannot be read, where there is one.
     fn keep(&mut self, key: &Key, before: &Self) {
-        if let Some(rule) = before.rules.get(key) {
-            self.rules.insert(key.clone(), Arc::clone(rule));
-        }
-        if let Some(channel) = before.channels.get(key) {
-            self.channels.insert(key.clone(), Arc::clone(channel));
-        }
         match key {
-            Key::Channel(workspace, id) if !self.channels.contains_key(key) => {
-                self.unreadable.insert((workspace.clone(), id.clone()));
+            Key::Rule(workspace, id) => {
+                if let Some(rule) = before.rules.get(workspace, id) {
+                    self.rule_changes.push((workspace.clone(), id.clone(), Some(Arc::clone(rule))));
+                }
+            }
+            Key::Channel(workspace, id) => {
+                let channel = (workspace.clone(), id.clone());
+                if let Some(spec) = before.channels.get(&channel) {
+                    Arc::make_mut(&mut self.channels).insert(channel, Arc::clone(spec));
+                } else if !self.channels.contains_key(&channel) {
+                    Arc::make_mut(&mut self.unreadable).insert(channel);
+                }
             }
             Key::Token(hash) => {
                 if let Some(token) = before.tokens.get(hash) {
-                    self.tokens.insert(hash.clone(), token.clone());
+                    Arc::make_mut(&mut self.tokens).insert(hash.clone(), token.clone());
                 }
             }
             Key::Scope(workspace, id) => {
@@ -364,7 +371,6 @@ impl Entries {
                     self.scopes.put(workspace, scope);
                 }
             }
-            Key::Channel(..) | Key::Rule(..) => {}
         }
     }
 
@@ -372,7 +378,7 @@ impl Entries {
         if let Key::Channel(workspace, id) = key
             && !self.unreadable.is_empty()
         {
-            self.unreadable.remove(&(workspace.clone(), id.clone()));
+            Arc::make_mut(&mut self.unreadable).remove(&(workspace.clone(), id.clone()));
         }
     }
 }

@@ -236,6 +236,9 @@ impl StreamName {
 /// The durable consumer that all routers share.
 pub const ROUTER_DURABLE: &str = "router";
 
+/// The durable consumer that makes events of records.
+pub const OWN_EVENTS_DURABLE: &str = "own-events";
+
 /// The durable consumer that all workers of a kind share for a lane.
 #[must_use]
 pub fn worker_durable(kind: Kind, lane: Lane) -> String {

@@ -11,6 +11,7 @@ use async_nats::jetstream::{ErrorCode, kv};
 
 use futures_util::TryStreamExt;
 
+use super::consumer::{Begin, Source};
 use super::{Bus, BusError, StreamName, floor};
 use crate::config::Keep;
 
@@ -57,7 +58,7 @@ pub async fn setup(bus: &Bus, keep: &Keep) -> Result<Vec<String>, BusError> {
         bus.js.update_stream(update).await.map_err(BusError::request)?;
         done.push(format!("updated bucket {}", bus.names.config_bucket()));
     }
-    for name in [StreamName::Events, StreamName::Deliveries] {
+    for name in [StreamName::Events, StreamName::Deliveries, StreamName::Records] {
         update_consumers(bus, name, &mut done).await?;
     }
     Ok(done)
@@ -163,11 +164,11 @@ async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> {
 /// When the broker refuses or does not answer.
 pub async fn consumer(
     bus: &Bus,
-    name: StreamName,
-    durable: &str,
-    filter: &str,
+    source: &Source,
     keep: &Keep,
 ) -> Result<async_nats::jetstream::consumer::Consumer<pull::Config>, BusError> {
+    let Source { stream: name, filter, begin, .. } = source;
+    let (name, durable) = (*name, &*source.durable);
     let stream = ensure_stream(bus, name, keep).await?;
     match stream.get_consumer::<pull::Config>(durable).await {
         Ok(consumer) => return Ok(consumer),
@@ -181,6 +182,10 @@ pub async fn consumer(
         }
     }
     let mut config = consumer_config(bus, durable, filter);
+    config.deliver_policy = match begin {
+        Begin::All => DeliverPolicy::All,
+        Begin::New => DeliverPolicy::New,
+    };
     // A work queue holds nothing that is settled; the other streams do.
     if stream.cached_info().config.retention == RetentionPolicy::Limits
         && let Some(start_sequence) = floor::start(bus, name, durable).await?

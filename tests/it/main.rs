@@ -19,6 +19,7 @@ mod embedded;
 mod faults;
 mod fuzz;
 mod import;
+mod own_events;
 mod retries;
 mod rules;
 mod sends;
