@@ -5,7 +5,7 @@
 //! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`documents`]
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means
-//! - [`dead`]: what was given up, kept whole
+//! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`api`]: history, sends, tokens and live streams
 //! - [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write

@@ -1,9 +1,12 @@
-//! Events about deliveries, for rules that ask for them: `notification:sent`, `notification:failed` and
-//! `notification:suppressed`.
+//! What Bugle says about itself as events. Here those about deliveries, for rules that ask for them: `notification:sent`,
+//! `notification:failed` and `notification:suppressed`.
 //!
 //! They are made from RECORDS, by whichever router gets a record, under an id that the delivery gives them. Nobody reads
 //! the records for them before a rule somewhere names them literally. What such an event leads to makes no event itself, so
 //! that nothing feeds itself.
+
+pub mod farewell;
+pub mod unhealthy;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +20,12 @@ use crate::bus::{Bus, BusError, StreamName, floor};
 use crate::clock;
 use crate::config::Keep;
 use crate::delivery::{ENVELOPE_VERSION, envelope_version};
-use crate::event::Severity;
+use crate::event::{OWN_SOURCE, Severity};
 use crate::health::Pulse;
 use crate::metrics;
 use crate::outcome::{Outcome, State};
 use crate::publish::{SERVICE_UNAVAILABLE, publish};
 
-/// The source of what Bugle says about itself.
-pub const SOURCE: &str = "bugle";
 /// Records in work at once.
 const SLOTS: usize = 256;
 /// The broker is away or refuses: the record waits this long.
@@ -42,7 +43,7 @@ pub fn about(outcome: &Outcome) -> Option<Value> {
     let severity = if failed { Severity::Warning } else { Severity::Info };
     Some(json!({
         "id": format!("{}/r{}/{}", outcome.delivery, outcome.redrive, outcome.state),
-        "source": SOURCE,
+        "source": OWN_SOURCE,
         "type": format!("notification:{}", outcome.state),
         "time": outcome.at,
         "severity": severity,
@@ -162,9 +163,11 @@ impl Handler for Announcer {
 mod tests {
     use super::*;
 
+    const DELIVERY: &str = "d_aaaaaaaaaaaaaaaaaaaaaaaa";
+
     fn outcome(event_type: &str, state: &str) -> Outcome {
         serde_json::from_value(json!({
-            "v": 1, "delivery": "d".repeat(26), "workspace": "default", "scope": "global", "rule": "r", "channel": "c",
+            "v": 1, "delivery": DELIVERY, "workspace": "default", "scope": "global", "rule": "r", "channel": "c",
             "kind": "webhook", "severity": "info", "title": "t", "body": "b", "state": state, "reason": "rejected",
             "detail": "it said no", "attempt": 2, "redrive": 1, "at": "2026-01-01T00:00:00Z",
             "event": {"id": "e", "source": "s", "type": event_type, "time": "2026-01-01T00:00:00Z"},
@@ -176,7 +179,7 @@ mod tests {
     fn an_event_says_what_became_of_which_delivery_and_why() {
         let event = about(&outcome("task:done", "failed")).unwrap();
         assert_eq!(event["type"], "notification:failed");
-        assert_eq!(event["id"], format!("{}/r1/failed", "d".repeat(26)));
+        assert_eq!(event["id"], format!("{DELIVERY}/r1/failed"));
         assert_eq!(event["severity"], "warning");
         let data = &event["data"];
         assert_eq!(

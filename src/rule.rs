@@ -173,7 +173,7 @@ impl Rule {
     pub fn matches_type(&self, event: &Event) -> bool {
         let own = event.is_own();
         let matches = |pattern: &Pattern| pattern.matches(event.event_type.as_str());
-        self.patterns.iter().any(|pattern| (!own || pattern.names_own_events()) && matches(pattern))
+        self.patterns.iter().any(|pattern| (!own || pattern.starts_literally()) && matches(pattern))
     }
 }
 

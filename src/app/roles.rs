@@ -22,6 +22,8 @@ use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::health::Health;
 use crate::own_events::Announcer;
+use crate::own_events::farewell::Farewell;
+use crate::own_events::unhealthy::Unhealthy;
 use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
@@ -58,7 +60,7 @@ pub async fn start(
     health.watch_bus(&bus);
     until_reachable("NATS", || topology::ensure(&bus, &settings.keep)).await?;
     let texts = Arc::new(texts);
-    let parts = Parts { role, settings, bus, texts, health, stop, running: Running::new() };
+    let mut parts = Parts { role, settings, bus, texts, health, stop, running: Running::new() };
     if role == Role::All {
         parts.setup(embedded).await?;
     }
@@ -70,6 +72,12 @@ pub async fn start(
         Role::Router | Role::Worker => None,
         Role::Recorder | Role::Api | Role::All => Some(parts.store(embedded)?),
     };
+    let alone = directory.clone().filter(|_| role == Role::All);
+    parts.running.farewell = Some(Farewell {
+        bus: parts.bus.clone(),
+        role: role.as_str(),
+        alone: alone.map(|directory| (directory, Arc::clone(&parts.texts))),
+    });
     if let Some(directory) = &directory {
         if does(Role::Worker) {
             parts.workers(directory)?;
@@ -207,6 +215,7 @@ impl Parts<'_> {
             adapters: Adapters::new(Workshop { http }),
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
+            unhealthy: Unhealthy::default(),
         });
         for kind in self.settings.worker_kinds() {
             for lane in Lane::ALL {

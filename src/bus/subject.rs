@@ -184,6 +184,12 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["fate", delivery.as_str()]))
     }
 
+    /// Where it is written that a channel's trouble was told.
+    #[must_use]
+    pub fn unhealthy(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
+        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["unhealthy", channel.as_str()]))
+    }
+
     /// Where it is written how far a durable consumer has come.
     #[must_use]
     pub fn floor(&self, durable: &str) -> String {

@@ -29,6 +29,7 @@ use crate::documents::{Document, Key};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::own_events::unhealthy::Unhealthy;
 use crate::send::{self, Fate};
 
 /// The broker is away or refuses: the message waits this long.
@@ -47,6 +48,7 @@ pub struct Tools {
     pub adapters: Adapters,
     pub pauses: Arc<Pauses>,
     pub finished: Finished,
+    pub unhealthy: Unhealthy,
 }
 
 /// One lane of one kind.
@@ -256,6 +258,9 @@ impl Hand<'_> {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
+        if let Some(turn) = self.tools.unhealthy.turn(&outcome) {
+            Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
+        }
     }
 
     async fn send(&self, built: &Built, at: Timestamp) -> Result<Receipt, SendError> {

@@ -1,8 +1,10 @@
 //! What Bugle says about itself: for rules that ask for it, and never in a circle.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::support::bugle::{Bugle, Role, rule, webhook};
+use crate::support::bugle::{Bugle, Role, rule, webhook, with};
 use crate::support::sink::{Answer, Sink};
 use crate::support::{LATER, eventually};
 
@@ -108,4 +110,57 @@ async fn nobody_reads_the_records_for_rules_that_do_not_ask() {
     let all = sink.receives_within(LATER, before + 1, "/ops").await;
     let about = |id: &str| all.iter().filter(|request| request.json()["data"]["event"]["id"] == id).count();
     assert_eq!((about("before"), about("after")), (0, 1));
+}
+
+#[tokio::test]
+async fn a_channel_on_which_nothing_works_is_told_once_for_the_fleet_and_when_it_works_again() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    sink.script("/broken", [Answer::Status(503)]);
+    let broken =
+        with(webhook("broken", &sink.url("/broken")), &json!({"retry": {"scheduleMs": vec![1_500; 40]}}));
+    bugle
+        .start_with(&json!({
+            "channels": [broken, webhook("ops", &sink.url("/ops"))],
+            "rules": [rule("all", "a:*", "broken"), rule("ops", "channel:*", "ops")],
+        }))
+        .await;
+    bugle.start_roles(&[Role::Worker]).await;
+    let wire = bugle.wire().await;
+    for number in 0..4 {
+        wire.event("a:b", &format!("e-{number}"), &json!({})).await;
+    }
+    let said = sink.receives_within(Duration::from_secs(90), 1, "/ops").await[0].json();
+    assert_eq!(said["type"], "channel:unhealthy", "{said}");
+    let data = &said["data"];
+    assert_eq!((&data["channel"], &data["kind"]), (&json!("broken"), &json!("webhook")));
+    assert_eq!((&data["reason"], &data["code"]), (&json!("provider_error"), &json!(503)));
+    assert!(data["failures"].as_u64().unwrap() >= 5, "{data}");
+    sink.script("/broken", [Answer::Status(200)]);
+    bugle.api().shows_within(LATER, 4, "channel=broken&status=sent").await;
+    let said = sink.receives_within(LATER, 2, "/ops").await;
+    let types: Vec<Value> = said.iter().map(|request| request.json()["type"].clone()).collect();
+    assert_eq!(types, ["channel:unhealthy", "channel:recovered"]);
+}
+
+#[tokio::test]
+async fn a_process_says_that_it_stops_also_when_it_is_the_only_one() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let documents = json!({
+        "channels": [webhook("ops", &sink.url("/ops"))], "rules": [rule("ops", "server:shutdown", "ops")],
+    });
+    bugle.start_with(&documents).await;
+    for mut member in bugle.take(Role::Worker) {
+        bugle.start_roles(&[Role::Worker]).await;
+        assert_eq!(member.process.sigterm(LATER).await.0, 0);
+    }
+    let said = sink.receives(1, "/ops").await[0].json();
+    assert_eq!((&said["type"], &said["data"]["role"]), (&json!("server:shutdown"), &json!("worker")));
+    bugle.kill_9_everything();
+    let mut alone = bugle.spawn_all_in_one();
+    alone.until_ready(LATER).await;
+    let (code, _) = alone.process.sigterm(LATER).await;
+    assert_eq!(code, 0, "{}", alone.process.output());
+    // Before it ended, not at its next start.
+    let said = sink.requests("/ops");
+    assert_eq!((said.len(), said[1].json()["data"]["role"].clone()), (2, json!("all")));
 }
