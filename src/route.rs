@@ -11,6 +11,7 @@ pub mod scopes;
 pub mod template;
 pub mod texts;
 pub mod throttle;
+pub mod windows;
 mod wording;
 
 use std::collections::HashMap;
@@ -28,12 +29,11 @@ use crate::rule::Rule;
 use ruleset::RuleSet;
 use scopes::EventScopes;
 use texts::Texts;
+use windows::{Group, Window};
 use wording::{Text, Wording};
 
 /// How long after its event a delivery is worth sending, unless its channel says otherwise.
 pub const EXPIRES_IN: Duration = Duration::from_secs(24 * 3600);
-/// Tells the windows of a rule's `dedupe` from those of its cooldown.
-const DEDUPE: &str = "dedupe";
 
 /// The channels, as routing sees them.
 pub type Channels = HashMap<(WorkspaceId, ChannelId), Arc<ChannelSpec>>;
@@ -54,16 +54,9 @@ pub struct World<'a> {
 pub struct Firing {
     /// The windows that it falls into, in the order in which they are asked.
     pub windows: Vec<Window>,
+    /// What is shown as one with others.
+    pub group: Option<Group>,
     pub steps: Vec<Step>,
-}
-
-/// While it lasts, nothing else with the same key goes out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
-    pub key: Vec<String>,
-    pub length: Duration,
-    /// Why others are held back meanwhile.
-    pub reason: Reason,
 }
 
 /// A rule that an event may concern, with the name of its scope.
@@ -90,6 +83,17 @@ impl Firing {
             if let Step::Deliver(delivery) = step {
                 delivery.held_back = held_back;
                 delivery.title = format!("{} (+{held_back} more)", delivery.title);
+            }
+        }
+    }
+}
+
+impl Firing {
+    /// Whoever can replace what it said replaces what has the same id.
+    pub fn collapse_into(&mut self, id: &str) {
+        for step in &mut self.steps {
+            if let Step::Deliver(delivery) = step {
+                delivery.collapse_id = Some(id.to_owned());
             }
         }
     }
@@ -161,8 +165,9 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     }
     // What goes nowhere must not keep others back.
     let goes_out = steps.iter().any(|step| matches!(step, Step::Deliver(_)));
-    let windows = if goes_out { windows(event, candidate) } else { Vec::new() };
-    Firing { windows, steps }
+    let (scope, rule) = (candidate.scope, candidate.rule);
+    let windows = if goes_out { windows::of(event, scope, rule) } else { Vec::new() };
+    Firing { windows, group: windows::group(event, scope, rule), steps }
 }
 
 struct Draft<'a> {
@@ -219,6 +224,7 @@ impl Draft<'_> {
             data: self.event.data_json.clone(),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
             held_back: 0,
+            collapse_id: None,
             expires_at: expiry(self.event.time, spec),
             attempt: 1,
             redrive: 0,
@@ -252,21 +258,6 @@ fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
         }
     }
     (found, bad)
-}
-
-fn windows(event: &Event, Candidate { scope, rule }: Candidate<'_>) -> Vec<Window> {
-    let dedupe = rule.dedupe.as_ref().and_then(|dedupe| {
-        let rendered = dedupe.key.render(event).ok().filter(|key| !key.is_empty())?;
-        let key = vec![scope.to_owned(), rule.id.to_string(), rendered, DEDUPE.to_owned()];
-        Some(Window { key, length: dedupe.window, reason: Reason::Duplicate })
-    });
-    let cooldown = rule.cooldown.as_ref().map(|cooldown| {
-        // A key that cannot render falls back to the rule's one window: quieter, never louder.
-        let rendered = cooldown.key.as_ref().and_then(|key| key.render(event).ok()).unwrap_or_default();
-        let key = vec![scope.to_owned(), rule.id.to_string(), rendered];
-        Window { key, length: cooldown.window, reason: Reason::Cooldown }
-    });
-    dedupe.into_iter().chain(cooldown).collect()
 }
 
 impl Kind {

@@ -279,6 +279,7 @@ fn delivery(
         data: data.into(),
         note: None,
         held_back: 0,
+        collapse_id: None,
         expires_at: expiry(due, Some(spec)),
         attempt: 1,
         redrive: 0,
