@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod events;
 pub mod problem;
 pub mod query;
+pub mod recipients;
 pub mod rules;
 pub mod schemas;
 pub mod scopes;
@@ -98,6 +99,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(rules::revert))
         .routes(routes!(scopes::list))
         .routes(routes!(scopes::get, scopes::put, scopes::remove))
+        .routes(routes!(recipients::get, recipients::put, recipients::remove))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .split_for_parts();

@@ -2,7 +2,8 @@
 //!
 //! The modules, in the order in which an event travels:
 //!
-//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`documents`]
+//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`recipient`],
+//!   [`documents`]
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
@@ -39,6 +40,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod own_events;
 pub mod publish;
+pub mod recipient;
 pub mod record;
 pub mod route;
 pub mod rule;

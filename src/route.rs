@@ -20,11 +20,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::channel::{ChannelSpec, Enabled, Kind};
+use crate::channel::{ChannelSpec, Enabled};
 use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, DeliveryKey, Recipient, WorkspaceId};
 use crate::outcome::Reason;
+use crate::recipient::Addressing;
 use crate::rule::Rule;
 use ruleset::RuleSet;
 use scopes::EventScopes;
@@ -149,11 +150,9 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     let mut steps = Vec::new();
     for id in &rule.channels {
         let spec = channels.get(&(event.workspace.clone(), id.clone())).map(Arc::as_ref);
-        let per_recipient = spec.is_some_and(|spec| spec.kind.per_recipient());
-        let addressed: Vec<Option<&Recipient>> = match (per_recipient, recipients.is_empty()) {
-            (true, false) => recipients.iter().map(Some).collect(),
-            _ => vec![None],
-        };
+        let fixed = spec.is_none_or(|spec| spec.addressing() == Addressing::Fixed);
+        let addressed: Vec<Option<&Recipient>> =
+            if fixed || recipients.is_empty() { vec![None] } else { recipients.iter().map(Some).collect() };
         let text = wording.of(spec.map(|spec| spec.kind));
         for recipient in addressed {
             let draft = Draft { event, candidate, severity, text, channel: id, recipient };
@@ -190,6 +189,9 @@ fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, bad_recipients: &[String]
             Step::GiveUp(delivery, Reason::UnknownChannel, detail)
         }
         Some(spec) if spec.enabled != Enabled::On => Step::Suppress(delivery, Reason::ChannelDisabled),
+        Some(spec) if draft.recipient.is_none() && matches!(spec.addressing(), Addressing::Contact(_)) => {
+            Step::Suppress(delivery, Reason::NoAddress)
+        }
         Some(_) => Step::Deliver(delivery),
     }
 }
@@ -258,17 +260,6 @@ fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
         }
     }
     (found, bad)
-}
-
-impl Kind {
-    /// True when a message of this kind is addressed to one recipient; the others have one destination.
-    #[must_use]
-    pub fn per_recipient(self) -> bool {
-        match self {
-            Self::Webhook => true,
-            Self::Console | Self::Slack | Self::Telegram => false,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::api::{self, Api};
 use crate::apply;
 use crate::bus::consumer::{self, Begin, Slots, Source, Stop};
 use crate::bus::directory::{Directory, Holdings};
+use crate::bus::people::People;
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
 use crate::bus::{Bus, BusError, StreamName, floor, topology};
 use crate::channel::Workshop;
@@ -215,6 +216,7 @@ impl Parts<'_> {
             adapters: Adapters::new(Workshop { http }),
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
+            people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
             unhealthy: Unhealthy::default(),
         });
         for kind in self.settings.worker_kinds() {

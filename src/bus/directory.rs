@@ -192,14 +192,14 @@ impl Follower {
                     pulse.trouble();
                     tracing::warn!(%error, "the documents are not followed at the moment");
                     clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
-                    self.ensure_bucket().await;
+                    self.ensure_buckets().await;
                 }
             }
         }
     }
 
-    async fn ensure_bucket(&self) {
-        if let Err(error) = topology::ensure_bucket(&self.bus).await {
+    async fn ensure_buckets(&self) {
+        if let Err(error) = topology::ensure_buckets(&self.bus).await {
             tracing::debug!(%error, "the bucket could not be looked up");
         }
     }
@@ -319,6 +319,7 @@ impl Entries {
                 let scope = Scope::compile(&document.spec).map_err(|fault| fault.to_string())?;
                 self.scopes.put(workspace, Arc::new(scope));
             }
+            Key::Recipient(..) => {}
             Key::Token(hash) => {
                 let token = read(payload)?;
                 Arc::make_mut(&mut self.tokens).insert(hash.clone(), token);
@@ -334,6 +335,7 @@ impl Entries {
             }
             Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
+            Key::Recipient(..) => {}
             Key::Token(hash) => {
                 Arc::make_mut(&mut self.tokens).remove(hash);
             }
@@ -361,6 +363,7 @@ impl Entries {
                     Arc::make_mut(&mut self.unreadable).insert(channel);
                 }
             }
+            Key::Recipient(..) => {}
             Key::Token(hash) => {
                 if let Some(token) = before.tokens.get(hash) {
                     Arc::make_mut(&mut self.tokens).insert(hash.clone(), token.clone());

@@ -40,6 +40,11 @@ impl Names {
         format!("{}_CONFIG", self.prefix.to_uppercase())
     }
 
+    #[must_use]
+    pub fn people_bucket(&self) -> String {
+        format!("{}_PEOPLE", self.prefix.to_uppercase())
+    }
+
     /// The stream's subjects.
     #[must_use]
     pub fn subjects_of(&self, stream: StreamName) -> Vec<String> {

@@ -125,6 +125,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::Cooldown
         | Reason::Duplicate
         | Reason::OutsideHours
+        | Reason::NoAddress
         | Reason::Cancelled
         | Reason::Poison
         | Reason::Undecodable

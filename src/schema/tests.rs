@@ -73,7 +73,7 @@ fn file() -> Value {
 type Refused = Vec<(&'static str, Value, &'static str, &'static str)>;
 
 fn refused_channels() -> Refused {
-    let telegram = json!({ "id": "t", "kind": "telegram", "config": { "botToken": "1:a" } });
+    let telegram = json!({ "id": "t", "kind": "telegram", "config": { "chatId": 1 } });
     let channel = "/channels/0";
     vec![
         ("/rule", json!([]), "/rule", "did you mean `rules`?; the fields here are"),

@@ -20,6 +20,7 @@ mod faults;
 mod fuzz;
 mod import;
 mod own_events;
+mod recipients;
 mod retries;
 mod rules;
 mod sends;
