@@ -120,7 +120,7 @@ fn refused_channels() -> Refused {
             "did you mean `url`?; the fields here are url, secrets",
         ),
         ("/channels/0/config/headers/a", json!(1), "/channels/0/config/headers/a", "expected a string"),
-        (channel, telegram, "/channels/0/config/chatId", "is missing"),
+        (channel, telegram, "/channels/0/config/botToken", "is missing"),
         (channel, json!({ "id": "c" }), "/channels/0", "`kind` is missing"),
         (channel, json!({ "id": "c", "kind": "slack" }), "/channels/0/config/webhookUrl", "is missing"),
         (
