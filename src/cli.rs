@@ -1,7 +1,9 @@
 //! The operator's commands. Results go to standard output, everything else to standard error.
 
 mod commands;
+mod explain;
 mod import;
+mod paint;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -36,6 +38,8 @@ enum Command {
     Publish(commands::Publish),
     /// Send a notification through a channel, without a rule.
     Send(commands::Send),
+    /// Say why an event leads to what it leads to: rule by rule, with the comparison that said no.
+    Explain(explain::Explain),
     /// Check the configuration and its documents without touching anything.
     CheckConfig,
     /// Turn another system's configuration into a file of documents.
@@ -78,6 +82,10 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
         Command::Send(send) => {
             let settings = settings()?;
             with_runtime(&settings, commands::send(&settings, &send))
+        }
+        Command::Explain(explain) => {
+            let settings = settings()?;
+            with_runtime(&settings, explain::explain(&settings, &explain))
         }
         Command::CheckConfig => commands::check_config(&settings()?),
         Command::Import(import) => import::import(&import),

@@ -7,6 +7,7 @@
 //! - [`deliver`]: one try, and what its end means
 //! - [`dead`]: what was given up, kept whole
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
+//! - [`explain`]: what an event leads to, and why
 //! - [`api`]: history, sends, tokens and live streams
 //! - [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
 //! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
@@ -32,6 +33,7 @@ pub mod delivery;
 pub mod documents;
 pub mod embedded;
 pub mod event;
+pub mod explain;
 pub mod health;
 pub mod ids;
 pub mod import;

@@ -59,7 +59,10 @@ fn read_file(path: &Path) -> Result<DocumentFile, String> {
 }
 
 /// YAML, JSON or TOML, by the file's extension.
-fn read_value(path: &Path) -> Result<Value, String> {
+///
+/// # Errors
+/// One sentence that names the file and what is wrong.
+pub fn read_value(path: &Path) -> Result<Value, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
     match path.extension().and_then(|extension| extension.to_str()) {

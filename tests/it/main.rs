@@ -16,6 +16,7 @@ mod chaos;
 mod clients;
 mod delivery;
 mod embedded;
+mod explain;
 mod faults;
 mod fuzz;
 mod import;
