@@ -20,6 +20,7 @@ mod explain;
 mod faults;
 mod fuzz;
 mod import;
+mod presets;
 mod retries;
 mod rules;
 mod sends;

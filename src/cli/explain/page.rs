@@ -165,3 +165,108 @@ fn summary(explanation: &Explanation) -> String {
         count(Would::Fail),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::channel::ChannelSpec;
+    use crate::explain::Answer;
+    use crate::outcome::Reason;
+    use crate::route::explain::{Verdict, explain};
+    use crate::route::ruleset::RuleSet;
+    use crate::route::scopes::EventScopes;
+    use crate::route::texts::Texts;
+    use crate::route::{Channels, World};
+    use crate::rule::Rule;
+
+    /// What rules make of an event, with a window of `quiet` closed.
+    fn explained(rules: &[Value], event: Value) -> Explanation {
+        let workspace = WorkspaceId::default();
+        let Value::Object(fields) = event else { panic!("{event}") };
+        let event = crate::publish::imagined(&workspace, fields).unwrap();
+        let rules = rules.iter().map(|rule| {
+            let spec = serde_json::from_value(rule.clone()).unwrap();
+            (workspace.clone(), Arc::new(Rule::compile(&spec).unwrap()))
+        });
+        let (rules, scopes, texts) = (RuleSet::new(rules), EventScopes::default(), Texts::default());
+        let mut channels = Channels::new();
+        for spec in [
+            json!({ "id": "log", "kind": "console" }),
+            json!({ "id": "ops", "kind": "console", "enabled": false }),
+        ] {
+            let spec: ChannelSpec = serde_json::from_value(spec).unwrap();
+            channels.insert((workspace.clone(), spec.id.clone()), Arc::new(spec));
+        }
+        let at = crate::fixture::NOON;
+        let world = World { rules: &rules, scopes: &scopes, channels: &channels, texts: &texts, at };
+        let answers = explain(&event, world).into_iter().map(|judged| {
+            let fired = matches!(judged.verdict, Verdict::Fired(_));
+            let closed =
+                (fired && judged.rule.cooldown.is_some()).then(|| Window::closed(Reason::Cooldown, at));
+            Answer::of(&judged, closed.into_iter().collect())
+        });
+        let rules = answers.collect();
+        Explanation { event: None, stored_at: None, event_type: event.event_type, scopes: Vec::new(), rules }
+    }
+
+    fn rule(id: &str, more: Value) -> Value {
+        let mut rule = json!({ "id": id, "events": ["task:*"], "channels": ["log"], "template": { "title": "T", "body": "**b**" } });
+        let Value::Object(more) = more else { panic!("{more}") };
+        rule.as_object_mut().unwrap().extend(more);
+        rule
+    }
+
+    fn shown(explanation: &Explanation, paint: Paint) -> String {
+        page(explanation, &Around { workspace: &WorkspaceId::default(), rules: 4 }, paint)
+    }
+
+    #[test]
+    fn each_rule_has_its_verdict_first_and_equal_texts_are_shown_once() {
+        let rules = [
+            rule("long-name", json!({ "channels": ["log", "ops", "gone"], "severity": "warning" })),
+            rule("no", json!({ "condition": { "field": "n", "op": ">=", "value": 3 } })),
+            rule("off", json!({ "enabled": false })),
+            rule("quiet", json!({ "cooldownMs": 1000 })),
+        ];
+        let explanation = explained(&rules, json!({ "type": "task:done", "data": {} }));
+        let expected = "task:done\n
+✓ long-name  global  fires
+    → log (console)
+    ⊘ ops (console)  suppressed: channel_disabled
+    ✗ gone  fails: unknown_channel
+      warning  T
+      b
+✗ no         global  `n` is missing, not >= 3 (/condition)
+✗ off        global  switched off
+⊘ quiet      global  held back: cooldown
+    cooldown: closed until 2024-01-01T12:00:00Z
+    ⊘ log (console)  suppressed: cooldown
+      info  T
+      b
+
+2 of 4 rules whose patterns match fire: 1 to send, 2 suppressed, 1 that fail
+";
+        assert_eq!(shown(&explanation, Paint::PLAIN), expected);
+    }
+
+    #[test]
+    fn an_event_that_no_rule_concerns_says_so_and_nothing_from_data_reaches_the_terminal() {
+        let none = explained(&[], json!({ "type": "a:b" }));
+        assert!(
+            shown(&none, Paint::PLAIN)
+                .contains("no rule's patterns match a:b: workspace default has 4 rules")
+        );
+        let evil = rule(
+            "r",
+            json!({ "template": { "title": "{{x}}", "body": "{{x}}", "link": "{{x}}" },
+            "condition": { "not": { "field": "y", "op": "exists" } } }),
+        );
+        let evil = explained(&[evil], json!({ "type": "task:x", "data": { "x": "a\u{1b}[2Jb" } }));
+        assert!(!shown(&evil, Paint::PLAIN).contains('\u{1b}'));
+        assert!(shown(&evil, Paint::COLOURED).contains("\u{1b}[32m✓\u{1b}[0m"));
+    }
+}
