@@ -15,6 +15,7 @@ mod api;
 mod chaos;
 mod clients;
 mod delivery;
+mod docs;
 mod embedded;
 mod explain;
 mod faults;
