@@ -197,7 +197,17 @@ impl Answer {
             }
             Why::Unmet { condition } => condition.iter().map(Leaf::words).collect::<Vec<_>>().join("; "),
             Why::Fired { .. } if self.reason != "fired" => format!("held back: {}", self.reason),
+            Why::Fired { .. } if !self.goes_out() => "fires, and nothing goes out".to_owned(),
             Why::Fired { .. } => "fires".to_owned(),
+        }
+    }
+
+    /// True when something would be sent.
+    #[must_use]
+    pub fn goes_out(&self) -> bool {
+        match &self.why {
+            Why::Fired { deliveries, .. } => deliveries.iter().any(|planned| planned.would == Would::Send),
+            Why::Off {} | Why::Outscoped { .. } | Why::Unmet { .. } => false,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::explain::past::{Past, Present, Wanted};
 use crate::ids::WorkspaceId;
 use crate::store::deliveries::DeliveryRow;
 
-/// So many events are looked at: a second's work.
+/// So many events are looked at, once by their subject and once around their time: somebody waits for the answer.
 const LOOKS_MAX: u64 = 100_000;
 /// The clocks of broker, router and producer may differ by this much.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(60);

@@ -39,11 +39,10 @@ pub fn page(explanation: &Explanation, around: &Around<'_>, paint: Paint) -> Str
     let ids = width(&mut explanation.rules.iter().map(|answer| answer.id.as_str()));
     let scopes = width(&mut explanation.rules.iter().map(|answer| answer.scope.as_str()));
     for answer in &explanation.rules {
-        let held = answer.fired && answer.reason != "fired";
         let (id, scope) = (format!("{:<ids$}", answer.id.as_str()), one_line(&answer.scope));
-        let sign = match (answer.fired, held) {
-            (true, false) => paint.good("✓"),
-            (true, true) => paint.doubtful("⊘"),
+        let sign = match (answer.fired, answer.goes_out()) {
+            (true, true) => paint.good("✓"),
+            (true, false) => paint.doubtful("⊘"),
             (false, _) => paint.bad("✗"),
         };
         writeln!(
@@ -70,7 +69,7 @@ fn head(explanation: &Explanation, around: &Around<'_>, paint: Paint) -> String 
         write!(head, "  {id} from {source} in {}", around.workspace).ok();
     }
     if let Some(stored_at) = explanation.stored_at {
-        write!(head, ", stored {stored_at}").ok();
+        write!(head, ", stored {stored_at:.3}").ok();
     }
     head.push('\n');
     if !explanation.scopes.is_empty() {
@@ -229,6 +228,7 @@ mod tests {
         let rules = [
             rule("long-name", json!({ "channels": ["log", "ops", "gone"], "severity": "warning" })),
             rule("no", json!({ "condition": { "field": "n", "op": ">=", "value": 3 } })),
+            rule("nowhere", json!({ "channels": ["ops"] })),
             rule("off", json!({ "enabled": false })),
             rule("quiet", json!({ "cooldownMs": 1000 })),
         ];
@@ -241,6 +241,10 @@ mod tests {
       warning  T
       b
 ✗ no         global  `n` is missing, not >= 3 (/condition)
+⊘ nowhere    global  fires, and nothing goes out
+    ⊘ ops (console)  suppressed: channel_disabled
+      info  T
+      b
 ✗ off        global  switched off
 ⊘ quiet      global  held back: cooldown
     cooldown: closed until 2024-01-01T12:00:00Z
@@ -248,7 +252,7 @@ mod tests {
       info  T
       b
 
-2 of 4 rules whose patterns match fire: 1 to send, 2 suppressed, 1 that fail
+3 of 5 rules whose patterns match fire: 1 to send, 3 suppressed, 1 that fail
 ";
         assert_eq!(shown(&explanation, Paint::PLAIN), expected);
     }
