@@ -11,7 +11,7 @@ use super::paint::Paint;
 use super::say;
 use crate::app::Failure;
 use crate::apply::files;
-use crate::fixture::report::Tested;
+use crate::fixture::report::Report;
 use crate::fixture::{self, Bench};
 
 #[derive(Debug, Subcommand)]
@@ -36,7 +36,8 @@ pub struct Test {
 #[derive(Debug, Serialize)]
 struct TestedFile {
     file: String,
-    tests: Vec<Tested>,
+    #[serde(flatten)]
+    report: Report,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,11 +55,12 @@ pub fn rules(rules: &Rules) -> Result<(), Failure> {
     }
     let tested = benches.iter().map(|(path, bench)| {
         let file = path.display().to_string();
-        TestedFile { file, tests: bench.run() }
+        TestedFile { file, report: bench.run() }
     });
     let files: Vec<TestedFile> = tested.collect();
-    let count =
-        |passed: bool| files.iter().flat_map(|file| &file.tests).filter(|test| test.passed == passed).count();
+    let count = |passed: bool| {
+        files.iter().flat_map(|file| &file.report.tests).filter(|test| test.passed == passed).count()
+    };
     let (passed, failed) = (count(true), count(false));
     let results = Results { passed, failed, files };
     if arguments.json {
@@ -100,8 +102,9 @@ mod tests {
             let path = entry.unwrap().path();
             if path.to_string_lossy().ends_with(".test.yaml") {
                 files += 1;
-                let tests = bench(&path).unwrap().run();
+                let Report { tests, never_fired } = bench(&path).unwrap().run();
                 let failed: Vec<_> = tests.iter().filter(|test| !test.passed).collect();
+                assert!(never_fired.is_empty(), "{}: {never_fired:?}", path.display());
                 assert!(tests.len() > 3 && failed.is_empty(), "{}: {failed:#?}", path.display());
             }
         }

@@ -19,7 +19,11 @@ pub(super) fn page(results: &Results, paint: Paint) -> String {
     let mut page = String::new();
     for file in &results.files {
         writeln!(page, "{}", paint.bold(&file.file)).ok();
-        file.tests.iter().for_each(|test| write_test(&mut page, test, paint));
+        file.report.tests.iter().for_each(|test| write_test(&mut page, test, paint));
+        if !file.report.never_fired.is_empty() {
+            let names: Vec<String> = file.report.never_fired.iter().map(|name| one_line(name)).collect();
+            writeln!(page, "  {} {}", paint.doubtful("fired in no test:"), names.join(", ")).ok();
+        }
         page.push('\n');
     }
     let Results { passed, failed, files } = results;
@@ -130,8 +134,8 @@ mod tests {
             ],
         });
         let (fixture, inline) = fixture::read(fixture).unwrap();
-        let tests = Bench::new(fixture, vec![inline], Texts::default()).unwrap().run();
-        Results { passed: 1, failed: 1, files: vec![TestedFile { file: "f.yaml".to_owned(), tests }] }
+        let report = Bench::new(fixture, vec![inline], Texts::default()).unwrap().run();
+        Results { passed: 1, failed: 1, files: vec![TestedFile { file: "f.yaml".to_owned(), report }] }
     }
 
     #[test]
@@ -147,6 +151,7 @@ mod tests {
                               found     "a [31mb"
         unexpected  all → gone, which fails: unknown_channel
                     a [31mb
+  fired in no test: failed
 
 2 tests in 1 file: 1 passed, 1 failed
 "#;
