@@ -130,9 +130,16 @@ pub async fn explained(
     place: Option<&str>,
 ) -> Result<Explanation, BusError> {
     let mut rules = Vec::new();
-    for judged in explain(event, world) {
-        let windows = match &judged.verdict {
-            Verdict::Fired(firing) => windows(bus, event, firing, place).await?,
+    for mut judged in explain(event, world) {
+        let windows = match &mut judged.verdict {
+            Verdict::Fired(firing) => {
+                let windows = windows(bus, event, firing, place).await?;
+                if !windows.iter().any(Window::holds_back) {
+                    let others = windows.iter().filter(|window| !window.opened_by_this_event);
+                    firing.stand_for(others.map(|window| window.held_back).sum());
+                }
+                windows
+            }
             Verdict::Disabled | Verdict::Expired | Verdict::Outscoped(_) | Verdict::Unmet(_) => Vec::new(),
         };
         rules.push(Answer::of(&judged, windows));
@@ -166,8 +173,7 @@ impl Answer {
     /// The state of the windows is the caller's to know.
     #[must_use]
     pub fn of(judged: &Judged<'_>, windows: Vec<Window>) -> Self {
-        let closed = |window: &&Window| window.closed_until.is_some() && !window.opened_by_this_event;
-        let held = windows.iter().find(closed).map(|window| window.reason);
+        let held = windows.iter().find(|window| window.holds_back()).map(|window| window.reason);
         let (reason, why) = match &judged.verdict {
             Verdict::Disabled => ("disabled", Why::Off {}),
             Verdict::Expired => ("expired", Why::Off {}),
@@ -213,6 +219,10 @@ impl Answer {
 }
 
 impl Window {
+    fn holds_back(&self) -> bool {
+        self.closed_until.is_some() && !self.opened_by_this_event
+    }
+
     /// One that holds back, and of which nothing else is known.
     #[must_use]
     pub fn closed(reason: Reason, until: Timestamp) -> Self {
@@ -259,10 +269,11 @@ impl Planned {
     #[must_use]
     pub fn of(step: &Step, held: Option<Reason>) -> Self {
         let (would, reason) = match (step, held) {
-            (Step::Deliver(_), Some(held)) => (Would::Suppress, Some(held)),
+            // The whole firing is held back, also what would not go out anyhow.
+            (_, Some(held)) => (Would::Suppress, Some(held)),
             (Step::Deliver(_), None) => (Would::Send, None),
-            (Step::Suppress(_, reason), _) => (Would::Suppress, Some(*reason)),
-            (Step::GiveUp(_, reason, _), _) => (Would::Fail, Some(*reason)),
+            (Step::Suppress(_, reason), None) => (Would::Suppress, Some(*reason)),
+            (Step::GiveUp(_, reason, _), None) => (Would::Fail, Some(*reason)),
         };
         let delivery = step.delivery();
         Self {

@@ -1,10 +1,12 @@
 //! Why an event led to what it led to: from the command line and from a delivery.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::support::bugle::{Bugle, rule, webhook, with};
 use crate::support::sink::Sink;
-use crate::support::{SOON, ensure, eventually};
+use crate::support::{LATER, SOON, ensure, eventually};
 
 /// An installation with a rule that fires, one whose condition says no, and one that cools down.
 async fn installation() -> (Bugle, Sink) {
@@ -138,4 +140,88 @@ async fn a_delivery_leads_to_its_explanation_and_says_when_its_event_is_gone() {
     let viewer = api.post("/v1/tokens", &json!({ "name": "a", "role": "agent", "recipient": "ann" })).await;
     let token = viewer.expect(201)["token"].as_str().unwrap().to_owned();
     bugle.api_as(&token).get(&link).await.expect_problem(403);
+}
+
+/// What is said or known of each delivery of an event, by its id.
+fn by_id<'a>(deliveries: impl Iterator<Item = &'a Value>, fields: [&str; 6]) -> BTreeMap<String, Vec<Value>> {
+    let one = |delivery: &Value| fields.iter().map(|field| delivery[field].clone()).collect();
+    deliveries.map(|delivery| (delivery["id"].as_str().unwrap().to_owned(), one(delivery))).collect()
+}
+
+/// The deliveries of an explanation, in the words of the history.
+fn foretold(said: &Value) -> BTreeMap<String, Vec<Value>> {
+    let deliveries = said["rules"].as_array().unwrap().iter();
+    let deliveries = deliveries.filter_map(|rule| rule["deliveries"].as_array()).flatten();
+    let mut planned = by_id(deliveries, ["would", "reason", "channel", "severity", "title", "recipient"]);
+    for fields in planned.values_mut() {
+        let status = match fields[0].as_str().unwrap() {
+            "send" => "sent",
+            "suppress" => "suppressed",
+            _ => "failed",
+        };
+        fields[0] = status.into();
+        if status == "sent" {
+            fields[1] = "accepted".into();
+        }
+    }
+    planned
+}
+
+/// Rules that send, hold back, lose and stay silent.
+async fn all_sorts_of_rules() -> (Bugle, Sink) {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let short = json!({ "cooldownMs": 8_000, "cooldownKey": "{{k}}", "template": { "title": "{{k}}" } });
+    let dedupe = json!({ "key": "{{k}}", "windowMs": 60_000 });
+    let loud = json!({ "condition": { "field": "n", "op": ">", "value": 1 }, "severity": "critical" });
+    let documents = json!({
+        "channels": [
+            webhook("hook", &sink.url("/hook")), { "id": "off", "kind": "console", "enabled": false },
+        ],
+        "rules": [
+            with(rule("all", "**", "hook"), &json!({ "recipients": ["ann", "{{who}}"] })),
+            with(rule("short", "task:*", "hook"), &short),
+            with(rule("once", "task:*", "off"), &json!({ "channels": ["off", "hook"], "dedupe": dedupe })),
+            with(rule("loud", "task:*", "hook"), &loud),
+            rule("lost", "task:lost", "gone"),
+        ],
+        "scopes": [{ "task": "7", "rules": [rule("own", "task:done", "hook")] }],
+    });
+    bugle.start_without(&["gone"], &documents).await;
+    (bugle, sink)
+}
+
+#[tokio::test]
+async fn what_is_said_of_an_event_before_it_is_published_is_what_becomes_of_it() {
+    let (bugle, _sink) = all_sorts_of_rules().await;
+    let api = bugle.api();
+    let events = [
+        ("task:done", json!({ "k": "a", "n": 1 })),
+        ("task:done", json!({ "k": "a", "n": 2, "who": "bob" })),
+        ("task:done", json!({ "k": "b_c", "n": "3" })),
+        ("task:lost", json!({ "k": "d" })),
+        ("task:done", json!({ "taskId": 7, "k": "e" })),
+        ("order:placed", json!({})),
+        ("task:done", json!({ "k": "a" })),
+    ];
+    for (number, (event_type, data)) in events.iter().enumerate() {
+        let id = format!("e-{number}");
+        let event = json!({ "type": event_type, "id": id, "source": "s", "data": data });
+        let file = bugle.folder.write("event.json", &event.to_string()).display().to_string();
+        let planned = eventually(&format!("{id} is explained"), LATER, async || {
+            let said = bugle.cli(&["explain", &file, "--json"]).await.ok();
+            // The last one waits until the cooldown is over, and stands for the second one.
+            let waits = number + 1 == events.len() && !said.contains("(+1 more)");
+            if waits { Err(said) } else { Ok(foretold(&serde_json::from_str(&said).unwrap())) }
+        })
+        .await;
+        assert!(!planned.is_empty(), "{id}");
+        api.post("/v1/events", &event).await.expect(202);
+        eventually(&format!("{id} becomes what was said"), SOON, async || {
+            let deliveries = api.deliveries(&format!("event={id}")).await;
+            let fields = ["status", "reason", "channel", "severity", "title", "recipient"];
+            let became = by_id(deliveries.iter(), fields);
+            ensure(became == planned, format!("said: {planned:#?}\nbecame: {became:#?}"))
+        })
+        .await;
+    }
 }
