@@ -29,7 +29,7 @@ pub fn page(explanation: &Explanation, around: &Around<'_>, paint: Paint) -> Str
     let mut page = head(explanation, around, paint);
     if explanation.rules.is_empty() {
         let Around { workspace, rules } = around;
-        let event_type = explanation.event_type.as_str();
+        let event_type = one_line(explanation.event_type.as_str());
         writeln!(page, "no rule's patterns match {event_type}: workspace {workspace} has {rules} rules").ok();
         return page;
     }
@@ -63,7 +63,7 @@ pub fn page(explanation: &Explanation, around: &Around<'_>, paint: Paint) -> Str
 }
 
 fn head(explanation: &Explanation, around: &Around<'_>, paint: Paint) -> String {
-    let mut head = paint.bold(explanation.event_type.as_str());
+    let mut head = paint.bold(one_line(explanation.event_type.as_str()));
     if let Some(event) = &explanation.event {
         let (id, source) = (one_line(&event.id), one_line(&event.source));
         write!(head, "  {id} from {source} in {}", around.workspace).ok();

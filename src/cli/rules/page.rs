@@ -47,7 +47,8 @@ fn write_test(page: &mut String, test: &Tested, paint: Paint) {
     for problem in &test.problems {
         if problem.event != event {
             event = problem.event;
-            let heading = format!("event {event}, {} at {}", problem.event_type.as_str(), problem.at);
+            let heading =
+                format!("event {event}, {} at {}", one_line(problem.event_type.as_str()), problem.at);
             writeln!(page, "      {}", paint.faint(heading)).ok();
         }
         write_problem(page, problem, paint);
