@@ -7,6 +7,7 @@ pub mod deliveries;
 pub mod documents;
 pub mod evaluate;
 pub mod events;
+pub mod explanation;
 pub mod problem;
 pub mod query;
 pub mod recipients;
@@ -87,6 +88,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(deliveries::stats))
         .routes(routes!(stream::outcomes))
         .routes(routes!(deliveries::get))
+        .routes(routes!(explanation::get))
         .routes(routes!(sends::send))
         .routes(routes!(sends::cancel))
         .routes(routes!(dead_letters::list))

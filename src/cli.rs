@@ -1,7 +1,11 @@
 //! The operator's commands. Results go to standard output, everything else to standard error.
 
 mod commands;
+mod explain;
 mod import;
+mod init;
+mod paint;
+mod rules;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -28,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Run every role in this process; without nats.url on a NATS server of its own.
     Run,
+    /// Write a configuration to begin with, or packs of rules.
+    Init(init::Init),
     /// Create or update streams, buckets and tables, and apply the configured documents.
     Setup,
     /// Bring channels and rules in line with files of documents.
@@ -36,6 +42,11 @@ enum Command {
     Publish(commands::Publish),
     /// Send a notification through a channel, without a rule.
     Send(commands::Send),
+    /// Test rules.
+    #[command(subcommand)]
+    Rules(rules::Rules),
+    /// Say why an event leads to what it leads to: rule by rule, with the comparison that said no.
+    Explain(explain::Explain),
     /// Check the configuration and its documents without touching anything.
     CheckConfig,
     /// Turn another system's configuration into a file of documents.
@@ -43,7 +54,7 @@ enum Command {
     Import(import::Import),
     /// Print the JSON Schema of what people write, for editors.
     Schema {
-        /// documents, rule, channel or settings.
+        /// documents, rule, channel, fixtures or settings.
         #[arg(default_value = "documents")]
         name: String,
     },
@@ -79,6 +90,12 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
             let settings = settings()?;
             with_runtime(&settings, commands::send(&settings, &send))
         }
+        Command::Explain(explain) => {
+            let settings = settings()?;
+            with_runtime(&settings, explain::explain(&settings, &explain))
+        }
+        Command::Init(init) => init::init(&init),
+        Command::Rules(rules) => rules::rules(&rules),
         Command::CheckConfig => commands::check_config(&settings()?),
         Command::Import(import) => import::import(&import),
         Command::Schema { name } => commands::schema(&name),

@@ -8,8 +8,9 @@
 //! - [`deliver`]: one try, and what its end means
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
+//! - [`explain`]: what an event leads to, and why; [`fixture`]: whether that is what was meant
 //! - [`api`]: history, sends, tokens and live streams
-//! - [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
+//! - [`preset`]: what one begins with; [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
 //! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`clock`], [`task`]
 //!
@@ -33,12 +34,15 @@ pub mod delivery;
 pub mod documents;
 pub mod embedded;
 pub mod event;
+pub mod explain;
+pub mod fixture;
 pub mod health;
 pub mod ids;
 pub mod import;
 pub mod metrics;
 pub mod outcome;
 pub mod own_events;
+pub mod preset;
 pub mod publish;
 pub mod recipient;
 pub mod record;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::channel::{ChannelSpec, Kind};
 use crate::documents::DocumentFile;
+use crate::fixture::FixtureFile;
 use crate::rule::RuleSpec;
 
 crate::outcome::words! {
@@ -28,6 +29,8 @@ crate::outcome::words! {
         Rule = "rule",
         /// One channel.
         Channel = "channel",
+        /// Tests of rules.
+        Fixtures = "fixtures",
         /// The configuration file.
         Settings = "settings",
     }
@@ -41,6 +44,7 @@ impl Name {
             Self::Documents => (root::<DocumentFile>(), "Bugle: a file of documents"),
             Self::Rule => (root::<RuleSpec>(), "Bugle: a rule"),
             Self::Channel => (root::<ChannelSpec>(), "Bugle: a channel"),
+            Self::Fixtures => (root::<FixtureFile>(), "Bugle: tests of rules"),
             Self::Settings => (settings::schema(), "Bugle: the configuration file"),
         };
         schema["$id"] = format!("urn:bugle:schema:{self}").into();

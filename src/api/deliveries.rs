@@ -147,6 +147,14 @@ pub struct DeliveryDetail {
     pub delivery: DeliveryView,
     /// All steps, oldest first; the tries are those whose `attempt` is not 0.
     pub timeline: Vec<Step>,
+    pub links: Links,
+}
+
+/// Where to read on.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Links {
+    /// Why it is there; none when it was sent without a rule.
+    pub explanation: Option<String>,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -288,7 +296,8 @@ pub async fn get(
     let row = find(&api, &principal, &id).await?;
     let id = DeliveryId::parse(&row.id).map_err(|error| Problem::not_found(error.to_string()))?;
     let timeline = api.store.timeline(&id).await?.into_iter().map(Step::from).collect();
-    Ok(Json(DeliveryDetail { delivery: row.into(), timeline }))
+    let explanation = row.rule.is_some().then(|| format!("/v1/deliveries/{id}/explanation"));
+    Ok(Json(DeliveryDetail { delivery: row.into(), timeline, links: Links { explanation } }))
 }
 
 /// The delivery, as far as the principal may see it; waits for a history that is a little behind.

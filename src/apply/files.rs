@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::channel::secret::expand_value;
 use crate::channel::text::one_line;
-use crate::channel::{ChannelSpec, Kind, Workshop};
+use crate::channel::{ChannelSpec, Enabled, Kind, Workshop};
 use crate::config;
 use crate::documents::{DocumentFile, checked_file};
 use crate::route::texts::Texts;
@@ -59,7 +59,10 @@ fn read_file(path: &Path) -> Result<DocumentFile, String> {
 }
 
 /// YAML, JSON or TOML, by the file's extension.
-fn read_value(path: &Path) -> Result<Value, String> {
+///
+/// # Errors
+/// One sentence that names the file and what is wrong.
+pub fn read_value(path: &Path) -> Result<Value, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -105,7 +108,9 @@ pub fn check_config(spec: &ChannelSpec) -> Result<(), Fault> {
     let unset = Cell::new(false);
     let variable = |name: &str| {
         let value = config::environment(name);
-        unset.set(unset.get() || value.is_none());
+        // An empty one switches an `auto` channel off as one that is not set does.
+        let off = spec.enabled == Enabled::Auto && value.as_deref() == Some("");
+        unset.set(unset.get() || value.is_none() || off);
         value
     };
     match expand_value(&spec.config, &variable) {

@@ -71,6 +71,15 @@ pub struct Received {
     pub lease: Lease,
 }
 
+impl Received {
+    /// A message that is only read once more: nobody settles it.
+    #[must_use]
+    pub fn once_more(epoch: Arc<str>, entry: reader::Entry) -> Self {
+        let reader::Entry { subject, headers, payload, sequence, stored_at, pending: _ } = entry;
+        Self { epoch, subject, headers, payload, sequence, stored_at, lease: Lease::new(Instant::now()) }
+    }
+}
+
 /// Turns one message into a verdict. Doing it twice must be the same as doing it once.
 pub trait Handler: Send + Sync + 'static {
     fn handle(&self, message: &Received) -> impl Future<Output = Verdict> + Send;

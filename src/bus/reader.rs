@@ -10,6 +10,7 @@ use async_nats::jetstream::consumer::pull::{self, Batch};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Bus, BusError, StreamName, topology};
@@ -26,6 +27,8 @@ const INACTIVE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
     Sequence(u64),
+    /// What the broker stored at this moment or later.
+    Time(Timestamp),
     /// The last message of every subject, then what comes.
     LastPerSubject,
     /// Only what comes.
@@ -39,6 +42,8 @@ pub struct Entry {
     pub headers: HeaderMap,
     pub payload: Bytes,
     pub sequence: u64,
+    /// When the broker stored it.
+    pub stored_at: Timestamp,
     /// Matching messages that the stream holds beyond this one.
     pub pending: u64,
 }
@@ -68,6 +73,10 @@ impl Reader {
         let deliver_policy = match from {
             From::Sequence(start_sequence) => {
                 DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
+            }
+            From::Time(from) => {
+                let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(from.as_nanosecond());
+                DeliverPolicy::ByStartTime { start_time: start_time.map_err(BusError::request)? }
             }
             From::LastPerSubject => DeliverPolicy::LastPerSubject,
             From::New => DeliverPolicy::New,
@@ -140,11 +149,14 @@ impl Reader {
             )));
         }
         self.delivered += 1;
+        let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos());
+        let stored_at = stored_at.map_err(BusError::request)?;
         Ok(Entry {
             subject: message.subject.to_string(),
             headers: message.headers.clone().unwrap_or_default(),
             payload: message.payload.clone(),
             sequence: info.stream_sequence,
+            stored_at,
             pending: info.pending,
         })
     }

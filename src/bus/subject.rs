@@ -68,6 +68,15 @@ impl Names {
         format!("{}.events.{workspace}.{}", self.prefix, event_type.replace(':', "."))
     }
 
+    /// Events of one workspace or of all, on the subject of one type or on all. A producer of CloudEvents may publish a type on
+    /// another subject than its own.
+    #[must_use]
+    pub fn event_filter(&self, workspace: Option<&WorkspaceId>, event_type: Option<&str>) -> String {
+        let workspace = workspace.map_or("*", WorkspaceId::as_str);
+        let event_type = event_type.map_or_else(|| ">".to_owned(), |text| text.replace(':', "."));
+        format!("{}.events.{workspace}.{event_type}", self.prefix)
+    }
+
     /// The workspace and the type that an event's subject says, both unchecked.
     #[must_use]
     pub fn event_parts<'a>(&self, subject: &'a str) -> Option<(&'a str, Option<&'a str>)> {

@@ -116,6 +116,8 @@ async fn entry(bus: &Bus, sequence: u64) -> Result<Option<Entry>, BusError> {
             headers: message.headers,
             payload: message.payload,
             sequence,
+            stored_at: Timestamp::from_nanosecond(message.time.unix_timestamp_nanos())
+                .map_err(BusError::request)?,
             pending: 0,
         })),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),

@@ -12,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use jiff::Timestamp;
 
 use super::texts::Texts;
-use super::throttle::{Entrant, Pass, Throttle};
+use super::throttle::{self, Entrant, Pass, Throttle};
 use super::{Firing, Step, World, plan};
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
 use crate::bus::directory::Directory;
@@ -97,7 +97,7 @@ impl Router {
             return Ok(None);
         }
         let mut held_back = 0;
-        let holder = format!("{}/{}/{}", message.epoch, message.sequence, event.id);
+        let holder = throttle::place(&message.epoch, message.sequence, &event.id);
         let entrant = Entrant { event: &holder, stored_at: message.stored_at };
         for window in &firing.windows {
             match Box::pin(self.throttle.enter(&self.bus, &event.workspace, window, entrant)).await? {
@@ -156,7 +156,9 @@ impl Router {
         Ok(false)
     }
 
-    fn decode(&self, message: &Received) -> Result<Event, DecodeError> {
+    /// # Errors
+    /// Why it is no event.
+    pub fn decode(&self, message: &Received) -> Result<Event, DecodeError> {
         let bytes_max = self.bus.event_bytes_max();
         if message.payload.len() > bytes_max {
             return Err(DecodeError::TooLarge { bytes: message.payload.len(), bytes_max });

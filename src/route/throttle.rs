@@ -10,6 +10,8 @@
 //!
 //! What a cooldown holds back is counted in the broker, each event once; who opens the next window takes the count along.
 
+pub mod rehearsal;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -248,22 +250,37 @@ async fn take(
 pub struct Standing {
     /// Until when it is closed; None: it is open.
     pub until: Option<Timestamp>,
+    /// The one who asks opened it.
+    pub own: bool,
     /// What was held back since something went through.
     pub held_back: u64,
 }
 
-/// Looks at a window.
+/// An event's place in its stream, as windows remember it.
+#[must_use]
+pub fn place(epoch: &str, sequence: u64, id: &str) -> String {
+    format!("{epoch}/{sequence}/{id}")
+}
+
+/// Looks at a window, in the name of a stored event (its [`place`]) or of one that never was.
 ///
 /// # Errors
 /// When the broker did not answer.
-pub async fn look(bus: &Bus, workspace: &WorkspaceId, window: &Window) -> Result<Standing, BusError> {
+pub async fn look(
+    bus: &Bus,
+    workspace: &WorkspaceId,
+    window: &Window,
+    event: Option<&str>,
+) -> Result<Standing, BusError> {
     let key: Vec<&str> = window.key.iter().map(String::as_str).collect();
     let now = clock::now().as_millisecond();
     let holder = claim::last::<Holder>(bus, &bus.names.throttle(workspace, &key)).await?;
-    let until = holder.map(|(holder, _)| holder.until_ms).filter(|until| *until > now);
+    let holder = holder.map(|(holder, _)| holder).filter(|holder| holder.until_ms > now);
+    let own = holder.as_ref().is_some_and(|holder| event.is_some_and(|event| holder.opened_by(event)));
     let counter = (window.reason == Reason::Cooldown).then(|| bus.names.held_back(workspace, &key));
     let held_back = held_back(bus, counter.as_deref()).await?;
-    Ok(Standing { until: until.and_then(|until| Timestamp::from_millisecond(until).ok()), held_back })
+    let until = holder.and_then(|holder| Timestamp::from_millisecond(holder.until_ms).ok());
+    Ok(Standing { until, own, held_back })
 }
 
 async fn held_back(bus: &Bus, counter: Option<&str>) -> Result<u64, BusError> {

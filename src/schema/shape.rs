@@ -50,13 +50,15 @@ impl<'a> Shape<'a> {
 
     fn fields(&self, shape: &'a Map<String, Value>, fields: &Map<String, Value>) -> Option<Fault> {
         let properties = shape.get("properties")?.as_object()?;
-        if let Some(unknown) = fields.keys().find(|name| !properties.contains_key(*name)) {
+        let open = shape.get("additionalProperties") == Some(&Value::Bool(true));
+        if let Some(unknown) = fields.keys().find(|name| !open && !properties.contains_key(*name)) {
             let mut known: Vec<&str> = properties.keys().map(String::as_str).collect();
             known.retain(|name| !name.starts_with('$'));
             return Some(Fault::new(field_pointer(unknown), unknown_field(unknown, &known)));
         }
         for (name, inner) in fields {
-            if let Some(fault) = self.fault(&properties[name], inner) {
+            let known = properties.get(name);
+            if let Some(fault) = known.and_then(|known| self.fault(known, inner)) {
                 return Some(fault.below(&field_pointer(name)));
             }
         }

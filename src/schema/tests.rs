@@ -6,6 +6,7 @@ use super::*;
 use crate::apply::files::yaml;
 use crate::config::DEFAULTS;
 use crate::documents::{checked_file, strict};
+use crate::preset::{Preset, STARTER};
 use crate::rule::fault::Fault;
 
 struct Judge {
@@ -40,7 +41,10 @@ fn every_example_of_documents_passes_the_schema_and_our_own_checks() {
     examples.extend(blocks(readme, "yaml"));
     examples.extend(blocks(coming, "yaml"));
     examples.extend(blocks(include_str!("../../docs/configuration.md"), "yaml"));
-    assert!(examples.len() >= 4, "{}", examples.len());
+    let presets = Preset::ALL.iter().flat_map(|preset| preset.files()).chain(STARTER);
+    let presets = presets.filter(|file| file.name != "bugle.toml" && !file.name.ends_with(".test.yaml"));
+    examples.extend(presets.map(|file| file.text));
+    assert!(examples.len() >= 8, "{}", examples.len());
     let judge = Judge::of(Name::Documents);
     for example in examples {
         let value = yaml(example).unwrap();
@@ -53,11 +57,36 @@ fn every_example_of_documents_passes_the_schema_and_our_own_checks() {
 fn every_example_of_settings_passes_the_schema() {
     let judge = Judge::of(Name::Settings);
     let configuration = include_str!("../../docs/configuration.md");
-    let mut examples = vec![DEFAULTS, include_str!("../../config/quickstart.toml"), ""];
+    let starter = STARTER.iter().find(|file| file.name == "bugle.toml").unwrap();
+    let mut examples = vec![DEFAULTS, include_str!("../../config/quickstart.toml"), starter.text, ""];
     examples.extend(blocks(configuration, "toml"));
     for example in examples {
         let value = serde_json::to_value(example.parse::<toml::Table>().unwrap()).unwrap();
         assert_eq!(judge.refusal(&value), None, "{example}");
+    }
+}
+
+#[test]
+fn fixtures_pass_their_schema_and_what_our_checks_refuse_does_not() {
+    let judge = Judge::of(Name::Fixtures);
+    let files = Preset::ALL.iter().flat_map(|preset| preset.files()).chain(STARTER);
+    for file in files.filter(|file| file.name.ends_with(".test.yaml")) {
+        assert_eq!(judge.refusal(&yaml(file.text).unwrap()), None, "{}", file.name);
+    }
+    let event = json!({ "type": "a", "data": 1, "tenant": "x" });
+    let test = |more: Value| json!({ "tests": [{ "name": "t", "event": event, "expect": [more] }] });
+    let expected = json!({ "rule": "r", "channel": "c", "would": "suppress", "reason": "cooldown" });
+    assert_eq!(judge.refusal(&test(expected)), None);
+    for wrong in [
+        json!({ "tests": [] }),
+        json!({}),
+        test(json!({ "rule": "r" })),
+        test(json!({ "rule": "r", "channel": "c", "would": "sent" })),
+        test(json!({ "rule": "r", "channel": "c", "tittle": "x" })),
+        json!({ "tests": [{ "name": "t", "event": { "data": 1 }, "expect": [] }] }),
+    ] {
+        assert!(crate::fixture::read(wrong.clone()).is_err(), "{wrong}");
+        assert!(judge.refusal(&wrong).is_some(), "{wrong}");
     }
 }
 

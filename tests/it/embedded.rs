@@ -255,3 +255,37 @@ async fn a_run_that_is_stopped_while_it_starts_leaves_nothing_behind() {
         assert_eq!(again.sigterm(LATER).await.0, 0, "{}", again.output());
     }
 }
+
+#[tokio::test]
+async fn what_init_writes_runs_as_it_is() {
+    let home = Home::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_bugle"));
+    let folder = home.folder.join("new");
+    let folder = folder.display().to_string();
+    let written =
+        tokio::process::Command::new(program).args(["init", "--dir", &folder]).output().await.unwrap();
+    assert!(written.status.success(), "{written:?}");
+    let listen = |port: u16| format!("127.0.0.1:{port}");
+    let variables = [
+        ("PATH".to_owned(), path_with_server()),
+        ("BUGLE__DATA_DIR".to_owned(), home.data_dir().display().to_string()),
+        ("BUGLE__NATS__EMBEDDED__PORT".to_owned(), home.nats_port.to_string()),
+        ("BUGLE__API__LISTEN".to_owned(), listen(home.api_port)),
+        ("BUGLE__ADMIN__LISTEN".to_owned(), listen(home.admin_port)),
+        // Whoever runs this may have them.
+        ("SLACK_WEBHOOK_URL".to_owned(), String::new()),
+        ("WEBHOOK_URL".to_owned(), String::new()),
+    ];
+    let config = format!("{folder}/bugle.toml");
+    let log = home.folder.join("log");
+    let mut process = Process::start("bugle", program, &["run", "--config", &config], &variables, &log);
+    eventually("bugle run greets", LATER, async || {
+        assert_eq!(process.ended(), None, "{}", process.output());
+        ensure(process.output().contains(" publish "), process.output())
+    })
+    .await;
+    let event = serde_json::json!({ "type": "task:transition", "data": { "taskId": "t-1", "to": "failed" } });
+    home.api().post("/v1/events", &event).await.expect(202);
+    home.api().shows(1, "rule=everything&status=sent").await;
+    home.api().shows(1, "rule=failed-tasks&channel=slack&status=suppressed").await;
+}

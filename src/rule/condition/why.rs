@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Condition, Facts, Node};
+use super::comparison::{Bound, Order, Test};
+use super::{Condition, Facts, Node, Scalar};
 
 /// A comparison that had its part in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +12,8 @@ pub struct Leaf {
     pub pointer: String,
     /// Where it looked.
     pub field: String,
+    /// What it asked of it, such as `>= 3`.
+    pub test: String,
     /// What lay there; None when nothing did.
     pub found: Option<Value>,
     /// Whether it held: under `not` it is the ones that do which decide.
@@ -39,11 +42,68 @@ impl Node {
             Self::Comparison(comparison) => leaves.push(Leaf {
                 pointer: place.to_owned(),
                 field: comparison.path.to_string(),
+                test: comparison.test.words(),
                 found: comparison.path.find(facts).map(std::borrow::Cow::into_owned),
                 held,
             }),
         }
     }
+}
+
+impl Test {
+    /// As the rule has it: the operator, and the value as JSON.
+    fn words(&self) -> String {
+        match self {
+            Self::Exists => "exists".to_owned(),
+            Self::NotExists => "not_exists".to_owned(),
+            Self::Equals(value) => format!("== {}", json(value)),
+            Self::Differs(value) => format!("!= {}", json(value)),
+            Self::Orders(order, bound) => format!("{} {}", order.words(), bound.json()),
+            Self::Includes(value) => format!("includes {}", json(value)),
+            Self::NotIncludes(value) => format!("not_includes {}", json(value)),
+            Self::In(values) => format!("in [{}]", list(values)),
+            Self::NotIn(values) => format!("not_in [{}]", list(values)),
+            Self::StartsWith(text) => format!("starts_with {}", quoted(text)),
+            Self::EndsWith(text) => format!("ends_with {}", quoted(text)),
+            Self::Matches(regex) => format!("matches {}", quoted(regex.as_str())),
+        }
+    }
+}
+
+impl Order {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        }
+    }
+}
+
+impl Bound {
+    fn json(&self) -> String {
+        match self {
+            Self::Number(number) => json(&Scalar::Number(*number)),
+            Self::Text(text) => quoted(text),
+        }
+    }
+}
+
+fn list(values: &[Scalar]) -> String {
+    values.iter().map(json).collect::<Vec<_>>().join(", ")
+}
+
+fn json(value: &Scalar) -> String {
+    match value {
+        Scalar::Null => "null".to_owned(),
+        Scalar::Text(text, _) => quoted(text),
+        Scalar::Bool(_) | Scalar::Number(_) => value.text().into_owned(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 /// An `and` holds by all of its parts and fails by one; with an `or` it is the other way round.
@@ -93,6 +153,26 @@ mod tests {
             [("/not/or/1".to_owned(), Some(json!(5)))]
         );
         assert_eq!(why(&late, &data), []);
+    }
+
+    #[test]
+    fn a_leaf_says_what_was_asked() {
+        for (op, value, said) in [
+            ("==", json!("a\"b"), r#"== "a\"b""#),
+            ("!=", json!(null), "!= null"),
+            (">=", json!(3), ">= 3"),
+            ("<", json!("b"), "< \"b\""),
+            ("in", json!([1, "x", true]), "in [1, \"x\", true]"),
+            ("matches", json!("^x"), "matches \"^x\""),
+            ("includes", json!(1.5), "includes 1.5"),
+        ] {
+            let not = op == "!=";
+            let condition = json!({"field": "f", "op": op, "value": value});
+            let condition = if not { json!({"not": condition}) } else { condition };
+            let data = if not { json!({"f": 1}) } else { json!({}) };
+            let leaves = Condition::parse(&condition).unwrap().why_not(&Case::of(&data));
+            assert_eq!(leaves[0].test, said);
+        }
     }
 
     #[test]
