@@ -43,7 +43,7 @@ enum Command {
     Import(import::Import),
     /// Print the JSON Schema of what people write, for editors.
     Schema {
-        /// documents, rule, channel or settings.
+        /// documents, rule, channel, source or settings.
         #[arg(default_value = "documents")]
         name: String,
     },

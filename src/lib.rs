@@ -3,6 +3,7 @@
 //! The modules, in the order in which an event travels:
 //!
 //! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`documents`]
+//! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means
 //! - [`dead`]: what was given up, kept whole
@@ -44,6 +45,7 @@ pub mod rule;
 pub mod schema;
 pub mod send;
 pub mod shelf;
+pub mod source;
 pub mod store;
 pub mod task;
 pub mod telemetry;

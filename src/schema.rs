@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::channel::{ChannelSpec, Kind};
 use crate::documents::DocumentFile;
 use crate::rule::RuleSpec;
+use crate::source::SourceSpec;
 
 crate::outcome::words! {
     /// The schemas that are published.
@@ -28,6 +29,8 @@ crate::outcome::words! {
         Rule = "rule",
         /// One channel.
         Channel = "channel",
+        /// One source.
+        Source = "source",
         /// The configuration file.
         Settings = "settings",
     }
@@ -41,6 +44,7 @@ impl Name {
             Self::Documents => (root::<DocumentFile>(), "Bugle: a file of documents"),
             Self::Rule => (root::<RuleSpec>(), "Bugle: a rule"),
             Self::Channel => (root::<ChannelSpec>(), "Bugle: a channel"),
+            Self::Source => (root::<SourceSpec>(), "Bugle: a source"),
             Self::Settings => (settings::schema(), "Bugle: the configuration file"),
         };
         schema["$id"] = format!("urn:bugle:schema:{self}").into();

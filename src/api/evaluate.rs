@@ -16,6 +16,7 @@ use crate::clock;
 use crate::documents::{check_rule, strict};
 use crate::event::Event;
 use crate::ids::WorkspaceId;
+use crate::route::carried::Carriers;
 use crate::route::explain::{Judged, Verdict, explain};
 use crate::route::ruleset::RuleSet;
 use crate::route::scopes::EventScopes;
@@ -66,7 +67,8 @@ pub async fn evaluate(
         .map_err(|error| Problem::fault(Fault::new("/event", error.to_string())))?;
     let snapshot = api.directory.snapshot();
     let given = question.rules.map(|rules| given(&workspace, rules)).transpose()?;
-    let scopes = if given.is_some() { EventScopes::default() } else { snapshot.scopes.of(&event) };
+    let stored = || snapshot.scopes_of(&event, None, &Carriers::default()).0;
+    let scopes = if given.is_some() { EventScopes::default() } else { stored() };
     let world = World {
         rules: given.as_ref().unwrap_or(&snapshot.rules),
         scopes: &scopes,

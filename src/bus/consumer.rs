@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::lease::Lease;
 use self::work::{Group, HAND_BACK, settle, work_on};
+use super::attach::{self, Attachment};
 use super::{Bus, BusError, StreamName, reader, topology};
 use crate::clock;
 use crate::config::Keep;
@@ -96,12 +97,20 @@ impl Slots {
     }
 }
 
+/// Where messages lie.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// In one of our streams, which is made again when it is gone.
+    Own { stream: StreamName, filter: String },
+    /// In a source's. When it cannot be attached the loop ends: its owner says so, and tries again.
+    Attached(Arc<Attachment>),
+}
+
 /// Which messages, and how many at once.
 #[derive(Debug, Clone)]
 pub struct Source {
-    pub stream: StreamName,
+    pub origin: Origin,
     pub durable: Arc<str>,
-    pub filter: String,
     pub slots: Slots,
     /// None: always open.
     pub gate: Option<Gate>,
@@ -124,7 +133,7 @@ struct Loop<H> {
     pulse: Pulse,
 }
 
-/// Runs until `stop.soft`, then finishes what is in hand.
+/// Runs until `stop.soft` (or until its attachment is lost), then finishes what is in hand.
 pub async fn run<H: Handler>(
     bus: Bus,
     keep: Keep,
@@ -145,6 +154,10 @@ pub async fn run<H: Handler>(
                 Ok(()) => break,
                 Err(error) => error,
             },
+            Err(error) if matches!(this.source.origin, Origin::Attached(_)) => {
+                tracing::debug!(durable = &*this.source.durable, %error, "the stream of a source is lost");
+                break;
+            }
             Err(error) => error,
         };
         this.pulse.trouble();
@@ -170,9 +183,17 @@ pub async fn run<H: Handler>(
 impl<H: Handler> Loop<H> {
     /// The consumer, and the epoch of its stream.
     async fn consumer(&self) -> Result<(Consumer<pull::Config>, Arc<str>), BusError> {
-        let Source { stream, durable, filter, .. } = &self.source;
-        let consumer = topology::consumer(&self.bus, *stream, durable, filter, &self.keep).await?;
-        Ok((consumer, reader::epoch(&self.bus, *stream).await?.into()))
+        let Source { origin, durable, .. } = &self.source;
+        match origin {
+            Origin::Own { stream, filter } => {
+                let consumer = topology::consumer(&self.bus, *stream, durable, filter, &self.keep).await?;
+                Ok((consumer, reader::epoch(&self.bus, *stream).await?.into()))
+            }
+            Origin::Attached(attachment) => {
+                let (consumer, epoch) = attach::attach(&self.bus, attachment).await?;
+                Ok((consumer, epoch.into()))
+            }
+        }
     }
 
     /// Ok when asked to stop.

@@ -3,6 +3,8 @@
 //! An entry that cannot be read leaves the last good one in force and raises an alarm. After every trouble with the
 //! broker the whole bucket is read anew, so that a change made meanwhile, a deletion too, is seen.
 
+mod sources;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -27,6 +29,7 @@ use crate::route::{Channels, Firing, Step};
 use crate::rule::scope::{Scope, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
 use crate::shelf::Held;
+use crate::source::book::SourceBook;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
@@ -38,6 +41,7 @@ pub struct Snapshot {
     pub channels: Channels,
     /// Changed in place: always the newest.
     pub scopes: Arc<ScopeBook>,
+    pub sources: Arc<SourceBook>,
     /// Changed in place too; empty unless it was asked for.
     pub library: Arc<Library>,
     pub tokens: BTreeMap<String, Document<TokenSpec>>,
@@ -120,6 +124,12 @@ impl Directory {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Says when there is another snapshot.
+    #[must_use]
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// Waits until the snapshot contains this revision of the bucket.
     pub async fn seen(&self, revision: u64, patience: Duration) -> bool {
         let mut changed = self.changed.subscribe();
@@ -141,6 +151,7 @@ struct Entries {
     rules: BTreeMap<Key, Arc<Rule>>,
     channels: BTreeMap<Key, Arc<ChannelSpec>>,
     scopes: Arc<ScopeBook>,
+    sources: Arc<SourceBook>,
     library: Arc<Library>,
     tokens: BTreeMap<String, Document<TokenSpec>>,
     unreadable: HashSet<(WorkspaceId, ChannelId)>,
@@ -259,7 +270,7 @@ impl Follower {
             entries.library.remove(&key);
             Ok(())
         } else {
-            entries.put(&key, &entry.payload)
+            entries.put(&key, &entry.payload, self.holdings)
         };
         if self.holdings == Holdings::WordForWord
             && !removed
@@ -279,20 +290,21 @@ impl Follower {
         let rules = if std::mem::take(&mut self.entries.rules_changed) {
             RuleSet::new(self.entries.rules.iter().filter_map(|(key, rule)| match key {
                 Key::Rule(workspace, _) => Some((workspace.clone(), Arc::clone(rule))),
-                Key::Channel(..) | Key::Scope(..) | Key::Token(_) => None,
+                Key::Channel(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => None,
             }))
         } else {
             old.rules.clone()
         };
         let channels = self.entries.channels.iter().filter_map(|(key, spec)| match key {
             Key::Channel(workspace, id) => Some(((workspace.clone(), id.clone()), Arc::clone(spec))),
-            Key::Rule(..) | Key::Scope(..) | Key::Token(_) => None,
+            Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => None,
         });
-        let Entries { scopes, library, tokens, unreadable, revision, .. } = &self.entries;
+        let Entries { scopes, sources, library, tokens, unreadable, revision, .. } = &self.entries;
         self.directory.publish(Snapshot {
             rules,
             channels: channels.collect(),
             scopes: Arc::clone(scopes),
+            sources: Arc::clone(sources),
             library: Arc::clone(library),
             tokens: tokens.clone(),
             unreadable: unreadable.clone(),
@@ -302,7 +314,7 @@ impl Follower {
 }
 
 impl Entries {
-    fn put(&mut self, key: &Key, payload: &[u8]) -> Result<(), String> {
+    fn put(&mut self, key: &Key, payload: &[u8], holdings: Holdings) -> Result<(), String> {
         match key {
             Key::Channel(..) => {
                 let document: Document<ChannelSpec> = read(payload)?;
@@ -314,11 +326,12 @@ impl Entries {
                 self.rules.insert(key.clone(), Arc::new(rule));
                 self.rules_changed = true;
             }
-            Key::Scope(workspace, _) => {
+            Key::Scope(workspace, id) => {
                 let document: Document<ScopeSpec> = read(payload)?;
                 let scope = Scope::compile(&document.spec).map_err(|fault| fault.to_string())?;
-                self.scopes.put(workspace, Arc::new(scope));
+                self.scopes.put(workspace, id, Arc::new(scope));
             }
+            Key::Source(workspace, _) => sources::put(&mut self.sources, workspace, payload, holdings)?,
             Key::Token(hash) => {
                 self.tokens.insert(hash.clone(), read(payload)?);
             }
@@ -333,6 +346,7 @@ impl Entries {
             }
             Key::Rule(..) => self.rules_changed |= self.rules.remove(key).is_some(),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
+            Key::Source(workspace, id) => sources::remove(&mut self.sources, workspace, id),
             Key::Token(hash) => {
                 self.tokens.remove(hash);
             }
@@ -340,7 +354,8 @@ impl Entries {
     }
 
     fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.channels.is_empty() && self.scopes.is_empty() && self.tokens.is_empty()
+        let routing = self.rules.is_empty() && self.channels.is_empty() && self.scopes.is_empty();
+        routing && self.sources.is_empty() && self.tokens.is_empty()
     }
 
     fn keep(&mut self, key: &Key, before: &Self) {
@@ -361,9 +376,10 @@ impl Entries {
             }
             Key::Scope(workspace, id) => {
                 if let Some(scope) = before.scopes.get(workspace, id) {
-                    self.scopes.put(workspace, scope);
+                    self.scopes.put(workspace, id, scope);
                 }
             }
+            Key::Source(workspace, id) => sources::keep(&mut self.sources, &before.sources, workspace, id),
             Key::Channel(..) | Key::Rule(..) => {}
         }
     }

@@ -17,7 +17,7 @@ use crate::config::Keep;
 /// Time to finish a message before another process gets it; long tries report progress.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Four times the acknowledgement wait: a redelivered message meets the ids of its first delivery.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Unacknowledged messages of one durable across the fleet: more than all slots of a large one together.
 const ACK_PENDING_MAX: i64 = 20_000;
 /// Versions that a document keeps.
@@ -145,7 +145,8 @@ pub async fn stream_handle(bus: &Bus, name: StreamName) -> Result<Stream<()>, Bu
     bus.js.get_stream_no_info(bus.names.stream(name)).await.map_err(BusError::request)
 }
 
-async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> {
+/// None when there is none of that name.
+pub(super) async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> {
     use async_nats::jetstream::context::GetStreamErrorKind;
     match bus.js.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),
