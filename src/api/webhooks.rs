@@ -42,6 +42,7 @@ pub struct Received {
     path = "/v1/sources/{id}",
     operation_id = "receiveWebhook",
     tag = "sources",
+    security(()),
     params(("id" = String, Path), ("workspace" = Option<String>, Query, description = "needed where several have this source")),
     request_body(content = Object, description = "what the sender sends"),
     responses(

@@ -77,14 +77,12 @@ pub async fn attach(
     attachment: &Attachment,
 ) -> Result<(Consumer<pull::Config>, String), BusError> {
     let Attachment { stream: name, durable, .. } = attachment;
-    let stream = match &attachment.own {
-        Some((subjects, max_age)) => own_stream(bus, name, subjects, *max_age).await?,
-        None => {
-            let missing = || {
-                BusError::Request(format!("there is no stream {name}: it is attached as soon as there is"))
-            };
-            get_stream(bus, name).await?.ok_or_else(missing)?
-        }
+    let stream = if let Some((subjects, max_age)) = &attachment.own {
+        own_stream(bus, name, subjects, *max_age).await?
+    } else {
+        let missing =
+            || BusError::Request(format!("there is no stream {name}: it is attached as soon as there is"));
+        get_stream(bus, name).await?.ok_or_else(missing)?
     };
     let epoch = reader::epoch_of(stream.cached_info());
     match stream.consumer_info(durable).await {

@@ -53,7 +53,7 @@ impl Router {
 
     async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
         let snapshot = self.directory.snapshot();
-        let through = message.headers.get(THROUGH).map(|name| name.as_str());
+        let through = message.headers.get(THROUGH).map(async_nats::HeaderValue::as_str);
         let (scopes, carried) = snapshot.scopes_of(event, through, &self.carriers);
         if let Some(faults) =
             carried.as_ref().map(|carried| &carried.faults).filter(|faults| !faults.is_empty())

@@ -40,6 +40,7 @@ fn every_example_of_documents_passes_the_schema_and_our_own_checks() {
     examples.extend(blocks(readme, "yaml"));
     examples.extend(blocks(coming, "yaml"));
     examples.extend(blocks(include_str!("../../docs/configuration.md"), "yaml"));
+    examples.extend(blocks(include_str!("../../docs/sources.md"), "yaml"));
     assert!(examples.len() >= 4, "{}", examples.len());
     let judge = Judge::of(Name::Documents);
     for example in examples {

@@ -2,7 +2,7 @@
 //!
 //! Alertmanager sends a whole group again whenever one of its alerts changes, and once in `repeat_interval` when nothing
 //! does. An alert in a state is therefore published once in the source's `repeatAfterMs`; later it is a new event, with
-//! the time of its receipt. Source: prometheus.io/docs/alerting/latest/configuration/#webhook_config.
+//! the time of its receipt. Source: `prometheus.io/docs/alerting/latest/configuration/#webhook_config`.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map as Fields, Value};

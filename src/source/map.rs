@@ -310,10 +310,11 @@ impl Map {
             let time = moment(&time).ok_or_else(|| at("time", "renders neither RFC 3339 nor a Unix time"))?;
             put.push(("time", time.to_string()));
         }
-        let severity = text("severity", self.severity.as_ref())?;
+        let severity = text("severity", self.severity.as_ref())?.filter(not_empty);
         let known = severity.as_ref().and_then(|word| source.severity(word));
         put.extend(known.map(|severity| ("severity", severity.as_str().to_owned())));
-        let data = text("data", self.data.as_ref())?.map(|text| serde_json::from_str(&text)).transpose();
+        let data = text("data", self.data.as_ref())?.filter(not_empty);
+        let data = data.map(|text| serde_json::from_str(&text)).transpose();
         Ok(Rendered {
             workspace: source.workspace_of(text("workspace", self.workspace.as_ref())?)?,
             put,

@@ -15,6 +15,7 @@ fn compiled(spec: Value) -> Result<Source, Fault> {
     Source::compile(&WorkspaceId::default(), &spec)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
 fn source(more: Value) -> Source {
     let mut spec = json!({ "id": "shop", "http": { "secret": SECRET } });
     for (name, value) in more.as_object().unwrap() {
@@ -221,7 +222,7 @@ fn a_cloud_event_stays_what_it_is_but_for_what_is_mapped() {
     assert_eq!(Value::Object(one(read(&mapped, &webhook(&event))).fields), expected);
 }
 
-/// The example of prometheus.io/docs/alerting/latest/configuration/#webhook_config, filled in.
+/// The example of Alertmanager's documentation of `webhook_config`, filled in.
 fn alerts(starts_at: &str) -> Value {
     json!({
         "version": "4", "groupKey": "{}:{alertname=\"DiskFull\"}", "truncatedAlerts": 0, "status": "firing",
