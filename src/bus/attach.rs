@@ -145,10 +145,12 @@ async fn own_stream(
     let (config, exists) = match &found {
         Some(stream) => {
             let config = &stream.cached_info().config;
-            if config.subjects == subjects && config.max_age == max_age {
+            let same = config.max_age == max_age && config.num_replicas == bus.replicas;
+            if same && config.subjects == subjects {
                 return found.ok_or_else(|| BusError::Request(format!("there is no stream {name}")));
             }
-            (stream::Config { subjects: subjects.to_vec(), max_age, ..config.clone() }, true)
+            let subjects = subjects.to_vec();
+            (stream::Config { subjects, max_age, num_replicas: bus.replicas, ..config.clone() }, true)
         }
         None => (
             stream::Config {
