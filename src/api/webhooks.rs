@@ -70,7 +70,7 @@ pub async fn receive(
         None => return Err(missing(&id)),
         Some(Ok(keys)) => keys,
         Some(Err(fault)) => {
-            tracing::error!(source = source.name(), %fault, "a webhook is refused: the source's secret cannot be read");
+            tracing::debug!(source = source.name(), %fault, "a webhook is refused: the source's secret cannot be read");
             return Err(Problem::unavailable("the source's secret is not known here: see the log"));
         }
     };
@@ -81,7 +81,7 @@ pub async fn receive(
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if !(Proof { header: &header, body: &body, now: received_at }).holds(keys) {
         metrics::source_messages("http", SourceResult::Unauthorized, 1);
-        tracing::warn!(source = source.name(), "a webhook without the source's secret was refused");
+        tracing::debug!(source = source.name(), "a webhook without the source's secret was refused");
         return Err(Problem::unauthorized("send the source's secret, or a signature made with it"));
     }
     let arrival = Arrival { subject: None, headers: told(&headers), body, received_at, place: None };

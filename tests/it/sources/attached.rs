@@ -4,7 +4,8 @@ use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use serde_json::json;
 
 use super::{attached, fleet, foreign_stream, put, types};
-use crate::support::bugle::{Role, everything_to, with};
+use crate::support::bugle::{Bugle, Role, everything_to, with};
+use crate::support::wire::Wire;
 use crate::support::{LATER, SOON, ensure, eventually, steadily, unique};
 
 #[tokio::test]
@@ -151,11 +152,28 @@ async fn a_source_is_changed_and_removed_while_the_fleet_runs() {
     wire.put(&format!("{subject}.first.a"), &[], "{}").await;
     assert_eq!(types(&sink.receives(1, "/hook").await), ["one"]);
 
+    // Other subjects of the same stream: the consumer stays.
+    let narrow = |filters: &[&str]| {
+        let subjects: Vec<String> =
+            filters.iter().map(|filter| format!("{subject}.first.{filter}")).collect();
+        json!({ "nats": { "stream": name, "subjects": subjects }, "map": { "type": "one:{{_source.tokens[2]}}" } })
+    };
+    for (filters, count, last) in [(&["b"][..], 2, "b"), (&["b", "c"], 3, "c"), (&[], 4, "a")] {
+        put(&api, "s", &narrow(filters)).await;
+        filtered(&bugle, &wire, &name, filters.len()).await;
+        if !filters.is_empty() {
+            wire.put(&format!("{subject}.first.x"), &[], "{}").await;
+        }
+        wire.put(&format!("{subject}.first.{last}"), &[], "{}").await;
+        let found = types(&sink.receives(count, "/hook").await);
+        assert!(found.contains(&format!("one:{last}")) && !found.contains(&"one:x".to_owned()), "{found:?}");
+    }
+
     put(&api, "s", &json!({ "nats": { "stream": second }, "map": { "type": "two" } })).await;
     attached(&bugle, &wire, &second, "s").await;
     wire.put(&format!("{subject}.second.a"), &[], "{}").await;
     wire.put(&format!("{subject}.first.b"), &[], "{}").await;
-    assert_eq!(types(&sink.receives(2, "/hook").await), ["one", "two"]);
+    assert_eq!(types(&sink.receives(5, "/hook").await), ["one", "one:a", "one:b", "one:c", "two"]);
     let durables =
         async |stream: &str| wire.js.get_stream(stream).await.unwrap().cached_info().state.consumer_count;
     eventually("the first stream is let go of", SOON, async || ensure(durables(&name).await == 0, "not yet"))
@@ -165,7 +183,7 @@ async fn a_source_is_changed_and_removed_while_the_fleet_runs() {
     eventually("the second one too", SOON, async || ensure(durables(&second).await == 0, "not yet")).await;
     wire.put(&format!("{subject}.second.b"), &[], "{}").await;
     steadily("nothing more arrives", std::time::Duration::from_secs(1), async || {
-        ensure(sink.requests("/hook").len() == 2, "something did")
+        ensure(sink.requests("/hook").len() == 5, "something did")
     })
     .await;
     assert_eq!(
@@ -175,12 +193,33 @@ async fn a_source_is_changed_and_removed_while_the_fleet_runs() {
     );
 
     // A stream that Bugle made goes with its source.
-    put(&api, "made", &json!({ "nats": { "subjects": [format!("{subject}.third")] } })).await;
+    let third = |rest: &str| json!({ "nats": { "subjects": [format!("{subject}.third{rest}")] }, "map": { "type": "made" } });
+    put(&api, "made", &third("")).await;
     let made = format!("{}_SOURCE_default=made", bugle.prefix.to_uppercase());
     attached(&bugle, &wire, &made, "made").await;
+    put(&api, "made", &third(".>")).await;
+    eventually("its stream has the new subjects", SOON, async || {
+        let subjects = wire.js.get_stream(&made).await.unwrap().cached_info().config.subjects.clone();
+        ensure(subjects == [format!("{subject}.third.>")], format!("{subjects:?}"))
+    })
+    .await;
+    wire.put(&format!("{subject}.third.a"), &[], "{}").await;
+    sink.receives(6, "/hook").await;
     api.delete("/v1/sources/made").await.expect(204);
     eventually("its stream goes", SOON, async || ensure(wire.js.get_stream(&made).await.is_err(), "not yet"))
         .await;
+}
+
+/// Waits until the consumer of the source `s` has so many filters.
+async fn filtered(bugle: &Bugle, wire: &Wire, stream: &str, count: usize) {
+    let durable = format!("{}-source-default=s", bugle.prefix);
+    eventually("the consumer has its filters", SOON, async || {
+        let info = wire.js.get_stream(stream).await.unwrap().consumer_info(&durable).await.unwrap();
+        let single = usize::from(!info.config.filter_subject.is_empty());
+        let found = info.config.filter_subjects.len() + single;
+        ensure(found == count, format!("{found}"))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -215,6 +254,19 @@ async fn what_the_broker_refuses_is_said_once_and_ends_nothing() {
     let refused = crate::support::api::json(api.request("PUT", "/v1/sources/own"), &own);
     let refused = crate::support::api::reply(refused).await.expect_problem(400);
     assert!(refused["detail"].as_str().unwrap().contains("Bugle's own"), "{refused}");
+    let subjects = [wire.subject("events.default.>")];
+    let refused = bugle
+        .apply_as("own", &json!({ "sources": [{ "id": "own", "nats": { "subjects": subjects } }] }))
+        .await;
+    assert!(refused.code == 78 && refused.stderr.contains("at /sources/0/nats: "), "{refused:?}");
+    bugle.set_variable("SHORT", "hunter2");
+    let short = json!({ "sources": [{ "id": "in", "http": { "secret": "${SHORT}" } }] });
+    let refused = bugle.apply_as("short", &short).await;
+    assert!(
+        refused.code == 78 && refused.stderr.contains("at /sources/0/http/secret: is too short"),
+        "{refused:?}"
+    );
+    assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
 }
 
 #[tokio::test]
