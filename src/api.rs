@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod events;
 pub mod problem;
 pub mod query;
+pub mod recipients;
 pub mod rules;
 pub mod schemas;
 pub mod scopes;
@@ -103,6 +104,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(sources::list))
         .routes(routes!(sources::get, sources::put, sources::remove, webhooks::receive))
         .routes(routes!(sources::versions))
+        .routes(routes!(recipients::get, recipients::put, recipients::remove))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .split_for_parts();

@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::embedded::{DataDir, NatsServer};
 use crate::health::Health;
 use crate::metrics;
+use crate::own_events::farewell::Farewell;
 use crate::telemetry;
 
 /// Messages are made on one thread and let go on another: under that, glibc's allocator spends a fifth of a router's time
@@ -159,6 +160,9 @@ async fn live(role: Role, settings: Settings) -> Result<(), Failure> {
         name = roles.any_ended() => Some(format!("{name} ended by itself")),
         sentence = server_ended(embedded.as_mut()) => Some(sentence),
     };
+    if let Some(farewell) = roles.farewell.take() {
+        farewell.say(ended.as_deref().unwrap_or("it was told to stop")).await;
+    }
     drain(&stop, &settings, roles).await;
     health.leave_bus().await;
     if let Some(Embedded { server, .. }) = embedded {
@@ -232,6 +236,8 @@ async fn drain(stop: &Stop, settings: &Settings, roles: Running) {
 /// The loops of a process, and which of them ended.
 pub struct Running {
     pub tracker: TaskTracker,
+    /// What it says before it drains.
+    pub farewell: Option<Farewell>,
     ended: Arc<tokio::sync::Notify>,
     name: Arc<std::sync::Mutex<Option<&'static str>>>,
 }
@@ -239,7 +245,7 @@ pub struct Running {
 impl Running {
     #[must_use]
     pub fn new() -> Self {
-        Self { tracker: TaskTracker::new(), ended: Arc::default(), name: Arc::default() }
+        Self { tracker: TaskTracker::new(), farewell: None, ended: Arc::default(), name: Arc::default() }
     }
 
     /// Runs a loop that ends only when it is told to.

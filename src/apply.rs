@@ -120,8 +120,8 @@ async fn apply_once(
 fn order(change: &Change) -> u8 {
     match (&change.after, &change.key) {
         (Some(_), Key::Channel(..)) => 0,
-        (Some(_), Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_)) => 1,
-        (None, Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_)) => 2,
+        (Some(_), Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_)) => 1,
+        (None, Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_)) => 2,
         (None, Key::Channel(..)) => 3,
     }
 }

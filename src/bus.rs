@@ -10,6 +10,7 @@ pub mod count;
 pub mod directory;
 pub mod floor;
 pub mod library;
+pub mod people;
 pub mod reader;
 pub mod schedule;
 pub mod subject;

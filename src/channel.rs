@@ -25,6 +25,7 @@ use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS
 use crate::ids::ChannelId;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
+use secret::Redacted;
 
 /// A channel's document, as files, the API and the bucket hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,9 +108,14 @@ fn empty_object() -> Value {
 
 /// Makes one try of one delivery.
 pub trait Channel: Send + Sync {
-    /// `at` is the moment of the try: adapters have no clock. The caller bounds its time.
-    fn send<'a>(&'a self, delivery: &'a Delivery, at: Timestamp)
-    -> BoxFuture<'a, Result<Receipt, SendError>>;
+    /// `to` is the recipient's address, for a channel that has none of its own. `at` is the moment of the try: adapters have
+    /// no clock. The caller bounds its time.
+    fn send<'a>(
+        &'a self,
+        delivery: &'a Delivery,
+        to: Option<&'a Redacted<String>>,
+        at: Timestamp,
+    ) -> BoxFuture<'a, Result<Receipt, SendError>>;
 }
 
 /// What the provider said when it accepted.

@@ -1,6 +1,7 @@
 //! What a try's end means: sent, again later, or given up. Pure: the moment and the dice are arguments.
 
 pub mod adapters;
+pub mod addresses;
 pub mod finished;
 pub mod handler;
 pub mod pauses;

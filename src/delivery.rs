@@ -87,6 +87,9 @@ pub struct Delivery {
     /// How many like it the rule's cooldown held back since it let one through.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub held_back: u64,
+    /// What has the same one is shown as one thing, by whoever can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse_id: Option<String>,
     /// After this moment it is given up.
     pub expires_at: Timestamp,
     /// 1 for the first try; a redrive starts at 1 again.

@@ -76,6 +76,7 @@ pub enum Key {
     Rule(WorkspaceId, RuleId),
     Scope(WorkspaceId, ScopeId),
     Source(WorkspaceId, SourceId),
+    Recipient(WorkspaceId, Recipient),
     /// By the hash of the secret, in hexadecimal.
     Token(String),
 }
@@ -88,7 +89,8 @@ impl Key {
             Self::Channel(workspace, _)
             | Self::Rule(workspace, _)
             | Self::Scope(workspace, _)
-            | Self::Source(workspace, _) => Some(workspace),
+            | Self::Source(workspace, _)
+            | Self::Recipient(workspace, _) => Some(workspace),
             Self::Token(_) => None,
         }
     }
@@ -106,13 +108,15 @@ impl Key {
             }
             ("scopes", Some(id)) => {
                 let (level, id) = id.split_once('.')?;
-                let id = BASE64URL_NOPAD.decode(id.as_bytes()).ok()?;
-                let id = ScopedId::parse(&String::from_utf8(id).ok()?).ok()?;
+                let id = ScopedId::parse(&decoded(id)?).ok()?;
                 let scope = ScopeId { level: Level::parse(level)?, id };
                 Some(Self::Scope(WorkspaceId::parse(second).ok()?, scope))
             }
             ("sources", Some(id)) => {
                 Some(Self::Source(WorkspaceId::parse(second).ok()?, SourceId::parse(id).ok()?))
+            }
+            ("recipients", Some(id)) => {
+                Some(Self::Recipient(WorkspaceId::parse(second).ok()?, Recipient::parse(&decoded(id)?).ok()?))
             }
             ("tokens", None) => Some(Self::Token(second.to_owned())),
             _ => None,
@@ -126,13 +130,22 @@ impl std::fmt::Display for Key {
             Self::Channel(workspace, id) => write!(f, "channels.{workspace}.{id}"),
             Self::Rule(workspace, id) => write!(f, "rules.{workspace}.{id}"),
             Self::Scope(workspace, ScopeId { level, id }) => {
-                let id = BASE64URL_NOPAD.encode(id.as_str().as_bytes());
-                write!(f, "scopes.{workspace}.{}.{id}", level.as_str())
+                write!(f, "scopes.{workspace}.{}.{}", level.as_str(), encoded(id.as_str()))
             }
             Self::Source(workspace, id) => write!(f, "sources.{workspace}.{id}"),
+            Self::Recipient(workspace, id) => write!(f, "recipients.{workspace}.{}", encoded(id.as_str())),
             Self::Token(hash) => write!(f, "tokens.{hash}"),
         }
     }
+}
+
+/// As one token of a key.
+fn encoded(id: &str) -> String {
+    BASE64URL_NOPAD.encode(id.as_bytes())
+}
+
+fn decoded(token: &str) -> Option<String> {
+    String::from_utf8(BASE64URL_NOPAD.decode(token.as_bytes()).ok()?).ok()
 }
 
 /// A file of documents.

@@ -21,6 +21,9 @@ pub use event_type::EventType;
 use crate::ids::WorkspaceId;
 use crate::rule::condition::Facts;
 
+/// The source of what Bugle says about itself.
+pub const OWN_SOURCE: &str = "bugle";
+
 /// How much it matters. The one scale of the system.
 #[derive(
     Debug,
@@ -106,10 +109,18 @@ impl Event {
         }
     }
 
-    /// True for the events that Bugle emits about itself; only rules that name them literally see them.
+    /// True for the events that Bugle emits about itself; only rules that name their first segment literally see them.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.event_type.as_str().split(':').next() == Some("notification")
+        self.source == OWN_SOURCE || self.event_type.is_own()
+    }
+}
+
+impl EventRef {
+    /// As [`Event::is_own`].
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.source == OWN_SOURCE || self.event_type.is_own()
     }
 }
 

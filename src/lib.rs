@@ -2,11 +2,12 @@
 //!
 //! The modules, in the order in which an event travels:
 //!
-//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`documents`]
+//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`recipient`],
+//!   [`documents`]
 //! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means
-//! - [`dead`]: what was given up, kept whole
+//! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`api`]: history, sends, tokens and live streams
 //! - [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
@@ -38,7 +39,9 @@ pub mod ids;
 pub mod import;
 pub mod metrics;
 pub mod outcome;
+pub mod own_events;
 pub mod publish;
+pub mod recipient;
 pub mod record;
 pub mod route;
 pub mod rule;

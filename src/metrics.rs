@@ -34,6 +34,7 @@ const DELIVERY_AGE: &str = "bugle_delivery_age_seconds";
 const POSTPONED: &str = "bugle_deliveries_postponed_total";
 const REPEATS: &str = "bugle_repeats_dropped_total";
 const LEASES_OVER: &str = "bugle_messages_lapsed_total";
+const OWN_EVENTS: &str = "bugle_own_events_total";
 const DEAD_LETTERS: &str = "bugle_dead_letters_total";
 const OUTCOME_STORE_FAILURES: &str = "bugle_outcome_store_failures_total";
 const RECORDED: &str = "bugle_outcomes_recorded_total";
@@ -85,6 +86,7 @@ fn describe() {
             LEASES_OVER,
             "Messages held beyond the broker's wait, by a process that stood still, and let go untouched.",
         ),
+        (OWN_EVENTS, "Events about deliveries that rules asked for, by what became of them."),
         (DEAD_LETTERS, "Deliveries and messages given up, by reason."),
         (OUTCOME_STORE_FAILURES, "Outcomes that the broker did not store at once; they are stored later."),
         (RECORDED, "Outcomes written to the database."),
@@ -147,6 +149,9 @@ fn start_at_zero() {
     }
     for reason in Reason::ALL {
         counter!(DEAD_LETTERS, "reason" => reason.as_str()).absolute(0);
+    }
+    for result in ["published", "refused"] {
+        counter!(OWN_EVENTS, "result" => result).absolute(0);
     }
     for why in ["paused", "share"] {
         counter!(POSTPONED, "why" => why).absolute(0);
@@ -237,6 +242,10 @@ pub fn attempt_finished(delivery: &Delivery, outcome: &Outcome, took: Duration) 
 
 pub fn postponed(why: &'static str) {
     counter!(POSTPONED, "why" => why).increment(1);
+}
+
+pub fn own_event(result: &'static str) {
+    counter!(OWN_EVENTS, "result" => result).increment(1);
 }
 
 pub fn repeat_dropped() {

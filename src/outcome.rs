@@ -129,6 +129,8 @@ words! {
         Duplicate = "duplicate",
         /// The rule is asleep at this hour.
         OutsideHours = "outside_hours",
+        /// The recipient has no address that the channel could use.
+        NoAddress = "no_address",
         /// Cancelled before it fired.
         Cancelled = "cancelled",
         /// Handed out again and again without a verdict.

@@ -11,6 +11,8 @@ use crate::ids::{WorkspaceId, digest};
 
 /// The source of an event that names none.
 const SOURCE: &str = "bugle:api";
+/// The broker did not take it: again later.
+pub const SERVICE_UNAVAILABLE: u16 = 503;
 /// Longer message ids are hashed: the broker keeps each for two minutes in memory.
 const MESSAGE_ID_BYTES_MAX: usize = 200;
 
@@ -51,7 +53,7 @@ pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Publish
             Ok(duplicate) => {
                 Published { status: 202, id: event.id, source: event.source, duplicate, error: None }
             }
-            Err(error) => refused(503, error.to_string()),
+            Err(error) => refused(SERVICE_UNAVAILABLE, error.to_string()),
         },
     }
 }

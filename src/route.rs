@@ -12,6 +12,7 @@ pub mod scopes;
 pub mod template;
 pub mod texts;
 pub mod throttle;
+pub mod windows;
 mod wording;
 
 use std::collections::HashMap;
@@ -20,15 +21,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::channel::{ChannelSpec, Enabled, Kind};
+use crate::channel::{ChannelSpec, Enabled};
 use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, DeliveryKey, Recipient, WorkspaceId};
 use crate::outcome::Reason;
+use crate::recipient::Addressing;
 use crate::rule::Rule;
 use ruleset::RuleSet;
 use scopes::EventScopes;
 use texts::Texts;
+use windows::{Group, Window};
 use wording::{Text, Wording};
 
 /// How long after its event a delivery is worth sending, unless its channel says otherwise.
@@ -36,8 +39,6 @@ pub const EXPIRES_IN: Duration = Duration::from_secs(24 * 3600);
 /// The attribute of an event that names who it is for, told apart by commas, and how many of them count.
 const RECIPIENTS: &str = "recipients";
 const RECIPIENTS_MAX: usize = 100;
-/// Tells the windows of a rule's `dedupe` from those of its cooldown.
-const DEDUPE: &str = "dedupe";
 
 /// The channels, as routing sees them.
 pub type Channels = HashMap<(WorkspaceId, ChannelId), Arc<ChannelSpec>>;
@@ -58,16 +59,9 @@ pub struct World<'a> {
 pub struct Firing {
     /// The windows that it falls into, in the order in which they are asked.
     pub windows: Vec<Window>,
+    /// What is shown as one with others.
+    pub group: Option<Group>,
     pub steps: Vec<Step>,
-}
-
-/// While it lasts, nothing else with the same key goes out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
-    pub key: Vec<String>,
-    pub length: Duration,
-    /// Why others are held back meanwhile.
-    pub reason: Reason,
 }
 
 /// A rule that an event may concern, with the name of its scope.
@@ -94,6 +88,17 @@ impl Firing {
             if let Step::Deliver(delivery) = step {
                 delivery.held_back = held_back;
                 delivery.title = format!("{} (+{held_back} more)", delivery.title);
+            }
+        }
+    }
+}
+
+impl Firing {
+    /// Whoever can replace what it said replaces what has the same id.
+    pub fn collapse_into(&mut self, id: &str) {
+        for step in &mut self.steps {
+            if let Step::Deliver(delivery) = step {
+                delivery.collapse_id = Some(id.to_owned());
             }
         }
     }
@@ -149,11 +154,9 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     let mut steps = Vec::new();
     for id in &rule.channels {
         let spec = channels.get(&(event.workspace.clone(), id.clone())).map(Arc::as_ref);
-        let per_recipient = spec.is_some_and(|spec| spec.kind.per_recipient());
-        let addressed: Vec<Option<&Recipient>> = match (per_recipient, recipients.is_empty()) {
-            (true, false) => recipients.iter().map(Some).collect(),
-            _ => vec![None],
-        };
+        let fixed = spec.is_none_or(|spec| spec.addressing() == Addressing::Fixed);
+        let addressed: Vec<Option<&Recipient>> =
+            if fixed || recipients.is_empty() { vec![None] } else { recipients.iter().map(Some).collect() };
         let text = wording.of(spec.map(|spec| spec.kind));
         for recipient in addressed {
             let draft = Draft { event, candidate, severity, text, channel: id, recipient };
@@ -165,8 +168,9 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     }
     // What goes nowhere must not keep others back.
     let goes_out = steps.iter().any(|step| matches!(step, Step::Deliver(_)));
-    let windows = if goes_out { windows(event, candidate) } else { Vec::new() };
-    Firing { windows, steps }
+    let (scope, rule) = (candidate.scope, candidate.rule);
+    let windows = if goes_out { windows::of(event, scope, rule) } else { Vec::new() };
+    Firing { windows, group: windows::group(event, scope, rule), steps }
 }
 
 struct Draft<'a> {
@@ -189,6 +193,9 @@ fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, bad_recipients: &[String]
             Step::GiveUp(delivery, Reason::UnknownChannel, detail)
         }
         Some(spec) if spec.enabled != Enabled::On => Step::Suppress(delivery, Reason::ChannelDisabled),
+        Some(spec) if draft.recipient.is_none() && matches!(spec.addressing(), Addressing::Contact(_)) => {
+            Step::Suppress(delivery, Reason::NoAddress)
+        }
         Some(_) => Step::Deliver(delivery),
     }
 }
@@ -223,6 +230,7 @@ impl Draft<'_> {
             data: self.event.data_json.clone(),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
             held_back: 0,
+            collapse_id: None,
             expires_at: expiry(self.event.time, spec),
             attempt: 1,
             redrive: 0,
@@ -261,32 +269,6 @@ fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
         }
     }
     (found, bad)
-}
-
-fn windows(event: &Event, Candidate { scope, rule }: Candidate<'_>) -> Vec<Window> {
-    let dedupe = rule.dedupe.as_ref().and_then(|dedupe| {
-        let rendered = dedupe.key.render(event).ok().filter(|key| !key.is_empty())?;
-        let key = vec![scope.to_owned(), rule.id.to_string(), rendered, DEDUPE.to_owned()];
-        Some(Window { key, length: dedupe.window, reason: Reason::Duplicate })
-    });
-    let cooldown = rule.cooldown.as_ref().map(|cooldown| {
-        // A key that cannot render falls back to the rule's one window: quieter, never louder.
-        let rendered = cooldown.key.as_ref().and_then(|key| key.render(event).ok()).unwrap_or_default();
-        let key = vec![scope.to_owned(), rule.id.to_string(), rendered];
-        Window { key, length: cooldown.window, reason: Reason::Cooldown }
-    });
-    dedupe.into_iter().chain(cooldown).collect()
-}
-
-impl Kind {
-    /// True when a message of this kind is addressed to one recipient; the others have one destination.
-    #[must_use]
-    pub fn per_recipient(self) -> bool {
-        match self {
-            Self::Webhook => true,
-            Self::Console | Self::Slack | Self::Telegram => false,
-        }
-    }
 }
 
 #[cfg(test)]

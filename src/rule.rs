@@ -66,6 +66,9 @@ pub struct RuleSpec {
     /// What says the same as an earlier event goes out once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedupe: Option<DedupeSpec>,
+    /// What tells of the same thing is shown as one, by whoever can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse: Option<CollapseSpec>,
     /// Outside of these it holds back what it would have sent, and records that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_hours: Option<HoursSpec>,
@@ -92,6 +95,18 @@ pub struct DedupeSpec {
     pub window_ms: u64,
 }
 
+/// Events that render the same key are one thing; one that renders an empty key is like no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CollapseSpec {
+    /// A template.
+    pub key: String,
+    /// Counted from the first; without it they stay one for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = WINDOW_MS_MAX))]
+    pub window_ms: Option<u64>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -108,6 +123,7 @@ pub struct Rule {
     pub recipients: Vec<Template>,
     pub cooldown: Option<Cooldown>,
     pub dedupe: Option<Dedupe>,
+    pub collapse: Option<Collapse>,
     pub hours: Option<Hours>,
     pub expires_at: Option<Timestamp>,
     pub templates: Templates,
@@ -118,6 +134,13 @@ pub struct Cooldown {
     pub window: Duration,
     /// None: one window for the whole rule.
     pub key: Option<Template>,
+}
+
+#[derive(Debug)]
+pub struct Collapse {
+    /// None: for ever.
+    pub window: Option<Duration>,
+    pub key: Template,
 }
 
 #[derive(Debug)]
@@ -156,6 +179,7 @@ impl Rule {
             recipients,
             cooldown: cooldown(spec)?,
             dedupe: spec.dedupe.as_ref().map(dedupe).transpose()?,
+            collapse: spec.collapse.as_ref().map(collapse).transpose()?,
             hours: hours.map_err(|fault| fault.below("/activeHours"))?,
             expires_at: spec.expires_at,
             templates: templates.map_err(|fault| fault.below("/template"))?.unwrap_or_default(),
@@ -173,7 +197,7 @@ impl Rule {
     pub fn matches_type(&self, event: &Event) -> bool {
         let own = event.is_own();
         let matches = |pattern: &Pattern| pattern.matches(event.event_type.as_str());
-        self.patterns.iter().any(|pattern| (!own || pattern.names_own_events()) && matches(pattern))
+        self.patterns.iter().any(|pattern| (!own || pattern.starts_literally()) && matches(pattern))
     }
 }
 
@@ -210,10 +234,20 @@ fn cooldown(spec: &RuleSpec) -> Result<Option<Cooldown>, Fault> {
 
 fn dedupe(spec: &DedupeSpec) -> Result<Dedupe, Fault> {
     let key = Template::compile(&spec.key).map_err(|fault| fault.below("/dedupe/key"))?;
-    if spec.window_ms == 0 {
-        return Err(Fault::new("/dedupe/windowMs", "must be more than 0"));
+    Ok(Dedupe { window: positive("/dedupe/windowMs", spec.window_ms)?, key })
+}
+
+fn collapse(spec: &CollapseSpec) -> Result<Collapse, Fault> {
+    let key = Template::compile(&spec.key).map_err(|fault| fault.below("/collapse/key"))?;
+    let window = spec.window_ms.map(|ms| positive("/collapse/windowMs", ms)).transpose()?;
+    Ok(Collapse { window, key })
+}
+
+fn positive(place: &str, ms: u64) -> Result<Duration, Fault> {
+    if ms == 0 {
+        return Err(Fault::new(place, "must be more than 0"));
     }
-    Ok(Dedupe { window: window("/dedupe/windowMs", spec.window_ms)?, key })
+    window(place, ms)
 }
 
 fn window(place: &str, ms: u64) -> Result<Duration, Fault> {

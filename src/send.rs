@@ -22,6 +22,7 @@ use crate::event::{EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, DeliveryKey, Recipient, WorkspaceId, digest};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::recipient::Addressing;
 use crate::route::{expiry, texts};
 use crate::rule::fault::Fault;
 
@@ -124,6 +125,10 @@ pub async fn send(
     let now = clock::now();
     let due = check(&request, now).map_err(SendFailure::Invalid)?;
     let spec = channel(bus, workspace, &request.channel).await?;
+    if request.recipient.is_none() && matches!(spec.addressing(), Addressing::Contact(_)) {
+        let message = format!("is missing: channel {} takes its address from a recipient", request.channel);
+        return Err(SendFailure::Invalid(Fault::new("/recipient", message)));
+    }
     if key.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
         let message = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} bytes");
         return Err(SendFailure::Invalid(Fault::new("", message)));
@@ -279,6 +284,7 @@ fn delivery(
         data: data.into(),
         note: None,
         held_back: 0,
+        collapse_id: None,
         expires_at: expiry(due, Some(spec)),
         attempt: 1,
         redrive: 0,

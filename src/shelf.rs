@@ -69,10 +69,20 @@ pub struct Version {
     pub document: Option<Document<Value>>,
 }
 
+/// Recipients have one of their own, which nobody holds whole.
+async fn bucket_of(bus: &Bus, key: &Key) -> Result<kv::Store, BusError> {
+    match key {
+        Key::Recipient(..) => topology::people_bucket(bus).await,
+        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => {
+            topology::config_bucket(bus).await
+        }
+    }
+}
+
 /// # Errors
 /// When the broker does not answer, or what it holds cannot be read.
 pub async fn get(bus: &Bus, key: &Key) -> Result<Option<Held>, BusError> {
-    let bucket = topology::config_bucket(bus).await?;
+    let bucket = bucket_of(bus, key).await?;
     let entry = bucket.entry(key.to_string()).await.map_err(BusError::request)?;
     let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
     Ok(Some(Held { revision: entry.revision, document: serde_json::from_slice(&entry.value)? }))
@@ -90,7 +100,7 @@ pub async fn write<E: std::convert::From<ShelfError>>(
     condition: Condition,
     change: impl Fn(Option<&Held>) -> Result<Value, E>,
 ) -> Result<Written, E> {
-    let bucket = topology::config_bucket(bus).await.map_err(ShelfError::Bus)?;
+    let bucket = bucket_of(bus, key).await.map_err(ShelfError::Bus)?;
     loop {
         let found = get(bus, key).await.map_err(ShelfError::Bus)?;
         check(found.as_ref(), condition)?;
@@ -119,7 +129,7 @@ pub async fn write<E: std::convert::From<ShelfError>>(
 /// # Errors
 /// When there is none, the condition does not hold, a file owns it, or the broker does not answer.
 pub async fn remove(bus: &Bus, key: &Key, condition: Condition) -> Result<u64, ShelfError> {
-    let bucket = topology::config_bucket(bus).await?;
+    let bucket = bucket_of(bus, key).await?;
     loop {
         let held = get(bus, key).await?.ok_or(ShelfError::Missing)?;
         check(Some(&held), condition)?;
@@ -156,7 +166,7 @@ fn check(found: Option<&Held>, condition: Condition) -> Result<(), ShelfError> {
 /// # Errors
 /// When the broker does not answer.
 pub async fn versions(bus: &Bus, key: &Key) -> Result<Vec<Version>, BusError> {
-    history(&topology::config_bucket(bus).await?, key).await
+    history(&bucket_of(bus, key).await?, key).await
 }
 
 async fn history(bucket: &kv::Store, key: &Key) -> Result<Vec<Version>, BusError> {

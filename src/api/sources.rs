@@ -60,7 +60,7 @@ pub async fn list(
     let wanted = |key: &Key, _: &Held| match key {
         Key::Channel(..) | Key::Rule(..) | Key::Scope(..) => Some(false),
         Key::Source(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
-        Key::Token(_) => None,
+        Key::Recipient(..) | Key::Token(_) => None,
     };
     let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = api.directory.snapshot().library.page(after, limit + 1, wanted);

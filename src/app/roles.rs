@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
 use crate::apply;
-use crate::bus::consumer::{self, Origin, Slots, Source, Stop};
+use crate::bus::consumer::{self, Begin, Origin, Own, Slots, Source, Stop};
 use crate::bus::directory::{Directory, Holdings};
+use crate::bus::people::People;
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
 use crate::bus::{Bus, BusError, StreamName, floor, topology};
 use crate::channel::Workshop;
@@ -21,6 +22,9 @@ use crate::deliver::pauses::Pauses;
 use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::health::Health;
+use crate::own_events::Announcer;
+use crate::own_events::farewell::Farewell;
+use crate::own_events::unhealthy::Unhealthy;
 use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
@@ -58,7 +62,7 @@ pub async fn start(
     health.watch_bus(&bus);
     until_reachable("NATS", || topology::ensure(&bus, &settings.keep)).await?;
     let texts = Arc::new(texts);
-    let parts = Parts { role, settings, bus, texts, health, stop, running: Running::new() };
+    let mut parts = Parts { role, settings, bus, texts, health, stop, running: Running::new() };
     if role == Role::All {
         parts.setup(embedded).await?;
     }
@@ -70,6 +74,12 @@ pub async fn start(
         Role::Router | Role::Worker => None,
         Role::Recorder | Role::Api | Role::All => Some(parts.store(embedded)?),
     };
+    let alone = directory.clone().filter(|_| role == Role::All);
+    parts.running.farewell = Some(Farewell {
+        bus: parts.bus.clone(),
+        role: role.as_str(),
+        alone: alone.map(|directory| (directory, Arc::clone(&parts.texts))),
+    });
     if let Some(directory) = &directory {
         if does(Role::Worker) {
             parts.workers(directory)?;
@@ -175,10 +185,11 @@ impl Parts<'_> {
         let router = Router::new(self.bus.clone(), Arc::clone(directory), Arc::clone(&self.texts));
         let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
-            origin: Origin::Own {
+            origin: Origin::Own(Own {
                 stream: StreamName::Events,
                 filter: self.bus.names.subjects_of(StreamName::Events).concat(),
-            },
+                begin: Begin::All,
+            }),
             durable: ROUTER_DURABLE.into(),
             slots: Slots::new(self.settings.router.slots),
             gate: Some(backlog::watch(self.bus.clone(), bytes_max, self.stop.hard.clone())),
@@ -190,6 +201,9 @@ impl Parts<'_> {
         }
         let sources = Sources::new(self.bus.clone(), Arc::clone(directory), self.stop.clone());
         self.running.spawn("sources", sources.follow());
+        let announcer = Announcer::new(self.bus.clone(), Arc::clone(directory));
+        let pulse = self.health.pulse("own events");
+        self.running.spawn("own events", announcer.run(self.settings.keep, self.stop.clone(), pulse));
     }
 
     fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
@@ -207,6 +221,8 @@ impl Parts<'_> {
             adapters: Adapters::new(Workshop { http }),
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
+            people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
+            unhealthy: Unhealthy::default(),
         });
         for kind in self.settings.worker_kinds() {
             for lane in Lane::ALL {
@@ -217,10 +233,11 @@ impl Parts<'_> {
                 let shares = Shares::new(slots, settings.channel_share, settings.workspace_share);
                 let worker = Worker { tools: Arc::clone(&tools), shares };
                 let source = Source {
-                    origin: Origin::Own {
+                    origin: Origin::Own(Own {
                         stream: StreamName::Deliveries,
                         filter: self.bus.names.delivery_filter(*kind, lane),
-                    },
+                        begin: Begin::All,
+                    }),
                     durable: worker_durable(*kind, lane).into(),
                     slots: Slots::new(slots),
                     gate: None,

@@ -139,7 +139,7 @@ pub fn plan(
 fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
     match key {
         Key::Channel(workspace, id) => Some((workspace, id)),
-        Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => None,
+        Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
     }
 }
 
@@ -152,7 +152,7 @@ fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
         }
         Key::Scope(..) => serde_json::from_value::<ScopeSpec>(spec)
             .is_ok_and(|scope| scope.rules.iter().any(|rule| rule.channels.contains(channel))),
-        Key::Channel(..) | Key::Source(..) | Key::Token(_) => false,
+        Key::Channel(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => false,
     }
 }
 

@@ -28,6 +28,7 @@ use super::{Bus, BusError, StreamName, reader, topology};
 use crate::clock;
 use crate::config::Keep;
 use crate::health::Pulse;
+pub use crate::source::Begin;
 
 /// One long-poll. It bounds how long a stop waits for polls that are open.
 const POLL: Duration = Duration::from_secs(1);
@@ -101,9 +102,18 @@ impl Slots {
 #[derive(Debug, Clone)]
 pub enum Origin {
     /// In one of our streams, which is made again when it is gone.
-    Own { stream: StreamName, filter: String },
+    Own(Own),
     /// In a source's. When it cannot be attached the loop ends: its owner says so, and tries again.
     Attached(Arc<Attachment>),
+}
+
+/// Messages of one of our streams.
+#[derive(Debug, Clone)]
+pub struct Own {
+    pub stream: StreamName,
+    pub filter: String,
+    /// Where the consumer begins when nobody has made it before.
+    pub begin: Begin,
 }
 
 /// Which messages, and how many at once.
@@ -185,9 +195,9 @@ impl<H: Handler> Loop<H> {
     async fn consumer(&self) -> Result<(Consumer<pull::Config>, Arc<str>), BusError> {
         let Source { origin, durable, .. } = &self.source;
         match origin {
-            Origin::Own { stream, filter } => {
-                let consumer = topology::consumer(&self.bus, *stream, durable, filter, &self.keep).await?;
-                Ok((consumer, reader::epoch(&self.bus, *stream).await?.into()))
+            Origin::Own(own) => {
+                let consumer = topology::consumer(&self.bus, own, durable, &self.keep).await?;
+                Ok((consumer, reader::epoch(&self.bus, own.stream).await?.into()))
             }
             Origin::Attached(attachment) => {
                 let (consumer, epoch) = attach::attach(&self.bus, attachment).await?;

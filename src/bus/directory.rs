@@ -3,6 +3,7 @@
 //! An entry that cannot be read leaves the last good one in force and raises an alarm. After every trouble with the
 //! broker the whole bucket is read anew, so that a change made meanwhile, a deletion too, is seen.
 
+mod snapshot;
 mod sources;
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,19 +14,19 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub use self::snapshot::Snapshot;
 use super::library::Library;
 use super::reader::{Entry, From, Reader};
 use super::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
 use crate::clock;
-use crate::delivery::Delivery;
 use crate::documents::{Document, Key, TokenSpec};
 use crate::health::Pulse;
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
-use crate::route::ruleset::RuleSet;
+use crate::route::Channels;
+use crate::route::ruleset::{Change, RuleSet};
 use crate::route::scopes::ScopeBook;
-use crate::route::{Channels, Firing, Step};
 use crate::rule::scope::{Scope, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
 use crate::shelf::Held;
@@ -33,44 +34,6 @@ use crate::source::book::SourceBook;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
-
-/// The documents at one moment.
-#[derive(Default)]
-pub struct Snapshot {
-    pub rules: RuleSet,
-    pub channels: Channels,
-    /// Changed in place: always the newest.
-    pub scopes: Arc<ScopeBook>,
-    pub sources: Arc<SourceBook>,
-    /// Changed in place too; empty unless it was asked for.
-    pub library: Arc<Library>,
-    pub tokens: BTreeMap<String, Document<TokenSpec>>,
-    /// Channels that are there and that this process cannot read: a newer one wrote them.
-    unreadable: HashSet<(WorkspaceId, ChannelId)>,
-    /// The bucket's revision up to which this is true.
-    pub revision: u64,
-}
-
-impl Snapshot {
-    /// An event must not be given up for a channel that a newer process knows and this one cannot read.
-    ///
-    /// # Errors
-    /// When a step is given up for such a channel: the event waits for a process that can read it.
-    pub fn can_read(&self, firings: &[Firing]) -> Result<(), BusError> {
-        if self.unreadable.is_empty() {
-            return Ok(());
-        }
-        for delivery in firings.iter().flat_map(|firing| &firing.steps).map(Step::delivery) {
-            let Delivery { workspace, channel, .. } = delivery;
-            if self.unreadable.contains(&(workspace.clone(), channel.clone())) {
-                return Err(BusError::Request(format!(
-                    "the document of channel {channel} in {workspace} cannot be read by this version"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Which documents a process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +101,17 @@ impl Directory {
             .is_ok_and(|seen| seen.is_ok())
     }
 
+    /// Waits until a snapshot is like this.
+    pub async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) {
+        let mut changed = self.changed.subscribe();
+        while !wanted(&self.snapshot()) {
+            // Its sender is this directory.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn publish(&self, snapshot: Snapshot) {
         let revision = snapshot.revision;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
@@ -145,18 +119,19 @@ impl Directory {
     }
 }
 
-/// The parsed entries behind the snapshots.
+/// What the next snapshot is made of. It shares with the last one what did not change.
 #[derive(Default, Clone)]
 struct Entries {
-    rules: BTreeMap<Key, Arc<Rule>>,
-    channels: BTreeMap<Key, Arc<ChannelSpec>>,
+    rules: RuleSet,
+    /// Rules that are not in `rules` yet.
+    rule_changes: Vec<Change>,
+    channels: Arc<Channels>,
     scopes: Arc<ScopeBook>,
     sources: Arc<SourceBook>,
     library: Arc<Library>,
-    tokens: BTreeMap<String, Document<TokenSpec>>,
-    unreadable: HashSet<(WorkspaceId, ChannelId)>,
+    tokens: Arc<BTreeMap<String, Document<TokenSpec>>>,
+    unreadable: Arc<HashSet<(WorkspaceId, ChannelId)>>,
     revision: u64,
-    rules_changed: bool,
 }
 
 struct Follower {
@@ -174,7 +149,7 @@ impl Follower {
                 match reader.take() {
                     Some(mut open) => {
                         let read = open.next(BATCH_MAX).await?;
-                        self.apply(&read);
+                        self.apply(&read).await?;
                         Ok(open)
                     }
                     None => self.load().await,
@@ -191,14 +166,14 @@ impl Follower {
                     pulse.trouble();
                     tracing::warn!(%error, "the documents are not followed at the moment");
                     clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
-                    self.ensure_bucket().await;
+                    self.ensure_buckets().await;
                 }
             }
         }
     }
 
-    async fn ensure_bucket(&self) {
-        if let Err(error) = topology::ensure_bucket(&self.bus).await {
+    async fn ensure_buckets(&self) {
+        if let Err(error) = topology::ensure_buckets(&self.bus).await {
             tracing::debug!(%error, "the bucket could not be looked up");
         }
     }
@@ -210,7 +185,7 @@ impl Follower {
         let mut reader = Reader::open_stream(&self.bus, &bucket, filter, From::LastPerSubject).await?;
         let mut missing = reader.pending_at_start;
         let old = std::mem::take(&mut self.entries);
-        let mut fresh = Entries { rules_changed: true, ..Entries::default() };
+        let mut fresh = Entries::default();
         while missing > 0 {
             let read = match reader.next(BATCH_MAX).await {
                 Ok(read) if !read.is_empty() => read,
@@ -238,13 +213,13 @@ impl Follower {
             ));
         }
         self.entries = fresh;
-        self.publish();
+        self.publish().await?;
         Ok(reader)
     }
 
-    fn apply(&mut self, read: &[Entry]) {
+    async fn apply(&mut self, read: &[Entry]) -> Result<(), BusError> {
         if read.is_empty() {
-            return;
+            return Ok(());
         }
         let mut entries = std::mem::take(&mut self.entries);
         for entry in read {
@@ -252,7 +227,7 @@ impl Follower {
             self.take(&mut entries, &before, entry);
         }
         self.entries = entries;
-        self.publish();
+        self.publish().await
     }
 
     /// Takes one entry in. `before` holds the last good forms while the bucket is read anew.
@@ -285,46 +260,42 @@ impl Follower {
         }
     }
 
-    fn publish(&mut self) {
-        let old = self.directory.snapshot();
-        let rules = if std::mem::take(&mut self.entries.rules_changed) {
-            RuleSet::new(self.entries.rules.iter().filter_map(|(key, rule)| match key {
-                Key::Rule(workspace, _) => Some((workspace.clone(), Arc::clone(rule))),
-                Key::Channel(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => None,
-            }))
-        } else {
-            old.rules.clone()
-        };
-        let channels = self.entries.channels.iter().filter_map(|(key, spec)| match key {
-            Key::Channel(workspace, id) => Some(((workspace.clone(), id.clone()), Arc::clone(spec))),
-            Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => None,
-        });
-        let Entries { scopes, sources, library, tokens, unreadable, revision, .. } = &self.entries;
+    async fn publish(&mut self) -> Result<(), BusError> {
+        let changes = std::mem::take(&mut self.entries.rule_changes);
+        if !changes.is_empty() {
+            // Now and then this takes long: not in the way of those who route.
+            let rules = self.entries.rules.clone();
+            let work = tokio::task::spawn_blocking(move || rules.changed(changes.into_iter()));
+            self.entries.rules = work.await.map_err(BusError::request)?;
+        }
+        let Entries { rules, channels, scopes, sources, library, tokens, unreadable, revision, .. } =
+            self.entries.clone();
         self.directory.publish(Snapshot {
             rules,
-            channels: channels.collect(),
-            scopes: Arc::clone(scopes),
-            sources: Arc::clone(sources),
-            library: Arc::clone(library),
-            tokens: tokens.clone(),
-            unreadable: unreadable.clone(),
-            revision: *revision,
+            channels,
+            scopes,
+            sources,
+            library,
+            tokens,
+            unreadable,
+            revision,
         });
+        Ok(())
     }
 }
 
 impl Entries {
     fn put(&mut self, key: &Key, payload: &[u8], holdings: Holdings) -> Result<(), String> {
         match key {
-            Key::Channel(..) => {
+            Key::Channel(workspace, id) => {
                 let document: Document<ChannelSpec> = read(payload)?;
-                self.channels.insert(key.clone(), Arc::new(document.spec));
+                let channel = (workspace.clone(), id.clone());
+                Arc::make_mut(&mut self.channels).insert(channel, Arc::new(document.spec));
             }
-            Key::Rule(..) => {
+            Key::Rule(workspace, id) => {
                 let document: Document<RuleSpec> = read(payload)?;
                 let rule = Rule::compile(&document.spec).map_err(|fault| fault.to_string())?;
-                self.rules.insert(key.clone(), Arc::new(rule));
-                self.rules_changed = true;
+                self.rule_changes.push((workspace.clone(), id.clone(), Some(Arc::new(rule))));
             }
             Key::Scope(workspace, id) => {
                 let document: Document<ScopeSpec> = read(payload)?;
@@ -332,8 +303,10 @@ impl Entries {
                 self.scopes.put(workspace, id, Arc::new(scope));
             }
             Key::Source(workspace, _) => sources::put(&mut self.sources, workspace, payload, holdings)?,
+            Key::Recipient(..) => {}
             Key::Token(hash) => {
-                self.tokens.insert(hash.clone(), read(payload)?);
+                let token = read(payload)?;
+                Arc::make_mut(&mut self.tokens).insert(hash.clone(), token);
             }
         }
         Ok(())
@@ -341,37 +314,45 @@ impl Entries {
 
     fn remove(&mut self, key: &Key) {
         match key {
-            Key::Channel(..) => {
-                self.channels.remove(key);
+            Key::Channel(workspace, id) => {
+                Arc::make_mut(&mut self.channels).remove(&(workspace.clone(), id.clone()));
             }
-            Key::Rule(..) => self.rules_changed |= self.rules.remove(key).is_some(),
+            Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
             Key::Source(workspace, id) => sources::remove(&mut self.sources, workspace, id),
+            Key::Recipient(..) => {}
             Key::Token(hash) => {
-                self.tokens.remove(hash);
+                Arc::make_mut(&mut self.tokens).remove(hash);
             }
         }
     }
 
     fn is_empty(&self) -> bool {
-        let routing = self.rules.is_empty() && self.channels.is_empty() && self.scopes.is_empty();
+        let no_rules = self.rules.is_empty() && self.rule_changes.is_empty();
+        let routing = no_rules && self.channels.is_empty() && self.scopes.is_empty();
         routing && self.sources.is_empty() && self.tokens.is_empty()
     }
 
+    /// The last good form of what cannot be read, where there is one.
     fn keep(&mut self, key: &Key, before: &Self) {
-        if let Some(rule) = before.rules.get(key) {
-            self.rules.insert(key.clone(), Arc::clone(rule));
-        }
-        if let Some(channel) = before.channels.get(key) {
-            self.channels.insert(key.clone(), Arc::clone(channel));
-        }
         match key {
-            Key::Channel(workspace, id) if !self.channels.contains_key(key) => {
-                self.unreadable.insert((workspace.clone(), id.clone()));
+            Key::Rule(workspace, id) => {
+                if let Some(rule) = before.rules.get(workspace, id) {
+                    self.rule_changes.push((workspace.clone(), id.clone(), Some(Arc::clone(rule))));
+                }
             }
+            Key::Channel(workspace, id) => {
+                let channel = (workspace.clone(), id.clone());
+                if let Some(spec) = before.channels.get(&channel) {
+                    Arc::make_mut(&mut self.channels).insert(channel, Arc::clone(spec));
+                } else if !self.channels.contains_key(&channel) {
+                    Arc::make_mut(&mut self.unreadable).insert(channel);
+                }
+            }
+            Key::Recipient(..) => {}
             Key::Token(hash) => {
                 if let Some(token) = before.tokens.get(hash) {
-                    self.tokens.insert(hash.clone(), token.clone());
+                    Arc::make_mut(&mut self.tokens).insert(hash.clone(), token.clone());
                 }
             }
             Key::Scope(workspace, id) => {
@@ -380,7 +361,6 @@ impl Entries {
                 }
             }
             Key::Source(workspace, id) => sources::keep(&mut self.sources, &before.sources, workspace, id),
-            Key::Channel(..) | Key::Rule(..) => {}
         }
     }
 
@@ -388,7 +368,7 @@ impl Entries {
         if let Key::Channel(workspace, id) = key
             && !self.unreadable.is_empty()
         {
-            self.unreadable.remove(&(workspace.clone(), id.clone()));
+            Arc::make_mut(&mut self.unreadable).remove(&(workspace.clone(), id.clone()));
         }
     }
 }

@@ -40,6 +40,11 @@ impl Names {
         format!("{}_CONFIG", self.prefix.to_uppercase())
     }
 
+    #[must_use]
+    pub fn people_bucket(&self) -> String {
+        format!("{}_PEOPLE", self.prefix.to_uppercase())
+    }
+
     /// The stream that Bugle makes for the subjects of a source. Neither part of its name can hold the `=` between them.
     #[must_use]
     pub fn source_stream(&self, workspace: &WorkspaceId, source: &SourceId) -> String {
@@ -242,6 +247,12 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["fate", delivery.as_str()]))
     }
 
+    /// Where it is written that a channel's trouble was told.
+    #[must_use]
+    pub fn unhealthy(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
+        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["unhealthy", channel.as_str()]))
+    }
+
     /// Where it is written how far a durable consumer has come.
     #[must_use]
     pub fn floor(&self, durable: &str) -> String {
@@ -293,6 +304,9 @@ impl StreamName {
 
 /// The durable consumer that all routers share.
 pub const ROUTER_DURABLE: &str = "router";
+
+/// The durable consumer that makes events of records.
+pub const OWN_EVENTS_DURABLE: &str = "own-events";
 
 /// The durable consumer that all workers of a kind share for a lane.
 #[must_use]

@@ -11,6 +11,7 @@ use async_nats::jetstream::{ErrorCode, kv};
 
 use futures_util::TryStreamExt;
 
+use super::consumer::{Begin, Own};
 use super::{Bus, BusError, StreamName, floor};
 use crate::config::Keep;
 
@@ -46,18 +47,19 @@ pub async fn setup(bus: &Bus, keep: &Keep) -> Result<Vec<String>, BusError> {
             Some(_) => {}
         }
     }
-    if ensure_bucket(bus).await? {
-        done.push(format!("created bucket {}", bus.names.config_bucket()));
+    for bucket in ensure_buckets(bus).await? {
+        done.push(format!("created bucket {bucket}"));
     }
-    let bucket = format!("KV_{}", bus.names.config_bucket());
-    if let Some(stream) = get_stream(bus, &bucket).await?
-        && stream.cached_info().config.num_replicas != bus.replicas
-    {
-        let update = stream::Config { num_replicas: bus.replicas, ..stream.cached_info().config.clone() };
-        bus.js.update_stream(update).await.map_err(BusError::request)?;
-        done.push(format!("updated bucket {}", bus.names.config_bucket()));
+    for bucket in [bus.names.config_bucket(), bus.names.people_bucket()] {
+        if let Some(stream) = get_stream(bus, &format!("KV_{bucket}")).await?
+            && stream.cached_info().config.num_replicas != bus.replicas
+        {
+            let update = stream::Config { num_replicas: bus.replicas, ..stream.cached_info().config.clone() };
+            bus.js.update_stream(update).await.map_err(BusError::request)?;
+            done.push(format!("updated bucket {bucket}"));
+        }
     }
-    for name in [StreamName::Events, StreamName::Deliveries] {
+    for name in [StreamName::Events, StreamName::Deliveries, StreamName::Records] {
         update_consumers(bus, name, &mut done).await?;
     }
     Ok(done)
@@ -93,7 +95,7 @@ pub async fn ensure(bus: &Bus, keep: &Keep) -> Result<(), BusError> {
     for name in StreamName::ALL {
         ensure_stream(bus, name, keep).await?;
     }
-    ensure_bucket(bus).await?;
+    ensure_buckets(bus).await?;
     Ok(())
 }
 
@@ -106,19 +108,26 @@ pub async fn ensure_stream(bus: &Bus, name: StreamName, keep: &Keep) -> Result<S
     bus.js.create_stream(wanted).await.map_err(BusError::request)
 }
 
-/// The bucket of the documents. True when it was created.
+/// The buckets of the documents and of the recipients. Gives the names of those that were created.
 ///
 /// # Errors
 /// When the broker refuses or does not answer.
-pub async fn ensure_bucket(bus: &Bus) -> Result<bool, BusError> {
-    let bucket = bus.names.config_bucket();
-    if get_stream(bus, &format!("KV_{bucket}")).await?.is_some() {
-        return Ok(false);
+pub async fn ensure_buckets(bus: &Bus) -> Result<Vec<String>, BusError> {
+    let mut created = Vec::new();
+    // Of recipients there may be millions, and nobody goes back to an earlier form of one.
+    for (bucket, history) in [(bus.names.config_bucket(), CONFIG_HISTORY), (bus.names.people_bucket(), 1)] {
+        if get_stream(bus, &format!("KV_{bucket}")).await?.is_none() {
+            let config = kv::Config {
+                bucket: bucket.clone(),
+                history,
+                num_replicas: bus.replicas,
+                ..Default::default()
+            };
+            bus.js.create_key_value(config).await.map_err(BusError::request)?;
+            created.push(bucket);
+        }
     }
-    let config =
-        kv::Config { bucket, history: CONFIG_HISTORY, num_replicas: bus.replicas, ..Default::default() };
-    bus.js.create_key_value(config).await.map_err(BusError::request)?;
-    Ok(true)
+    Ok(created)
 }
 
 /// The bucket of the documents.
@@ -127,6 +136,14 @@ pub async fn ensure_bucket(bus: &Bus) -> Result<bool, BusError> {
 /// When it is missing or the broker does not answer.
 pub async fn config_bucket(bus: &Bus) -> Result<kv::Store, BusError> {
     bus.js.get_key_value(bus.names.config_bucket()).await.map_err(BusError::request)
+}
+
+/// The bucket of the recipients.
+///
+/// # Errors
+/// When it is missing or the broker does not answer.
+pub async fn people_bucket(bus: &Bus) -> Result<kv::Store, BusError> {
+    bus.js.get_key_value(bus.names.people_bucket()).await.map_err(BusError::request)
 }
 
 /// The handle of one of our streams, with fresh information.
@@ -164,12 +181,12 @@ pub(super) async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, 
 /// When the broker refuses or does not answer.
 pub async fn consumer(
     bus: &Bus,
-    name: StreamName,
+    own: &Own,
     durable: &str,
-    filter: &str,
     keep: &Keep,
 ) -> Result<async_nats::jetstream::consumer::Consumer<pull::Config>, BusError> {
-    let stream = ensure_stream(bus, name, keep).await?;
+    let Own { stream: name, filter, begin } = own;
+    let stream = ensure_stream(bus, *name, keep).await?;
     match stream.get_consumer::<pull::Config>(durable).await {
         Ok(consumer) => return Ok(consumer),
         Err(error) => {
@@ -182,9 +199,13 @@ pub async fn consumer(
         }
     }
     let mut config = consumer_config(bus, durable, filter);
+    config.deliver_policy = match begin {
+        Begin::All => DeliverPolicy::All,
+        Begin::New => DeliverPolicy::New,
+    };
     // A work queue holds nothing that is settled; the other streams do.
     if stream.cached_info().config.retention == RetentionPolicy::Limits
-        && let Some(start_sequence) = floor::start(bus, name, durable).await?
+        && let Some(start_sequence) = floor::start(bus, *name, durable).await?
     {
         tracing::warn!(durable, start_sequence, "the consumer is gone: it begins again where it stood");
         config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence };

@@ -58,6 +58,7 @@ pub(super) fn sample() -> Delivery {
         data: Arc::from(data),
         note: None,
         held_back: 0,
+        collapse_id: None,
         expires_at: "2026-11-21T10:00:00Z".parse().unwrap(),
         attempt: 1,
         redrive: 0,
@@ -100,7 +101,7 @@ fn build(subject: &Subject, base: &str) -> Box<dyn Channel> {
 
 async fn failure(subject: &Subject, base: &str) -> SendError {
     let channel = build(subject, base);
-    let error = channel.send(&sample(), AT.parse().unwrap()).await.unwrap_err();
+    let error = channel.send(&sample(), None, AT.parse().unwrap()).await.unwrap_err();
     assert_no_leak(&error, base);
     error
 }
@@ -129,7 +130,7 @@ fn assert_no_leak(error: &SendError, base: &str) {
 async fn a_success_has_a_receipt() {
     for subject in subjects() {
         let server = Server::answering(200, &[], subject.success).await;
-        let sent = build(&subject, &server.base).send(&sample(), AT.parse().unwrap()).await.unwrap();
+        let sent = build(&subject, &server.base).send(&sample(), None, AT.parse().unwrap()).await.unwrap();
         assert_eq!(
             (sent.provider_id.as_deref(), sent.code),
             (subject.provider_id, Some(200)),
@@ -151,7 +152,7 @@ async fn two_tries_send_the_same_body() {
         let server = Server::answering(200, &[], subject.success).await;
         let channel = build(&subject, &server.base);
         for at in ["2026-11-20T10:00:05Z", "2026-11-20T11:00:05Z"] {
-            channel.send(&sample(), at.parse().unwrap()).await.unwrap();
+            channel.send(&sample(), None, at.parse().unwrap()).await.unwrap();
         }
         let requests = server.requests();
         assert_eq!(requests[0].body, requests[1].body, "{}", subject.kind);
@@ -273,7 +274,7 @@ async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
     for subject in subjects() {
         let server = Server::start(Behaviour::Hang).await;
         let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
-        let error = channel.send(&sample(), AT.parse().unwrap()).await.unwrap_err();
+        let error = channel.send(&sample(), None, AT.parse().unwrap()).await.unwrap_err();
         assert_eq!(
             (class(&error), error.failure().reason),
             ("transient", Reason::Timeout),
@@ -287,7 +288,7 @@ async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
 async fn an_answer_that_breaks_off_is_judged_by_what_came() {
     for subject in subjects() {
         let server = Server::start(Behaviour::HalfBody).await;
-        let sent = build(&subject, &server.base).send(&sample(), AT.parse().unwrap()).await;
+        let sent = build(&subject, &server.base).send(&sample(), None, AT.parse().unwrap()).await;
         match subject.kind {
             // The status says it all.
             Kind::Webhook | Kind::Slack => assert_eq!(sent.unwrap().code, Some(200)),
@@ -303,7 +304,7 @@ async fn a_receiver_that_accepts_and_then_stalls_is_not_sent_to_again() {
     let subject = subjects().find(|subject| subject.kind == Kind::Webhook).unwrap();
     let server = Server::start(Behaviour::StalledBody).await;
     let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
-    let sent = channel.send(&sample(), AT.parse().unwrap()).await;
+    let sent = channel.send(&sample(), None, AT.parse().unwrap()).await;
     assert_eq!(sent.unwrap().code, Some(200));
 }
 
@@ -314,8 +315,10 @@ async fn an_answer_without_an_end_is_read_up_to_a_limit() {
             let server = Server::start(Behaviour::Endless(status)).await;
             let channel = build(&subject, &server.base);
             let delivery = sample();
-            let sent =
-                tokio::time::timeout(Duration::from_secs(5), channel.send(&delivery, AT.parse().unwrap()));
+            let sent = tokio::time::timeout(
+                Duration::from_secs(5),
+                channel.send(&delivery, None, AT.parse().unwrap()),
+            );
             let sent = sent.await.expect("it does not read for ever");
             assert_eq!(
                 sent.is_ok(),
@@ -336,7 +339,7 @@ async fn a_forbidden_address_is_refused_before_anything_is_sent() {
         let by_name = server.base.replace("127.0.0.1", "localhost");
         for base in [&server.base, &by_name] {
             let channel = subject.kind.build(&(subject.config)(base), &strict).unwrap();
-            let error = channel.send(&sample(), AT.parse().unwrap()).await.unwrap_err();
+            let error = channel.send(&sample(), None, AT.parse().unwrap()).await.unwrap_err();
             assert_eq!((class(&error), error.failure().reason), ("permanent", Reason::BlockedAddress));
             assert_no_leak(&error, base);
         }
@@ -351,6 +354,6 @@ async fn a_configured_proxy_is_used_and_checks_addresses_itself() {
         HttpPolicy { allow_plain_http: true, proxy: Some(proxy.base.clone()), ..HttpPolicy::default() };
     let behind = Workshop { http: HttpClient::new(policy).unwrap() };
     let channel = Kind::Webhook.build(&json!({ "url": "http://10.1.2.3/x" }), &behind).unwrap();
-    channel.send(&sample(), Timestamp::UNIX_EPOCH).await.unwrap();
+    channel.send(&sample(), None, Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(proxy.requests().len(), 1);
 }

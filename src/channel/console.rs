@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::markdown::Document;
 use super::text::one_line;
+use super::secret::Redacted;
 use super::{Channel, Failure, Receipt, SendError, Workshop, settings};
 use crate::delivery::Delivery;
 use crate::event::Severity;
@@ -78,6 +79,7 @@ impl Channel for Console {
     fn send<'a>(
         &'a self,
         delivery: &'a Delivery,
+        _to: Option<&'a Redacted<String>>,
         _at: Timestamp,
     ) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
@@ -158,7 +160,7 @@ mod tests {
     async fn an_output_that_cannot_be_written_is_our_own_trouble() {
         let sink: Sink = Arc::new(|_| Err(io::ErrorKind::BrokenPipe.into()));
         let console = Console { sink, coloured: false };
-        let sent = console.send(&sample(), Timestamp::UNIX_EPOCH).await;
+        let sent = console.send(&sample(), None, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(sent, Err(SendError::Ours(failure)) if failure.reason == Reason::Internal));
     }
 

@@ -84,6 +84,7 @@ impl Channel for Slack {
     fn send<'a>(
         &'a self,
         delivery: &'a Delivery,
+        _to: Option<&'a Redacted<String>>,
         at: Timestamp,
     ) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {

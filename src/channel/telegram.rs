@@ -44,8 +44,8 @@ const DESCRIPTION_UNITS_MAX: usize = 200;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TelegramConfig {
     bot_token: Redacted<String>,
-    /// A number, the same as text (from a variable), or `@name` of a public channel.
-    chat_id: Id,
+    /// A number, the same as text (from a variable), or `@name` of a public channel. None: each recipient's own chat.
+    chat_id: Option<Id>,
     /// A topic of a forum.
     thread_id: Option<Id>,
     /// Takes the place of `https://api.telegram.org`.
@@ -109,7 +109,8 @@ pub struct Telegram {
     /// With the token in it.
     url: Redacted<Url>,
     token: Redacted<String>,
-    chat_id: Id,
+    /// None: the recipient's.
+    chat_id: Option<Id>,
     thread_id: Option<i64>,
 }
 
@@ -140,7 +141,7 @@ impl Telegram {
             return Err(Fault::new("/botToken".to_owned(), legal.to_owned()));
         }
         let named = |name: &str| name.strip_prefix('@').is_some_and(|rest| !rest.is_empty());
-        if matches!(&config.chat_id, Id::Name(name) if !named(name)) {
+        if matches!(&config.chat_id, Some(Id::Name(name)) if !named(name)) {
             return Err(Fault::new("/chatId".to_owned(), "is neither a number nor an @name".to_owned()));
         }
         let thread_id = match config.thread_id {
@@ -169,11 +170,16 @@ impl Channel for Telegram {
     fn send<'a>(
         &'a self,
         delivery: &'a Delivery,
+        to: Option<&'a Redacted<String>>,
         at: Timestamp,
     ) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
+            let recipients = to.and_then(|to| to.expose().parse().ok()).map(Id::Number);
+            let chat_id = self.chat_id.as_ref().or(recipients.as_ref()).ok_or_else(|| {
+                SendError::Ours(Failure::new(Reason::Misconfigured, "there is no chat to send it to"))
+            })?;
             let request = SendMessage {
-                chat_id: &self.chat_id,
+                chat_id,
                 message_thread_id: self.thread_id,
                 text: text(delivery),
                 parse_mode: "HTML",

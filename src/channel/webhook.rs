@@ -163,6 +163,7 @@ impl Channel for Webhook {
     fn send<'a>(
         &'a self,
         delivery: &'a Delivery,
+        _to: Option<&'a Redacted<String>>,
         at: Timestamp,
     ) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
@@ -196,6 +197,9 @@ struct Payload<'a> {
     /// How many like it were held back since the last one.
     #[serde(rename = "heldBack")]
     held_back: u64,
+    /// What has the same one takes the place of what was sent before.
+    #[serde(rename = "collapseId", skip_serializing_if = "Option::is_none")]
+    collapse_id: Option<&'a str>,
     data: &'a RawValue,
 }
 
@@ -220,6 +224,7 @@ impl<'a> Payload<'a> {
             link: delivery.link.as_deref(),
             recipient: delivery.recipient.as_ref().map(crate::ids::Recipient::as_str),
             held_back: delivery.held_back,
+            collapse_id: delivery.collapse_id.as_deref(),
             data: &delivery.data,
         }
     }

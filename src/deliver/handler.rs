@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::adapters::{Adapters, Built};
+use super::addresses;
 use super::pauses::Pauses;
 use super::share::Shares;
 use super::{Decision, Next, Standing, after, decide};
 use crate::bus::consumer::{Handler, Lease, Received, Verdict as Settle};
 use crate::bus::directory::Directory;
+use crate::bus::people::People;
 use crate::bus::{Bus, BusError, schedule, topology};
 use crate::channel::http::BODY_WAIT;
+use crate::channel::secret::Redacted;
 use crate::channel::{ChannelSpec, Enabled, Failure, Receipt, SendError};
 use crate::clock;
 use crate::dead;
@@ -29,6 +32,8 @@ use crate::documents::{Document, Key};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::own_events::unhealthy::Unhealthy;
+use crate::recipient::Addressing;
 use crate::send::{self, Fate};
 
 /// The broker is away or refuses: the message waits this long.
@@ -47,6 +52,8 @@ pub struct Tools {
     pub adapters: Adapters,
     pub pauses: Arc<Pauses>,
     pub finished: Finished,
+    pub people: Arc<People>,
+    pub unhealthy: Unhealthy,
 }
 
 /// One lane of one kind.
@@ -165,7 +172,7 @@ impl Hand<'_> {
                 metrics::repeat_dropped();
                 return Ok(());
             }
-            Fate::Cancelled => return self.suppress(Reason::Cancelled).await,
+            Fate::Cancelled => return self.suppress(Reason::Cancelled, None).await,
         }
         if delivery.expires_at <= now {
             return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
@@ -174,7 +181,7 @@ impl Hand<'_> {
             return self.give_up(Reason::UnknownChannel, "the channel does not exist any more").await;
         };
         if spec.enabled != Enabled::On {
-            return self.suppress(Reason::ChannelDisabled).await;
+            return self.suppress(Reason::ChannelDisabled, None).await;
         }
         if Some(spec.kind) != delivery.kind {
             // The channel became another kind meanwhile: into that kind's queue.
@@ -183,6 +190,15 @@ impl Hand<'_> {
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
         }
+        let to = match spec.addressing() {
+            Addressing::Fixed | Addressing::Named => None,
+            Addressing::Contact(contact) => {
+                match Box::pin(addresses::find(&self.tools.people, contact, delivery)).await? {
+                    Ok(address) => Some(address),
+                    Err(why) => return self.suppress(Reason::NoAddress, Some(why)).await,
+                }
+            }
+        };
         let share = shares.enter(&delivery.workspace, &delivery.channel).await;
         self.still_ours()?;
         let share = match share {
@@ -190,7 +206,7 @@ impl Hand<'_> {
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        self.attempt(&built).await;
+        self.attempt(&built, to.as_ref()).await;
         drop(share);
         Ok(())
     }
@@ -235,10 +251,10 @@ impl Hand<'_> {
         Ok(Some(Arc::new(document.spec)))
     }
 
-    async fn attempt(&self, built: &Built) {
+    async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let sent = self.send(built, began).await;
+        let sent = self.send(built, to, began).await;
         let (took, now) = (started.elapsed(), clock::now());
         let standing = Standing {
             attempt: delivery.attempt,
@@ -256,9 +272,17 @@ impl Hand<'_> {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
+        if let Some(turn) = self.tools.unhealthy.turn(&outcome) {
+            Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
+        }
     }
 
-    async fn send(&self, built: &Built, at: Timestamp) -> Result<Receipt, SendError> {
+    async fn send(
+        &self,
+        built: &Built,
+        to: Option<&Redacted<String>>,
+        at: Timestamp,
+    ) -> Result<Receipt, SendError> {
         let adapter = match &built.adapter {
             Ok(adapter) => adapter,
             Err(fault) => {
@@ -268,7 +292,7 @@ impl Hand<'_> {
         };
         // A status that came in time stands, however long its body takes.
         let whole = built.timeout + BODY_WAIT;
-        let sent = tokio::time::timeout(whole, adapter.send(self.delivery, at)).await;
+        let sent = tokio::time::timeout(whole, adapter.send(self.delivery, to, at)).await;
         sent.map_err(|_| SendError::late(built.timeout))?
     }
 
@@ -343,9 +367,10 @@ impl Hand<'_> {
         bus.publish_json(bus.names.delivery(delivery), &self.message_id(), delivery).await.map(|_| ())
     }
 
-    async fn suppress(&self, reason: Reason) -> Result<(), BusError> {
+    async fn suppress(&self, reason: Reason, why: Option<String>) -> Result<(), BusError> {
         let bus = &self.tools.bus;
-        let outcome = Outcome::of(self.delivery, Verdict::new(State::Suppressed, reason), None, clock::now());
+        let verdict = Verdict { detail: why, ..Verdict::new(State::Suppressed, reason) };
+        let outcome = Outcome::of(self.delivery, verdict, None, clock::now());
         bus.record(&outcome, &self.message_id()).await?;
         metrics::outcome(&outcome);
         self.tools.finished.insert(self.delivery);

@@ -48,6 +48,12 @@ impl EventType {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// True when its first segment is `notification`.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.0.split(':').next() == Some("notification")
+    }
 }
 
 /// `*` aside, which a pattern may have.

@@ -37,7 +37,7 @@ pub fn explain<'a>(event: &Event, world: World<'a>) -> Vec<Judged<'a>> {
         judged.extend(rules.iter().map(|rule| judge(event, &scope.name, rule, decided, world)));
         decided = decided.or(decides.then_some(scope.name.as_str()));
     }
-    let global = world.rules.all(&event.workspace).iter().map(AsRef::as_ref);
+    let global = world.rules.all(&event.workspace).into_iter();
     let global = global.filter(|rule: &&Rule| rule.matches_type(event));
     judged.extend(global.map(|rule| judge(event, GLOBAL_SCOPE, rule, decided, world)));
     judged

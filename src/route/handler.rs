@@ -104,16 +104,23 @@ impl Router {
         firing: &mut Firing,
         message: &Received,
     ) -> Result<Option<Held>, BusError> {
+        if firing.windows.is_empty() && firing.group.is_none() {
+            return Ok(None);
+        }
         let mut held_back = 0;
+        let holder = format!("{}/{}/{}", message.epoch, message.sequence, event.id);
+        let entrant = Entrant { event: &holder, stored_at: message.stored_at };
         for window in &firing.windows {
-            let holder = format!("{}/{}/{}", message.epoch, message.sequence, event.id);
-            let entrant = Entrant { event: &holder, stored_at: message.stored_at };
             match Box::pin(self.throttle.enter(&self.bus, &event.workspace, window, entrant)).await? {
                 Pass::Open(before) => held_back += before,
                 Pass::Closed(until) => return Ok(Some(Held { reason: window.reason, until })),
             }
         }
         firing.stand_for(held_back);
+        if let Some(group) = &firing.group {
+            let id = Box::pin(self.throttle.join(&self.bus, &event.workspace, group, entrant)).await?;
+            firing.collapse_into(&id);
+        }
         Ok(None)
     }
 

@@ -1,194 +1,149 @@
-//! The rules in the form in which they are asked: which of them can concern this event?
+//! The rules in the form in which they are asked, changed without building all of it anew.
 //!
-//! Two indexes narrow the question before anything is evaluated. Patterns lie in a tree of segments, so that a type
-//! finds its patterns by walking its own segments. Rules that share a pattern lie under the rarest equality that their
-//! condition demands (`to == failed`), so that the event's own value finds them. What is left is asked one by one.
+//! A workspace's rules lie in two layers: a large one, and on top of it a small one with what changed since the large one
+//! was built. A change builds the small one anew; both become one when the small one has grown too large to be cheap.
 
-use std::collections::HashMap;
+mod index;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::Event;
-use crate::ids::WorkspaceId;
+use crate::ids::{RuleId, WorkspaceId};
 use crate::rule::Rule;
-use crate::rule::condition::{Key, Path, index_key_of};
-use crate::rule::pattern::{Pattern, Segment};
+use index::Index;
+
+/// So many changed rules always fit the small layer.
+const RECENT_MIN: usize = 256;
+/// Beyond that, this part of the large layer does.
+const RECENT_PART: usize = 16;
 
 /// All rules of all workspaces. Cheap to clone.
 #[derive(Default, Clone)]
 pub struct RuleSet {
-    workspaces: HashMap<WorkspaceId, Arc<Workspace>>,
+    workspaces: Arc<HashMap<WorkspaceId, Layers>>,
 }
 
-#[derive(Default)]
-struct Workspace {
-    /// In the order of their ids, which is the order in which they fire.
-    rules: Vec<Arc<Rule>>,
-    tree: Node,
-}
+/// A rule that is new or another one now; None: it is gone.
+pub type Change = (WorkspaceId, RuleId, Option<Arc<Rule>>);
 
-/// The patterns that go on from here.
-#[derive(Default)]
-struct Node {
-    literal: HashMap<String, Node>,
-    /// A `*` of its own.
-    any: Option<Box<Node>>,
-    /// Patterns with stars inside a segment or across segments: asked whole.
-    whole: Vec<(Pattern, Candidates)>,
-    /// Patterns that end here.
-    ends: Candidates,
-}
-
-/// The rules under one pattern.
-#[derive(Default)]
-struct Candidates {
-    rules: Vec<usize>,
-    always: Vec<usize>,
-    by_value: Vec<(Path, HashMap<Key<'static>, Vec<usize>>)>,
+#[derive(Default, Clone)]
+struct Layers {
+    base: Arc<Index>,
+    recent: Arc<Index>,
+    /// Rules of `base` that no longer count, and all of `recent`.
+    changed: Arc<HashSet<RuleId>>,
 }
 
 impl RuleSet {
-    /// Rules in the order of their ids.
     #[must_use]
     pub fn new(rules: impl Iterator<Item = (WorkspaceId, Arc<Rule>)>) -> Self {
-        let mut by_workspace: HashMap<WorkspaceId, Vec<Arc<Rule>>> = HashMap::new();
-        for (workspace, rule) in rules {
-            by_workspace.entry(workspace).or_default().push(rule);
+        Self::default().changed(rules.map(|(workspace, rule)| (workspace, rule.id.clone(), Some(rule))))
+    }
+
+    /// With these changes, in their order. Takes the longer the more rules change, and now and then as long as a new set.
+    #[must_use]
+    pub fn changed(&self, changes: impl Iterator<Item = Change>) -> Self {
+        let mut by_workspace: HashMap<WorkspaceId, BTreeMap<RuleId, Option<Arc<Rule>>>> = HashMap::new();
+        for (workspace, id, rule) in changes {
+            by_workspace.entry(workspace).or_default().insert(id, rule);
         }
-        let workspaces = by_workspace.into_iter().map(|(id, rules)| (id, Arc::new(Workspace::new(rules))));
-        Self { workspaces: workspaces.collect() }
+        let mut workspaces = HashMap::clone(&self.workspaces);
+        for (workspace, changes) in by_workspace {
+            let layers = workspaces.remove(&workspace).unwrap_or_default().with(changes);
+            if !layers.is_empty() {
+                workspaces.insert(workspace, layers);
+            }
+        }
+        Self { workspaces: Arc::new(workspaces) }
     }
 
     /// The rules of the event's workspace whose patterns match it and whose condition may hold, in order, each once.
     #[must_use]
     pub fn candidates(&self, event: &Event) -> Vec<&Rule> {
-        let Some(workspace) = self.workspaces.get(&event.workspace) else { return Vec::new() };
-        let segments: Vec<&str> = event.event_type.as_str().split(':').collect();
-        let mut found = Vec::new();
-        workspace.tree.collect(&segments, event, &mut found);
-        found.sort_unstable();
-        found.dedup();
-        let rules = found.into_iter().filter_map(|index| workspace.rules.get(index)).map(AsRef::as_ref);
+        let Some(layers) = self.workspaces.get(&event.workspace) else { return Vec::new() };
+        let Layers { base, recent, changed } = layers;
         // An own event concerns only those that name it literally, which the tree does not know.
-        rules.filter(|rule: &&Rule| !event.is_own() || rule.matches_type(event)).collect()
+        let concerned = |rule: &&Rule| !event.is_own() || rule.matches_type(event);
+        let standing = |rule: &&Rule| changed.is_empty() || !changed.contains(&rule.id);
+        let mut found: Vec<&Rule> = base.candidates(event).filter(standing).filter(concerned).collect();
+        if !recent.rules.is_empty() {
+            found.extend(recent.candidates(event).filter(concerned));
+            found.sort_by(|one, other| one.id.cmp(&other.id));
+        }
+        found
     }
 
     /// All rules of a workspace, in the order of their ids.
     #[must_use]
-    pub fn all(&self, workspace: &WorkspaceId) -> &[Arc<Rule>] {
-        self.workspaces.get(workspace).map_or(&[], |workspace| workspace.rules.as_slice())
+    pub fn all(&self, workspace: &WorkspaceId) -> Vec<&Rule> {
+        let layers = self.workspaces.get(workspace);
+        let mut all: Vec<&Rule> = layers.into_iter().flat_map(Layers::rules).map(AsRef::as_ref).collect();
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        all
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.workspaces.values().map(|workspace| workspace.rules.len()).sum()
+    pub fn get(&self, workspace: &WorkspaceId, id: &RuleId) -> Option<&Arc<Rule>> {
+        let Layers { base, recent, changed } = self.workspaces.get(workspace)?;
+        if changed.contains(id) { recent.get(id) } else { base.get(id) }
+    }
+
+    /// True when a rule of the workspace asks for the events that Bugle emits about itself.
+    #[must_use]
+    pub fn names_own_events(&self, workspace: &WorkspaceId) -> bool {
+        self.workspaces.get(workspace).is_some_and(Layers::names_own_events)
+    }
+
+    /// The same of any workspace.
+    #[must_use]
+    pub fn any_names_own_events(&self) -> bool {
+        self.workspaces.values().any(Layers::names_own_events)
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.workspaces.is_empty()
     }
 }
 
-impl Workspace {
-    fn new(rules: Vec<Arc<Rule>>) -> Self {
-        let mut tree = Node::default();
-        for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
-            for pattern in &rule.patterns {
-                tree.insert(pattern, pattern.segments(), index);
-            }
-        }
-        tree.index(&rules);
-        Self { rules, tree }
+impl Layers {
+    /// In no order.
+    fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        let standing = self.base.rules.iter().filter(|rule| !self.changed.contains(&rule.id));
+        standing.chain(&self.recent.rules)
     }
-}
 
-impl Node {
-    fn insert(&mut self, pattern: &Pattern, rest: &[Segment], rule: usize) {
-        let Some((first, tail)) = rest.split_first() else {
-            self.ends.rules.push(rule);
-            return;
+    fn is_empty(&self) -> bool {
+        self.rules().next().is_none()
+    }
+
+    fn names_own_events(&self) -> bool {
+        !self.recent.own.is_empty() || self.base.own.iter().any(|id| !self.changed.contains(id))
+    }
+
+    fn with(self, changes: BTreeMap<RuleId, Option<Arc<Rule>>>) -> Self {
+        let of = |rules: BTreeMap<RuleId, Arc<Rule>>| Arc::new(Index::new(rules.into_values().collect()));
+        let by_id = |rule: &Arc<Rule>| (rule.id.clone(), Arc::clone(rule));
+        let mut changed = HashSet::clone(&self.changed);
+        changed.extend(changes.keys().cloned());
+        let outgrown = changed.len() > RECENT_MIN.max(self.base.rules.len() / RECENT_PART);
+        let mut rules: BTreeMap<RuleId, Arc<Rule>> = if outgrown {
+            self.rules().map(by_id).collect()
+        } else {
+            self.recent.rules.iter().map(by_id).collect()
         };
-        match first {
-            Segment::Literal(text) => {
-                self.literal.entry(text.clone()).or_default().insert(pattern, tail, rule);
-            }
-            Segment::Any => self.any.get_or_insert_default().insert(pattern, tail, rule),
-            Segment::Glob(_) | Segment::Deep(_) => self.insert_whole(pattern, rule),
+        for (id, rule) in changes {
+            match rule {
+                Some(rule) => rules.insert(id, rule),
+                None => rules.remove(&id),
+            };
         }
+        if outgrown {
+            return Self { base: of(rules), ..Self::default() };
+        }
+        Self { base: self.base, recent: of(rules), changed: Arc::new(changed) }
     }
-
-    fn insert_whole(&mut self, pattern: &Pattern, rule: usize) {
-        match self.whole.iter_mut().find(|(known, _)| known.as_str() == pattern.as_str()) {
-            Some((_, candidates)) => candidates.rules.push(rule),
-            None => {
-                self.whole.push((pattern.clone(), Candidates { rules: vec![rule], ..Candidates::default() }));
-            }
-        }
-    }
-
-    fn index(&mut self, rules: &[Arc<Rule>]) {
-        self.ends.index(rules);
-        self.whole.iter_mut().for_each(|(_, candidates)| candidates.index(rules));
-        self.literal.values_mut().for_each(|node| node.index(rules));
-        self.any.iter_mut().for_each(|node| node.index(rules));
-    }
-
-    fn collect(&self, rest: &[&str], event: &Event, found: &mut Vec<usize>) {
-        for (pattern, candidates) in &self.whole {
-            if pattern.matches(event.event_type.as_str()) {
-                candidates.collect(event, found);
-            }
-        }
-        let Some((first, tail)) = rest.split_first() else {
-            self.ends.collect(event, found);
-            return;
-        };
-        if let Some(node) = self.literal.get(*first) {
-            node.collect(tail, event, found);
-        }
-        if let Some(node) = &self.any {
-            node.collect(tail, event, found);
-        }
-    }
-}
-
-impl Candidates {
-    /// Puts each rule under the equality that the fewest of its neighbours share.
-    fn index(&mut self, rules: &[Arc<Rule>]) {
-        let mut shared: HashMap<(Path, Key<'static>), usize> = HashMap::new();
-        for demand in self.rules.iter().flat_map(|rule| demands(rules, *rule)) {
-            *shared.entry(demand).or_default() += 1;
-        }
-        let mut by_value: HashMap<Path, HashMap<Key<'static>, Vec<usize>>> = HashMap::new();
-        for rule in std::mem::take(&mut self.rules) {
-            let rarest = demands(rules, rule).into_iter().min_by_key(|demand| shared.get(demand).copied());
-            match rarest {
-                Some((path, key)) => by_value.entry(path).or_default().entry(key).or_default().push(rule),
-                None => self.always.push(rule),
-            }
-        }
-        self.by_value = by_value.into_iter().collect();
-    }
-
-    fn collect(&self, event: &Event, found: &mut Vec<usize>) {
-        found.extend(&self.always);
-        for (path, values) in &self.by_value {
-            let value = path.find(event);
-            if let Some(rules) = value.as_deref().and_then(index_key_of).and_then(|key| values.get(&key)) {
-                found.extend(rules);
-            }
-        }
-    }
-}
-
-/// The equalities without which the rule's condition cannot hold.
-fn demands(rules: &[Arc<Rule>], rule: usize) -> Vec<(Path, Key<'static>)> {
-    let condition = rules.get(rule).and_then(|rule| rule.condition.as_ref());
-    let equalities = condition.map(|condition| condition.required_equalities()).unwrap_or_default();
-    let key = |(path, scalar): (&Path, &crate::rule::condition::Scalar)| {
-        Some((path.clone(), scalar.index_key()?.into_owned()))
-    };
-    equalities.into_iter().filter_map(key).collect()
 }
 
 #[cfg(test)]
@@ -287,5 +242,47 @@ mod tests {
         let rules = rules(json!([{"id": "r", "events": ["*"], "channels": ["x"]}]));
         let set = RuleSet::new(rules.into_iter().map(|rule| (other.clone(), rule)));
         assert!(set.candidates(&event("task:done", &json!({}))).is_empty());
+    }
+
+    #[test]
+    fn a_set_changed_step_by_step_is_the_set_built_at_once() {
+        let workspace = WorkspaceId::default();
+        let rule = |number: usize, step: usize| {
+            let value = json!({
+                "id": format!("r-{:03}", number % 400), "events": [format!("task:{}", step % 3)], "channels": ["x"],
+                "condition": {"field": "n", "op": "==", "value": step % 5}
+            });
+            rules(json!([value])).remove(0)
+        };
+        let (mut set, mut plain) = (RuleSet::default(), BTreeMap::new());
+        // A generator of its own, so that a failure comes again.
+        let mut dice: usize = 7;
+        for step in 0..300 {
+            let mut changes: Vec<Change> = Vec::new();
+            for _ in 0..=dice % 6 {
+                dice =
+                    dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 1;
+                let rule = rule(dice >> 20, step);
+                let (id, rule) = (rule.id.clone(), (dice >> 33 & 3 != 0).then_some(rule));
+                match &rule {
+                    Some(rule) => plain.insert(id.clone(), Arc::clone(rule)),
+                    None => plain.remove(&id),
+                };
+                changes.push((workspace.clone(), id, rule));
+            }
+            set = set.changed(changes.into_iter());
+            let whole = RuleSet::new(plain.values().map(|rule| (workspace.clone(), Arc::clone(rule))));
+            let ids = |rules: Vec<&Rule>| rules.into_iter().map(|rule| rule.id.clone()).collect::<Vec<_>>();
+            assert_eq!(ids(set.all(&workspace)), ids(whole.all(&workspace)), "step {step}");
+            let event = event(&format!("task:{}", step % 3), &json!({"n": step % 5}));
+            assert_eq!(ids(set.candidates(&event)), ids(whole.candidates(&event)), "step {step}");
+            assert!(
+                plain
+                    .iter()
+                    .all(|(id, rule)| set.get(&workspace, id).is_some_and(|found| Arc::ptr_eq(found, rule)))
+            );
+        }
+        let gone = plain.into_keys().map(|id| (workspace.clone(), id, None));
+        assert!(set.changed(gone).is_empty());
     }
 }

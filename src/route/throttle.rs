@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Window;
+use super::windows::{Group, Window};
 use crate::bus::{Bus, BusError, claim, count};
 use crate::clock;
 use crate::ids::WorkspaceId;
@@ -110,6 +110,30 @@ impl Throttle {
         Ok(pass)
     }
 
+    /// The id of the group that this event falls into.
+    ///
+    /// # Errors
+    /// When the broker did not answer; asking again is safe.
+    pub async fn join(
+        &self,
+        bus: &Bus,
+        workspace: &WorkspaceId,
+        group: &Group,
+        entrant: Entrant<'_>,
+    ) -> Result<String, BusError> {
+        let Some(length) = group.length else { return Ok(group.id(workspace, "")) };
+        let key: Vec<&str> = group.key.iter().map(String::as_str).collect();
+        let subject = bus.names.throttle(workspace, &key);
+        let holder = if let Some(holder) = self.remembered(&subject, entrant) {
+            holder
+        } else {
+            let holder = take(bus, &subject, None, entrant, length).await?;
+            self.remember(subject, holder.clone());
+            holder
+        };
+        Ok(group.id(workspace, holder.opener(entrant)))
+    }
+
     fn remembered(&self, subject: &str, entrant: Entrant<'_>) -> Option<Holder> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.get(subject).filter(|holder| holder.decides(entrant)).cloned()
@@ -141,6 +165,16 @@ impl Holder {
             return Pass::Open(earlier.held_back);
         }
         Pass::Closed(Timestamp::from_millisecond(self.until_ms).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Who opened the window that this one falls into.
+    fn opener<'a>(&'a self, entrant: Entrant<'a>) -> &'a str {
+        if self.opened_by(entrant.event) {
+            return entrant.event;
+        }
+        let at = entrant.stored_at.as_millisecond();
+        let earlier = self.earlier.iter().rev().find(|earlier| earlier.until_ms > at);
+        earlier.map_or(&self.event, |earlier| &earlier.event)
     }
 
     /// True when the window has an answer for this one: it came before the window's end, or opened it or one before it.
@@ -260,6 +294,9 @@ mod tests {
         assert!(first.decides(entrant("e2", 1_999)));
         assert_eq!(first.answer(entrant("e2", 1_999)), Pass::Closed(at(2_000)));
         assert!(second.decides(entrant("e2", 1_999)));
+        // And it belongs to the window that it fell into.
+        assert_eq!((first.opener(entrant("e2", 1_999)), second.opener(entrant("e2", 1_999))), ("e1", "e1"));
+        assert_eq!((second.opener(entrant("e1", 0)), second.opener(entrant("e4", 11_000))), ("e1", "e9"));
         // What came after the window's end opens the next one.
         assert!(!first.decides(entrant("e3", 2_000)));
     }

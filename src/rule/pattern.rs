@@ -111,8 +111,14 @@ impl Pattern {
         matches!(self.shape, Shape::Literal)
     }
 
-    /// True when it starts with the literal segment `notification`. Only such rules may see the events that Bugle
-    /// emits about itself, or a rule for everything would feed itself. [`Pattern::matches`] does not know of it.
+    /// True when its first segment is literal. Only such patterns may see the events that Bugle emits about itself, or a
+    /// rule for everything would feed itself. [`Pattern::matches`] does not know of it.
+    #[must_use]
+    pub fn starts_literally(&self) -> bool {
+        matches!(self.segments.first(), Some(Segment::Literal(_)))
+    }
+
+    /// True when it asks for the events about deliveries.
     #[must_use]
     pub fn names_own_events(&self) -> bool {
         matches!(self.segments.first(), Some(Segment::Literal(first)) if first == "notification")

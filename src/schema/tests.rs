@@ -74,7 +74,7 @@ fn file() -> Value {
 type Refused = Vec<(&'static str, Value, &'static str, &'static str)>;
 
 fn refused_channels() -> Refused {
-    let telegram = json!({ "id": "t", "kind": "telegram", "config": { "botToken": "1:a" } });
+    let telegram = json!({ "id": "t", "kind": "telegram", "config": { "chatId": 1 } });
     let channel = "/channels/0";
     vec![
         ("/rule", json!([]), "/rule", "did you mean `rules`?; the fields here are"),
@@ -121,7 +121,7 @@ fn refused_channels() -> Refused {
             "did you mean `url`?; the fields here are url, secrets",
         ),
         ("/channels/0/config/headers/a", json!(1), "/channels/0/config/headers/a", "expected a string"),
-        (channel, telegram, "/channels/0/config/chatId", "is missing"),
+        (channel, telegram, "/channels/0/config/botToken", "is missing"),
         (channel, json!({ "id": "c" }), "/channels/0", "`kind` is missing"),
         (channel, json!({ "id": "c", "kind": "slack" }), "/channels/0/config/webhookUrl", "is missing"),
         (

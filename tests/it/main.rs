@@ -19,6 +19,8 @@ mod embedded;
 mod faults;
 mod fuzz;
 mod import;
+mod own_events;
+mod recipients;
 mod retries;
 mod rules;
 mod sends;

@@ -1,36 +1,13 @@
-//! What the directory does with sources: taken in, kept in their last good form, asked for the rules that events bring.
+//! What the directory does with sources: taken in, removed, kept in their last good form.
 
 use std::sync::Arc;
 
-use super::{Holdings, Snapshot, read};
+use super::{Holdings, read};
 use crate::config;
 use crate::documents::Document;
-use crate::event::Event;
 use crate::ids::{SourceId, WorkspaceId};
-use crate::route::carried::{Carried, Carriers};
-use crate::route::scopes::EventScopes;
 use crate::source::book::SourceBook;
 use crate::source::{Source, SourceSpec};
-
-impl Snapshot {
-    /// The scopes that an event falls into, the nearest first: the rules that it brings, where the source that it came
-    /// `through` (or else names) lets it, before those of its task and mission.
-    #[must_use]
-    pub fn scopes_of(
-        &self,
-        event: &Event,
-        through: Option<&str>,
-        carriers: &Carriers,
-    ) -> (EventScopes, Option<Arc<Carried>>) {
-        let mut scopes = self.scopes.of(event);
-        let lets_carry = self.sources.lets_carry(event, through);
-        let carried = if lets_carry { carriers.of(event) } else { None };
-        if let Some(scope) = carried.as_ref().and_then(|carried| carried.scope.clone()) {
-            scopes.0.insert(0, scope);
-        }
-        (scopes, carried)
-    }
-}
 
 pub(super) fn put(
     book: &mut Arc<SourceBook>,

@@ -146,3 +146,35 @@ async fn a_scope_of_a_file_replaces_or_extends_the_rules_for_its_task_alone() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_tells_of_one_thing_has_one_id_until_its_window_ends_whoever_routes_it() {
+    let (bugle, sink, wire) =
+        fleet(&json!({ "collapse": { "key": "{{incident}}", "windowMs": 6_000 } })).await;
+    bugle.start_roles(&[Role::Router]).await;
+    for number in 0..8 {
+        wire.event("a:b", &format!("one-{number}"), &json!({ "incident": "i-1" })).await;
+    }
+    wire.event("a:b", "two", &json!({ "incident": "i-2" })).await;
+    wire.event("a:b", "none", &json!({})).await;
+    let all = sink.receives(10, "/hook").await;
+    let id = |event: &str| {
+        let request = all.iter().find(|request| request.json()["event"]["id"] == event).unwrap();
+        request.json()["collapseId"].clone()
+    };
+    let one = id("one-0");
+    assert!(one.as_str().is_some_and(|id| id.starts_with("c_")), "{one}");
+    assert!((0..8).all(|number| id(&format!("one-{number}")) == one));
+    assert!(id("two") != one && id("two").is_string());
+    assert!(id("none").is_null(), "an empty key is like no other");
+    let mut number = 0;
+    let next = eventually("the next window opens", LATER, async || {
+        number += 1;
+        wire.event("a:b", &format!("late-{number}"), &json!({ "incident": "i-1" })).await;
+        let all = sink.receives(10 + number, "/hook").await;
+        let found = all.last().unwrap().json()["collapseId"].clone();
+        if found == one { Err("still the first".to_owned()) } else { Ok(found) }
+    })
+    .await;
+    assert!(next.is_string());
+}

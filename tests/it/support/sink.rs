@@ -19,6 +19,8 @@ pub enum Answer {
     Status(u16),
     /// A status with a header.
     Header(u16, &'static str, String),
+    /// A 200 with this body.
+    Json(Value),
     /// A 200 that takes its time.
     Slow(Duration),
     /// Nothing until the test releases the path, then a 200.
@@ -140,7 +142,12 @@ async fn receive(
         }
     };
     let response = Response::builder();
+    let mut body = String::new();
     let response = match answer.unwrap_or(Answer::Status(200)) {
+        Answer::Json(json) => {
+            body = json.to_string();
+            response.header("content-type", "application/json")
+        }
         Answer::Status(status) => response.status(status),
         Answer::Header(status, name, value) => response.status(status).header(name, value),
         Answer::Slow(span) => {
@@ -153,5 +160,5 @@ async fn receive(
             response
         }
     };
-    response.body(String::new()).unwrap()
+    response.body(body).unwrap()
 }

@@ -1,0 +1,66 @@
+//! The keys under which the fleet remembers what a rule said: windows that hold back what comes after, and groups of what
+//! is shown as one.
+
+use std::time::Duration;
+
+use crate::event::Event;
+use crate::ids::{WorkspaceId, digest};
+use crate::outcome::Reason;
+use crate::rule::Rule;
+
+/// Tells the windows of a rule's `dedupe` from those of its cooldown.
+const DEDUPE: &str = "dedupe";
+/// The same for `collapse`.
+const COLLAPSE: &str = "collapse";
+
+/// While it lasts, nothing else with the same key goes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    pub key: Vec<String>,
+    pub length: Duration,
+    /// Why others are held back meanwhile.
+    pub reason: Reason,
+}
+
+/// What is shown as one: a thread, a message that is edited, a row that is updated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub key: Vec<String>,
+    /// Counted from its first; None: as long as the key stays the same.
+    pub length: Option<Duration>,
+}
+
+impl Group {
+    /// Its id; `opener` is the event that began it, where it has an end.
+    #[must_use]
+    pub fn id(&self, workspace: &WorkspaceId, opener: &str) -> String {
+        let parts = [workspace.as_str(), opener].into_iter().chain(self.key.iter().map(String::as_str));
+        format!("c_{}", digest(&parts.collect::<Vec<_>>()))
+    }
+}
+
+/// What a firing of this rule is held against, in the order in which it is asked.
+#[must_use]
+pub(super) fn of(event: &Event, scope: &str, rule: &Rule) -> Vec<Window> {
+    let dedupe = rule.dedupe.as_ref().and_then(|dedupe| {
+        let rendered = dedupe.key.render(event).ok().filter(|key| !key.is_empty())?;
+        let key = vec![scope.to_owned(), rule.id.to_string(), rendered, DEDUPE.to_owned()];
+        Some(Window { key, length: dedupe.window, reason: Reason::Duplicate })
+    });
+    let cooldown = rule.cooldown.as_ref().map(|cooldown| {
+        // A key that cannot render falls back to the rule's one window: quieter, never louder.
+        let rendered = cooldown.key.as_ref().and_then(|key| key.render(event).ok()).unwrap_or_default();
+        let key = vec![scope.to_owned(), rule.id.to_string(), rendered];
+        Window { key, length: cooldown.window, reason: Reason::Cooldown }
+    });
+    dedupe.into_iter().chain(cooldown).collect()
+}
+
+/// The group that an event falls into; one whose key renders empty is like no other.
+#[must_use]
+pub(super) fn group(event: &Event, scope: &str, rule: &Rule) -> Option<Group> {
+    let collapse = rule.collapse.as_ref()?;
+    let rendered = collapse.key.render(event).ok().filter(|key| !key.is_empty())?;
+    let key = vec![scope.to_owned(), rule.id.to_string(), rendered, COLLAPSE.to_owned()];
+    Some(Group { key, length: collapse.window })
+}
