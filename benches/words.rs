@@ -84,6 +84,30 @@ fn finding(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// One rule of many changes: what the process that follows the documents does before it is in force.
+fn changing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("change a rule");
+    for count in RULES {
+        let spec = |number: usize| json!({"id": format!("r{number}"), "events": [format!("bench{number}:*")], "channels": ["c"]});
+        let all = rules(count, spec);
+        let changed: RuleSpec = serde_json::from_value(spec(7)).expect("the bench's own rule is one");
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| {
+                let rule = Rule::compile(black_box(&changed)).expect("it compiles");
+                all.changed(std::iter::once((WorkspaceId::default(), rule.id.clone(), Some(rule.into()))))
+            });
+        });
+        group.bench_function(BenchmarkId::new("build all anew", count), |bencher| {
+            let rules: Vec<_> =
+                all.all(&WorkspaceId::default()).into_iter().map(|rule| rule.id.clone()).collect();
+            let rules: Vec<_> =
+                rules.iter().filter_map(|id| all.get(&WorkspaceId::default(), id)).cloned().collect();
+            bencher.iter(|| RuleSet::new(rules.iter().map(|rule| (WorkspaceId::default(), rule.clone()))));
+        });
+    }
+    group.finish();
+}
+
 fn asking(criterion: &mut Criterion) {
     let event = read(&body(BYTES[0]));
     let condition = json!({"and": [
@@ -148,5 +172,5 @@ fn growing(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(words, decoding, finding, asking, rendering, growing);
+criterion_group!(words, decoding, finding, changing, asking, rendering, growing);
 criterion_main!(words);

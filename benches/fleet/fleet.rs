@@ -192,10 +192,12 @@ impl Fleet {
     /// Makes room on the disk; the processes end first.
     pub async fn tear_down(mut self) -> Anything<()> {
         self.members.clear();
-        for name in ["EVENTS", "DELIVERIES", "RECORDS", "DEAD", "THROTTLE", "PACE"] {
+        for name in ["EVENTS", "DELIVERIES", "RECORDS", "DEAD", "THROTTLE", "COUNTS", "PACE"] {
             self.js.delete_stream(self.stream(name)).await?;
         }
-        self.js.delete_stream(format!("KV_{}", self.stream("CONFIG"))).await?;
+        for name in ["CONFIG", "PEOPLE"] {
+            self.js.delete_stream(format!("KV_{}", self.stream(name))).await?;
+        }
         Ok(())
     }
 }

@@ -16,6 +16,7 @@
 
 mod bare;
 mod chain;
+mod changes;
 mod endurance;
 mod fleet;
 mod hanging;
@@ -41,8 +42,8 @@ const ROUNDS: usize = 3;
 const PAYLOADS: [usize; 2] = [400, 4_096];
 
 /// The sections in the order they run in; the last takes ten minutes and runs only when it is named.
-const SECTIONS: [&str; 8] =
-    ["router", "rules", "worker", "recorder", "chain", "scaling", "hanging", "endurance"];
+const SECTIONS: [&str; 9] =
+    ["router", "rules", "changes", "worker", "recorder", "chain", "scaling", "hanging", "endurance"];
 
 fn main() -> Anything<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -67,6 +68,7 @@ async fn measure(only: &[String]) -> Anything<()> {
         match section {
             "router" => router::measure(&mut report).await?,
             "rules" => router::measure_rules(&mut report).await?,
+            "changes" => changes::measure(&mut report).await?,
             "worker" => worker::measure(&mut report).await?,
             "recorder" => recorder::measure(&mut report).await?,
             "chain" => chain::measure(&mut report).await?,

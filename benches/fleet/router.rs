@@ -14,6 +14,10 @@ const EVENTS: u64 = 60_000;
 const RULES: usize = 100;
 const MANY_RULES: [usize; 2] = [10_000, 100_000];
 const MATCHES: u64 = 10;
+const SCOPES: usize = 10_000;
+
+/// Documents with so many rules.
+type Documents = fn(usize) -> Value;
 
 /// What one run showed.
 struct Run {
@@ -61,11 +65,15 @@ pub async fn measure_rules(report: &mut Report) -> Anything<()> {
 
 /// Ours at more and more rules, of which one matches.
 async fn more_rules(report: &mut Report, server: &NatsServer) -> Anything<()> {
-    let by: [fn(usize) -> Value; 2] = [by_pattern, by_condition];
-    for (words, rules) in ["told apart by patterns", "one pattern, an equality each"].into_iter().zip(by) {
-        let few = route(server, &rules(RULES), PAYLOADS[0], EVENTS, 1).await?;
+    let by: [(&str, Documents, u64); 3] = [
+        ("told apart by patterns", by_pattern, EVENTS),
+        ("one pattern, an equality each", by_condition, EVENTS),
+        ("the same with a cooldown each, 10,000 scopes", with_everything, EVENTS / 3),
+    ];
+    for (words, rules, events) in by {
+        let few = route(server, &rules(RULES), PAYLOADS[0], events, 1).await?;
         for count in MANY_RULES {
-            let run = route(server, &rules(count), PAYLOADS[0], EVENTS, 1).await?;
+            let run = route(server, &rules(count), PAYLOADS[0], events, 1).await?;
             let what = format!("{count} rules, {words}");
             report.state(RULES_SECTION, format!("{what}, peak memory"), run.peak_mib, "MiB");
             report.note(
@@ -104,6 +112,25 @@ fn by_pattern(count: usize) -> Value {
 
 fn by_condition(count: usize) -> Value {
     documents(&(0..count).map(rule_by_condition).collect::<Vec<_>>())
+}
+
+/// Every event opens a window of its own, and every second one belongs to a task with rules of its own, none of which
+/// matches.
+fn with_everything(count: usize) -> Value {
+    let with_cooldown = |number| {
+        let mut rule = rule_by_condition(number);
+        rule["cooldownMs"] = json!(60_000);
+        rule["cooldownKey"] = json!("{{taskId}}");
+        rule
+    };
+    let scope = |number: usize| {
+        let mut other = rule_by_pattern(number + 8);
+        other["id"] = json!("other");
+        json!({"task": format!("t-{}", 2 * number), "inherit": true, "rules": [other]})
+    };
+    let mut documents = documents(&(0..count).map(with_cooldown).collect::<Vec<_>>());
+    documents["scopes"] = (0..SCOPES).map(scope).collect();
+    documents
 }
 
 fn documents(rules: &[Value]) -> Value {
