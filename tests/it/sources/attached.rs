@@ -3,7 +3,7 @@
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use serde_json::json;
 
-use super::{attached, fleet, foreign_stream, put, types};
+use super::{attached, fleet, foreign_stream, metric, put, types};
 use crate::support::bugle::{Bugle, Role, everything_to, with};
 use crate::support::wire::Wire;
 use crate::support::{LATER, SOON, ensure, eventually, steadily, unique};
@@ -247,6 +247,10 @@ async fn what_the_broker_refuses_is_said_once_and_ends_nothing() {
     }
     wire.event("a:b", "1", &json!({})).await;
     sink.receives(1, "/hook").await;
+    let router = bugle.take(Role::Router).remove(0);
+    let (_, metrics) = router.admin("/metrics").await;
+    assert_eq!(metric(&metrics, "bugle_sources_unattached "), 3);
+    bugle.adopt(router);
     let log = bugle.log("router");
     assert_eq!(log.matches("there is no stream NO_SUCH_STREAM").count(), 1, "{log}");
     assert!(bugle.readiness().await.iter().all(|(_, status, _)| *status == 200));
