@@ -15,8 +15,10 @@ pub mod rules;
 pub mod schemas;
 pub mod scopes;
 pub mod sends;
+pub mod sources;
 pub mod stream;
 pub mod tokens;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +103,9 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(rules::revert))
         .routes(routes!(scopes::list))
         .routes(routes!(scopes::get, scopes::put, scopes::remove))
+        .routes(routes!(sources::list))
+        .routes(routes!(sources::get, sources::put, sources::remove, webhooks::receive))
+        .routes(routes!(sources::versions))
         .routes(routes!(recipients::get, recipients::put, recipients::remove))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

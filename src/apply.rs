@@ -6,13 +6,14 @@ pub mod plan;
 
 use async_nats::jetstream::kv;
 
-use crate::bus::{Bus, BusError, topology};
+use crate::bus::{Bus, BusError, attach, topology};
 use crate::channel::secret::variables_without_default;
 use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::config;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, DocumentFile, Key};
+use crate::rule::fault::Fault;
 use crate::shelf;
 use plan::{Change, plan};
 
@@ -54,6 +55,7 @@ pub async fn apply(
     files: &[DocumentFile],
     options: Options,
 ) -> Result<Vec<Vec<Change>>, ApplyError> {
+    check_sources(bus, files)?;
     let bucket = topology::config_bucket(bus).await?;
     let mut done: Vec<Vec<Change>> = vec![Vec::new(); files.len()];
     for _ in 0..TRIES_MAX {
@@ -67,6 +69,20 @@ pub async fn apply(
         }
     }
     Err(ApplyError::Contended)
+}
+
+/// What is Bugle's own under this installation's prefix is no source.
+fn check_sources(bus: &Bus, files: &[DocumentFile]) -> Result<(), ApplyError> {
+    for file in files {
+        for (index, source) in file.sources.iter().enumerate() {
+            if let Some(why) = source.nats.as_ref().and_then(|nats| attach::forbidden(bus, nats)) {
+                let fault = Fault::new(format!("/sources/{index}/nats"), why);
+                let name = file.name.as_deref().unwrap_or("unnamed");
+                return Err(ApplyError::File(format!("{name}: {fault}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// `auto` is decided here: on when every variable that the configuration needs is set.
@@ -104,8 +120,8 @@ async fn apply_once(
 fn order(change: &Change) -> u8 {
     match (&change.after, &change.key) {
         (Some(_), Key::Channel(..)) => 0,
-        (Some(_), Key::Rule(..) | Key::Scope(..) | Key::Recipient(..) | Key::Token(_)) => 1,
-        (None, Key::Rule(..) | Key::Scope(..) | Key::Recipient(..) | Key::Token(_)) => 2,
+        (Some(_), Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_)) => 1,
+        (None, Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_)) => 2,
         (None, Key::Channel(..)) => 3,
     }
 }

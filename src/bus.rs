@@ -3,6 +3,7 @@
 //! A publish is done when the broker acknowledged it, not when it was sent; [`Bus::publish`] waits for that, so that
 //! nobody forgets. Settling messages is the business of [`consumer`] alone.
 
+pub mod attach;
 pub mod claim;
 pub mod consumer;
 pub mod count;

@@ -54,7 +54,7 @@ enum Command {
     Import(import::Import),
     /// Print the JSON Schema of what people write, for editors.
     Schema {
-        /// documents, rule, channel, fixtures or settings.
+        /// documents, rule, channel, source, fixtures or settings.
         #[arg(default_value = "documents")]
         name: String,
     },

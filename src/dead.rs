@@ -2,7 +2,7 @@
 
 pub mod letters;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
 use crate::bus::consumer::Received;
@@ -11,6 +11,7 @@ use crate::clock;
 use crate::delivery::{DeadLetter, Delivery, ENVELOPE_VERSION};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::source::map::Arrival;
 
 /// Headers of a buried message: why, where it came from, and what of it did not fit.
 pub const REASON: &str = "Bugle-Reason";
@@ -88,14 +89,43 @@ pub struct Grave {
 /// # Errors
 /// When the broker did not store it; doing it again is safe.
 pub async fn bury(bus: &Bus, message: &Received, grave: &Grave) -> Result<(), BusError> {
-    let bytes_max = bus.client().server_info().max_payload.saturating_sub(HEADROOM_BYTES);
     let mut headers = foreign_headers(&message.headers);
+    headers.insert(SUBJECT, message.subject.as_str());
+    headers.insert(SEQUENCE, message.sequence.to_string());
+    lay_down(bus, headers, message.payload.clone(), grave).await
+}
+
+/// Keeps what a source could not make an event of; a webhook has no subject.
+///
+/// # Errors
+/// When the broker did not store it; doing it again is safe.
+pub async fn bury_arrival(bus: &Bus, arrival: &Arrival, grave: &Grave) -> Result<(), BusError> {
+    let mut found = HeaderMap::new();
+    for (name, value) in &arrival.headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            found.append(name, value);
+        }
+    }
+    let mut headers = foreign_headers(&found);
+    if let Some(subject) = &arrival.subject {
+        headers.insert(SUBJECT, subject.as_str());
+    }
+    if let Some((_, sequence)) = &arrival.place {
+        headers.insert(SEQUENCE, sequence.to_string());
+    }
+    lay_down(bus, headers, arrival.body.clone(), grave).await
+}
+
+async fn lay_down(
+    bus: &Bus,
+    mut headers: HeaderMap,
+    mut payload: Bytes,
+    grave: &Grave,
+) -> Result<(), BusError> {
+    let bytes_max = bus.client().server_info().max_payload.saturating_sub(HEADROOM_BYTES);
     headers.insert(async_nats::header::NATS_MESSAGE_ID, grave.id.as_str());
     headers.insert(REASON, grave.reason.as_str());
     headers.insert(DETAIL, header_text(&grave.detail).as_str());
-    headers.insert(SUBJECT, message.subject.as_str());
-    headers.insert(SEQUENCE, message.sequence.to_string());
-    let mut payload: Bytes = message.payload.clone();
     if payload.len() > bytes_max {
         headers.insert(CUT, payload.len().to_string());
         payload.truncate(bytes_max);

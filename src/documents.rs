@@ -1,4 +1,4 @@
-//! Documents: what an operator writes down (channels, rules, scopes, tokens), with owner, version and author.
+//! Documents: what an operator writes down (channels, rules, scopes, sources, tokens), with owner, version and author.
 //!
 //! At the edges (file, API, CLI) an unknown field is an error that names it. What comes from the bucket is read
 //! leniently, so that old and new processes can run side by side.
@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::channel::{ChannelSpec, Kind};
-use crate::ids::{ChannelId, Recipient, RuleId, ScopedId, WorkspaceId};
+use crate::ids::{ChannelId, Recipient, RuleId, ScopedId, SourceId, WorkspaceId};
 use crate::rule::fault::{Fault, nearest};
 use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
 use crate::rule::template_spec::check_names;
 use crate::rule::{Rule, RuleSpec};
 use crate::schema;
+use crate::source::{Source, SourceSpec};
 
 /// What the bucket holds under a key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,6 +75,7 @@ pub enum Key {
     Channel(WorkspaceId, ChannelId),
     Rule(WorkspaceId, RuleId),
     Scope(WorkspaceId, ScopeId),
+    Source(WorkspaceId, SourceId),
     Recipient(WorkspaceId, Recipient),
     /// By the hash of the secret, in hexadecimal.
     Token(String),
@@ -87,6 +89,7 @@ impl Key {
             Self::Channel(workspace, _)
             | Self::Rule(workspace, _)
             | Self::Scope(workspace, _)
+            | Self::Source(workspace, _)
             | Self::Recipient(workspace, _) => Some(workspace),
             Self::Token(_) => None,
         }
@@ -109,6 +112,9 @@ impl Key {
                 let scope = ScopeId { level: Level::parse(level)?, id };
                 Some(Self::Scope(WorkspaceId::parse(second).ok()?, scope))
             }
+            ("sources", Some(id)) => {
+                Some(Self::Source(WorkspaceId::parse(second).ok()?, SourceId::parse(id).ok()?))
+            }
             ("recipients", Some(id)) => {
                 Some(Self::Recipient(WorkspaceId::parse(second).ok()?, Recipient::parse(&decoded(id)?).ok()?))
             }
@@ -126,6 +132,7 @@ impl std::fmt::Display for Key {
             Self::Scope(workspace, ScopeId { level, id }) => {
                 write!(f, "scopes.{workspace}.{}.{}", level.as_str(), encoded(id.as_str()))
             }
+            Self::Source(workspace, id) => write!(f, "sources.{workspace}.{id}"),
             Self::Recipient(workspace, id) => write!(f, "recipients.{workspace}.{}", encoded(id.as_str())),
             Self::Token(hash) => write!(f, "tokens.{hash}"),
         }
@@ -159,6 +166,8 @@ pub struct DocumentFile {
     pub rules: Vec<RuleSpec>,
     #[serde(default)]
     pub scopes: Vec<ScopeSpec>,
+    #[serde(default)]
+    pub sources: Vec<SourceSpec>,
 }
 
 /// Checks all that is in a file of documents.
@@ -187,8 +196,15 @@ pub fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
     for (index, spec) in file.scopes.iter().enumerate() {
         let place = format!("/scopes/{index}");
         let scope = check_scope(spec).map_err(|fault| fault.below(&place))?;
-        if !scopes.insert(scope.id) {
+        if !scopes.insert(scope.name.clone()) {
             return Err(Fault::new(place, format!("the scope of {} is there twice", scope.name)));
+        }
+    }
+    for (index, spec) in file.sources.iter().enumerate() {
+        let place = format!("/sources/{index}");
+        Source::compile(&file.workspace, spec).map_err(|fault| fault.below(&place))?;
+        if file.sources[..index].iter().any(|earlier| earlier.id == spec.id) {
+            return Err(Fault::new(format!("{place}/id"), format!("source {} is there twice", spec.id)));
         }
     }
     Ok(file)

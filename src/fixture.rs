@@ -24,6 +24,7 @@ use crate::publish;
 use crate::rule::RuleSpec;
 use crate::rule::fault::Fault;
 use crate::rule::scope::ScopeSpec;
+use crate::source::SourceSpec;
 pub use run::Bench;
 
 /// When events happen that say nothing else: Monday, 1 January 2024, 12:00 UTC.
@@ -54,6 +55,9 @@ pub struct FixtureFile {
     pub rules: Vec<RuleSpec>,
     #[serde(default)]
     pub scopes: Vec<ScopeSpec>,
+    /// Those that let events bring rules count.
+    #[serde(default)]
+    pub sources: Vec<SourceSpec>,
     #[schemars(length(min = 1))]
     pub tests: Vec<TestSpec>,
 }
@@ -164,7 +168,7 @@ struct Step {
 /// # Errors
 /// The place and the fault.
 pub fn read(value: Value) -> Result<(FixtureFile, DocumentFile), Fault> {
-    let inline: Map<String, Value> = ["workspace", "channels", "rules", "scopes"]
+    let inline: Map<String, Value> = ["workspace", "channels", "rules", "scopes", "sources"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), value.get(name)?.clone())))
         .collect();

@@ -35,6 +35,12 @@ impl Pulse {
         *lock(&self.trouble_since) = None;
     }
 
+    /// The pulse of a loop whose trouble is no reason to be unready: it has an alarm of its own.
+    #[must_use]
+    pub fn aside(name: &str) -> Self {
+        Self { name: name.into(), trouble_since: Arc::default(), started: Arc::default() }
+    }
+
     /// Something is wrong; when it began is remembered.
     pub fn trouble(&self) {
         lock(&self.trouble_since).get_or_insert_with(Instant::now);

@@ -4,6 +4,7 @@
 //!
 //! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`recipient`],
 //!   [`documents`]
+//! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
@@ -51,6 +52,7 @@ pub mod rule;
 pub mod schema;
 pub mod send;
 pub mod shelf;
+pub mod source;
 pub mod store;
 pub mod task;
 pub mod telemetry;

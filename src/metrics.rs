@@ -14,6 +14,8 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use serde::{Deserialize, Serialize};
+
 use crate::channel::Kind;
 use crate::clock;
 use crate::delivery::{Delivery, Lane};
@@ -45,6 +47,8 @@ const PANICS: &str = "bugle_handler_panics_total";
 const DISCONNECTS: &str = "bugle_nats_disconnects_total";
 const STREAMS_OPEN: &str = "bugle_streams_open";
 const REQUESTS: &str = "bugle_api_requests_total";
+const SOURCE_MESSAGES: &str = "bugle_source_messages_total";
+const SOURCES_UNATTACHED: &str = "bugle_sources_unattached";
 const BUILD: &str = "bugle_build_info";
 
 const AGE_BUCKETS: &[f64] = &[
@@ -110,6 +114,12 @@ fn describe() {
     describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Bytes in the queue, as routers see it.");
     describe_gauge!(RECORD_LAG, Unit::Count, "Records that the database does not have yet.");
     describe_gauge!(STREAMS_OPEN, Unit::Count, "Live streams open.");
+    describe_counter!(
+        SOURCE_MESSAGES,
+        Unit::Count,
+        "Messages of sources, by way and by what became of them."
+    );
+    describe_gauge!(SOURCES_UNATTACHED, Unit::Count, "Sources whose stream cannot be read at the moment.");
     describe_gauge!(BUILD, Unit::Count, "1, with the version as label.");
 }
 
@@ -146,6 +156,12 @@ fn start_at_zero() {
     for why in ["paused", "share"] {
         counter!(POSTPONED, "why" => why).absolute(0);
     }
+    for way in ["nats", "http"] {
+        for became in SourceResult::ALL {
+            counter!(SOURCE_MESSAGES, "way" => way, "result" => became.as_str()).absolute(0);
+        }
+    }
+    gauge!(SOURCES_UNATTACHED).set(0.0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -281,6 +297,46 @@ pub fn nats_disconnected() {
 
 pub fn api_request(method: &'static str, class: &'static str) {
     counter!(REQUESTS, "method" => method, "class" => class).increment(1);
+}
+
+crate::outcome::words! {
+    /// What became of an event of a source, or of a message that made none.
+    SourceResult {
+        Published = "published",
+        /// It was there already.
+        Duplicate = "duplicate",
+        /// It made no event: among the dead letters.
+        Unmapped = "unmapped",
+        /// A webhook without the secret.
+        Unauthorized = "unauthorized",
+    }
+}
+
+pub fn source_messages(way: &'static str, result: SourceResult, count: usize) {
+    counter!(SOURCE_MESSAGES, "way" => way, "result" => result.as_str()).increment(count as u64);
+}
+
+/// Counts a source that cannot be attached for as long as it lives.
+pub struct Unattached;
+
+impl Unattached {
+    #[must_use]
+    pub fn new() -> Self {
+        gauge!(SOURCES_UNATTACHED).increment(1.0);
+        Self
+    }
+}
+
+impl Default for Unattached {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Unattached {
+    fn drop(&mut self) {
+        gauge!(SOURCES_UNATTACHED).decrement(1.0);
+    }
 }
 
 /// Counts a live stream for as long as it lives.

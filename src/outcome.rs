@@ -137,6 +137,10 @@ words! {
         Poison = "poison",
         /// The message could not be read.
         Undecodable = "undecodable",
+        /// A source's message made no event.
+        Unmapped = "unmapped",
+        /// A rule that an event brought is not valid.
+        InvalidRule = "invalid_rule",
         /// It is larger than the broker carries.
         TooLarge = "too_large",
         /// Our own fault.

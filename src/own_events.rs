@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bus::consumer::{self, Begin, Handler, Received, Slots, Source, Stop, Verdict};
+use crate::bus::consumer::{self, Begin, Handler, Origin, Own, Received, Slots, Source, Stop, Verdict};
 use crate::bus::directory::Directory;
 use crate::bus::subject::OWN_EVENTS_DURABLE;
 use crate::bus::{Bus, BusError, StreamName, floor};
@@ -87,10 +87,12 @@ impl Announcer {
         }
         floor::keep(self.bus.clone(), StreamName::Records, OWN_EVENTS_DURABLE, stop.hard.clone());
         let source = Source {
-            stream: StreamName::Records,
+            origin: Origin::Own(Own {
+                stream: StreamName::Records,
+                filter: self.bus.names.outcome_filter(None),
+                begin: Begin::New,
+            }),
             durable: OWN_EVENTS_DURABLE.into(),
-            filter: self.bus.names.outcome_filter(None),
-            begin: Begin::New,
             slots: Slots::new(SLOTS),
             gate: None,
         };

@@ -96,14 +96,59 @@ pub fn imagined(workspace: &WorkspaceId, fields: Map<String, Value>) -> Result<E
     checked(workspace, complete(fields).to_string().as_bytes())
 }
 
-/// True when the broker had it already.
-async fn store(bus: &Bus, workspace: &WorkspaceId, event: &Event, body: Vec<u8>) -> Result<bool, BusError> {
+/// The header that names the source, `<workspace>/<id>`, through which an event came.
+pub const THROUGH: &str = "Source-Document";
+
+/// An event that a source made of a message.
+pub struct Sourced<'a> {
+    pub workspace: &'a WorkspaceId,
+    pub fields: &'a Map<String, Value>,
+    /// None: made of the event's own identity.
+    pub message_id: Option<&'a str>,
+    /// The source's name.
+    pub through: &'a str,
+}
+
+/// Why a source's event was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum SourcedError {
+    #[error("{0}")]
+    Refused(DecodeError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// Publishes what a source made. True when the broker had it already.
+///
+/// # Errors
+/// What is wrong with the event, or that the broker did not store it; publishing again is safe.
+pub async fn publish_sourced(bus: &Bus, sourced: &Sourced<'_>) -> Result<bool, SourcedError> {
+    let body = serde_json::to_vec(sourced.fields).map_err(BusError::from)?;
+    let bytes_max = bus.event_bytes_max();
+    if body.len() > bytes_max {
+        return Err(SourcedError::Refused(DecodeError::TooLarge { bytes: body.len(), bytes_max }));
+    }
+    let event = checked(sourced.workspace, &body).map_err(SourcedError::Refused)?;
+    let own_id = message_id(sourced.workspace, &event);
+    let mut headers = headers(&event, sourced.message_id.unwrap_or(&own_id));
+    headers.insert(THROUGH, sourced.through);
+    let subject = bus.names.event(sourced.workspace, event.event_type.as_str());
+    Ok(bus.publish(subject, headers, body.into()).await?.duplicate)
+}
+
+fn headers(event: &Event, message_id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/cloudevents+json");
-    headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id(workspace, event).as_str());
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
     if let Some(traceparent) = &event.traceparent {
         headers.insert("traceparent", traceparent.as_str());
     }
+    headers
+}
+
+/// True when the broker had it already.
+async fn store(bus: &Bus, workspace: &WorkspaceId, event: &Event, body: Vec<u8>) -> Result<bool, BusError> {
+    let headers = headers(event, &message_id(workspace, event));
     let subject = bus.names.event(workspace, event.event_type.as_str());
     Ok(bus.publish(subject, headers, body.into()).await?.duplicate)
 }

@@ -4,6 +4,7 @@
 //! window it falls into; the handler asks the broker and then takes the firing or leaves it.
 
 pub mod backlog;
+pub mod carried;
 pub mod explain;
 pub mod handler;
 pub mod ruleset;
@@ -35,6 +36,9 @@ use wording::{Text, Wording};
 
 /// How long after its event a delivery is worth sending, unless its channel says otherwise.
 pub const EXPIRES_IN: Duration = Duration::from_secs(24 * 3600);
+/// The attribute of an event that names who it is for, told apart by commas, and how many of them count.
+const RECIPIENTS: &str = "recipients";
+const RECIPIENTS_MAX: usize = 100;
 
 /// The channels, as routing sees them.
 pub type Channels = HashMap<(WorkspaceId, ChannelId), Arc<ChannelSpec>>;
@@ -248,11 +252,16 @@ pub fn expiry(from: Timestamp, spec: Option<&ChannelSpec>) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// The recipients that a rule names for an event, each once, and what is wrong with the others.
+/// The recipients that a rule names for an event, or where it names none those that the event names, each once, and
+/// what is wrong with the others.
 fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
     let (mut found, mut bad) = (Vec::new(), Vec::new());
-    for template in &rule.recipients {
-        let parsed = template.render(event).map_err(|error| error.to_string());
+    let named =
+        rule.recipients.iter().map(|template| template.render(event).map_err(|error| error.to_string()));
+    let of_the_event = event.attributes.get(RECIPIENTS).filter(|_| rule.recipients.is_empty());
+    let of_the_event = of_the_event.into_iter().flat_map(|list| list.split(','));
+    let of_the_event = of_the_event.map(str::trim).filter(|one| !one.is_empty()).take(RECIPIENTS_MAX);
+    for parsed in named.chain(of_the_event.map(|one| Ok(one.to_owned()))) {
         match parsed.and_then(|text| Recipient::parse(text.trim()).map_err(|error| error.to_string())) {
             Ok(recipient) if found.contains(&recipient) => {}
             Ok(recipient) => found.push(recipient),

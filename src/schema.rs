@@ -19,6 +19,7 @@ use crate::channel::{ChannelSpec, Kind};
 use crate::documents::DocumentFile;
 use crate::fixture::FixtureFile;
 use crate::rule::RuleSpec;
+use crate::source::SourceSpec;
 
 crate::outcome::words! {
     /// The schemas that are published.
@@ -31,6 +32,8 @@ crate::outcome::words! {
         Channel = "channel",
         /// Tests of rules.
         Fixtures = "fixtures",
+        /// One source.
+        Source = "source",
         /// The configuration file.
         Settings = "settings",
     }
@@ -45,6 +48,7 @@ impl Name {
             Self::Rule => (root::<RuleSpec>(), "Bugle: a rule"),
             Self::Channel => (root::<ChannelSpec>(), "Bugle: a channel"),
             Self::Fixtures => (root::<FixtureFile>(), "Bugle: tests of rules"),
+            Self::Source => (root::<SourceSpec>(), "Bugle: a source"),
             Self::Settings => (settings::schema(), "Bugle: the configuration file"),
         };
         schema["$id"] = format!("urn:bugle:schema:{self}").into();

@@ -73,7 +73,7 @@ pub struct Version {
 async fn bucket_of(bus: &Bus, key: &Key) -> Result<kv::Store, BusError> {
     match key {
         Key::Recipient(..) => topology::people_bucket(bus).await,
-        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) | Key::Token(_) => {
+        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => {
             topology::config_bucket(bus).await
         }
     }

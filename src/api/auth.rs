@@ -25,17 +25,19 @@ pub enum Permission {
     RedriveDeadLetters,
     ReadDocuments,
     WriteDocuments,
+    ManageSources,
     ManageTokens,
 }
 
 impl Permission {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PublishEvents,
         Self::ReadDeliveries,
         Self::Send,
         Self::RedriveDeadLetters,
         Self::ReadDocuments,
         Self::WriteDocuments,
+        Self::ManageSources,
         Self::ManageTokens,
     ];
 
@@ -47,6 +49,7 @@ impl Permission {
             Self::RedriveDeadLetters => "send dead letters again",
             Self::ReadDocuments => "read rules and scopes",
             Self::WriteDocuments => "change rules and scopes",
+            Self::ManageSources => "see and change sources",
             Self::ManageTokens => "manage tokens",
         }
     }
@@ -56,7 +59,8 @@ impl Permission {
 #[must_use]
 pub fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
-        ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send, WriteDocuments,
+        ManageSources, ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send,
+        WriteDocuments,
     };
     match (role, permission) {
         (Role::Admin, _)
@@ -64,13 +68,20 @@ pub fn permits(role: Role, permission: Permission) -> bool {
         | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries)
         | (Role::Viewer | Role::Operator, ReadDocuments)
         | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments) => true,
-        (Role::Operator, ManageTokens)
+        (Role::Operator, ManageSources | ManageTokens)
         | (
             Role::Publisher,
-            ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments | ManageTokens,
+            ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments | ManageSources
+            | ManageTokens,
         )
-        | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | WriteDocuments | ManageTokens)
-        | (Role::Agent, Send | RedriveDeadLetters | ReadDocuments | WriteDocuments | ManageTokens) => false,
+        | (
+            Role::Viewer,
+            PublishEvents | Send | RedriveDeadLetters | WriteDocuments | ManageSources | ManageTokens,
+        )
+        | (
+            Role::Agent,
+            Send | RedriveDeadLetters | ReadDocuments | WriteDocuments | ManageSources | ManageTokens,
+        ) => false,
     }
 }
 

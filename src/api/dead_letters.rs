@@ -111,9 +111,14 @@ pub async fn redrive(
             Ok((axum::http::StatusCode::ACCEPTED, Json(answer)))
         }
         Err(RedriveError::Unknown(_)) => Err(missing(sequence)),
-        Err(error @ (RedriveError::NoChannel(_) | RedriveError::Unreadable | RedriveError::Cut(_))) => {
-            Err(Problem::conflict(error.to_string()))
-        }
+        Err(
+            error @ (RedriveError::NoChannel(_)
+            | RedriveError::NoSource(_)
+            | RedriveError::StillBroken(_)
+            | RedriveError::InvalidRule
+            | RedriveError::Unreadable
+            | RedriveError::Cut(_)),
+        ) => Err(Problem::conflict(error.to_string())),
         Err(RedriveError::Bus(error)) => Err(error.into()),
     }
 }
@@ -133,13 +138,6 @@ fn missing(sequence: u64) -> Problem {
 
 async fn find(api: &Shared, principal: &Principal, sequence: u64) -> Result<Letter, Problem> {
     let letter = letters::get(&api.bus, sequence).await?.ok_or_else(|| missing(sequence))?;
-    let visible = match (&principal.workspace, &letter.delivery) {
-        (None, _) => true,
-        (Some(own), Some(delivery)) => delivery.workspace == *own,
-        (Some(own), None) => {
-            let subject = letter.message.as_ref().map(|message| message.subject.as_str()).unwrap_or_default();
-            api.bus.names.event_parts(subject).is_some_and(|(workspace, _)| workspace == own.as_str())
-        }
-    };
+    let visible = principal.workspace.as_ref().is_none_or(|own| letter.workspace.as_ref() == Some(own));
     if visible { Ok(letter) } else { Err(missing(sequence)) }
 }

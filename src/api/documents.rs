@@ -16,6 +16,7 @@ use super::query::Query;
 use crate::documents::{Key, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
+use crate::source::secrets;
 
 /// A change is answered when this process follows it, or after this long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,10 +41,14 @@ pub fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     }
 }
 
-/// The document, with its meta data.
+/// The document, with its meta data and without its secrets.
 #[must_use]
 pub fn view(key: &Key, held: &Held) -> Value {
-    let mut view = held.document.spec.as_object().cloned().unwrap_or_default();
+    let mut spec = held.document.spec.clone();
+    if matches!(key, Key::Source(..)) {
+        secrets::mask(&mut spec);
+    }
+    let mut view = spec.as_object().cloned().unwrap_or_default();
     view.insert(META.to_owned(), meta(key, held));
     Value::Object(view)
 }
@@ -199,8 +204,8 @@ impl Principal {
         self.writes(query.workspace()?)
     }
 
-    /// Rules are nobody's own.
-    fn unbound(&self) -> Result<(), Problem> {
+    /// Documents are nobody's own.
+    pub(super) fn unbound(&self) -> Result<(), Problem> {
         match self.recipient {
             None => Ok(()),
             Some(_) => Err(Problem::forbidden("a token bound to a recipient sees no documents")),

@@ -17,6 +17,7 @@ use crate::documents::{check_rule, strict};
 use crate::explain::{Explanation, explained};
 use crate::ids::WorkspaceId;
 use crate::route::World;
+use crate::route::carried::Carriers;
 use crate::route::ruleset::RuleSet;
 use crate::route::scopes::EventScopes;
 use crate::rule::RuleSpec;
@@ -64,7 +65,8 @@ pub async fn evaluate(
         .map_err(|error| Problem::fault(Fault::new("/event", error.to_string())))?;
     let snapshot = api.directory.snapshot();
     let given = question.rules.map(|rules| given(&workspace, rules)).transpose()?;
-    let scopes = if given.is_some() { EventScopes::default() } else { snapshot.scopes.of(&event) };
+    let stored = || snapshot.scopes_of(&event, None, &Carriers::default()).0;
+    let scopes = if given.is_some() { EventScopes::default() } else { stored() };
     let world = World {
         rules: given.as_ref().unwrap_or(&snapshot.rules),
         scopes: &scopes,

@@ -58,7 +58,7 @@ pub async fn list(
     let wanted = |key: &Key, _: &Held| match key {
         Key::Channel(..) | Key::Rule(..) => Some(false),
         Key::Scope(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
-        Key::Recipient(..) | Key::Token(_) => None,
+        Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
     };
     let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = api.directory.snapshot().library.page(after, limit + 1, wanted);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
 use crate::apply;
-use crate::bus::consumer::{self, Begin, Slots, Source, Stop};
+use crate::bus::consumer::{self, Begin, Origin, Own, Slots, Source, Stop};
 use crate::bus::directory::{Directory, Holdings};
 use crate::bus::people::People;
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
@@ -29,6 +29,7 @@ use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
 use crate::route::texts::Texts;
+use crate::source::loops::Sources;
 use crate::store::Store;
 
 /// A fleet's servers may still be starting: this long they are waited for.
@@ -184,10 +185,12 @@ impl Parts<'_> {
         let router = Router::new(self.bus.clone(), Arc::clone(directory), Arc::clone(&self.texts));
         let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
-            stream: StreamName::Events,
+            origin: Origin::Own(Own {
+                stream: StreamName::Events,
+                filter: self.bus.names.subjects_of(StreamName::Events).concat(),
+                begin: Begin::All,
+            }),
             durable: ROUTER_DURABLE.into(),
-            filter: self.bus.names.subjects_of(StreamName::Events).concat(),
-            begin: Begin::All,
             slots: Slots::new(self.settings.router.slots),
             gate: Some(backlog::watch(self.bus.clone(), bytes_max, self.stop.hard.clone())),
         };
@@ -196,6 +199,8 @@ impl Parts<'_> {
         for _ in 0..PULLERS {
             self.consume("router", source.clone(), Arc::clone(&router));
         }
+        let sources = Sources::new(self.bus.clone(), Arc::clone(directory), self.stop.clone());
+        self.running.spawn("sources", sources.follow());
         let announcer = Announcer::new(self.bus.clone(), Arc::clone(directory));
         let pulse = self.health.pulse("own events");
         self.running.spawn("own events", announcer.run(self.settings.keep, self.stop.clone(), pulse));
@@ -228,10 +233,12 @@ impl Parts<'_> {
                 let shares = Shares::new(slots, settings.channel_share, settings.workspace_share);
                 let worker = Worker { tools: Arc::clone(&tools), shares };
                 let source = Source {
-                    stream: StreamName::Deliveries,
+                    origin: Origin::Own(Own {
+                        stream: StreamName::Deliveries,
+                        filter: self.bus.names.delivery_filter(*kind, lane),
+                        begin: Begin::All,
+                    }),
                     durable: worker_durable(*kind, lane).into(),
-                    filter: self.bus.names.delivery_filter(*kind, lane),
-                    begin: Begin::All,
                     slots: Slots::new(slots),
                     gate: None,
                 };

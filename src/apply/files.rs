@@ -14,6 +14,7 @@ use crate::config;
 use crate::documents::{DocumentFile, checked_file};
 use crate::route::texts::Texts;
 use crate::rule::fault::Fault;
+use crate::source::secrets::Keys;
 
 /// Reads files that are to be applied together.
 ///
@@ -24,7 +25,8 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Vec<DocumentFile>, String> {
     let mut files = Vec::new();
     for path in paths {
         let file = read_file(path)?;
-        check_channels(&file).map_err(|fault| format!("{}: {fault}", path.display()))?;
+        let checked = check_channels(&file).and_then(|()| check_sources(&file));
+        checked.map_err(|fault| format!("{}: {fault}", path.display()))?;
         let owner = file.name.clone().unwrap_or_default();
         if let Some(other) = owners.insert(owner.clone(), path) {
             return Err(format!(
@@ -94,6 +96,24 @@ fn file_name(path: &Path) -> Option<String> {
 fn check_channels(file: &DocumentFile) -> Result<(), Fault> {
     for (index, spec) in file.channels.iter().enumerate() {
         check_config(spec).map_err(|fault| fault.below(&format!("/channels/{index}")))?;
+    }
+    Ok(())
+}
+
+/// Opens the secrets of sources whose variables are set here.
+fn check_sources(file: &DocumentFile) -> Result<(), Fault> {
+    for (index, spec) in file.sources.iter().enumerate() {
+        let Some(http) = &spec.http else { continue };
+        let unset = Cell::new(false);
+        let variable = |name: &str| {
+            let value = config::environment(name);
+            unset.set(unset.get() || value.is_none());
+            value
+        };
+        match Keys::open(http, &variable) {
+            Err(fault) if !unset.get() => return Err(fault.below(&format!("/sources/{index}/http"))),
+            Ok(_) | Err(_) => {}
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::rule::RuleSpec;
 use crate::rule::fault::field_pointer;
 use crate::rule::scope::ScopeSpec;
 use crate::shelf::Held;
+use crate::source::secrets;
 
 pub type Found = BTreeMap<Key, Held>;
 
@@ -49,10 +50,11 @@ impl fmt::Display for Change {
     }
 }
 
-/// A channel's configuration may hold a secret.
+/// A channel's configuration may hold a secret, and so does a source for webhooks.
 fn shown(key: &Key, place: &str, value: Option<&Value>) -> String {
     let Some(value) = value else { return "nothing".to_owned() };
-    if matches!(key, Key::Channel(..)) && place.starts_with("/config") {
+    let channel = matches!(key, Key::Channel(..)) && place.starts_with("/config");
+    if channel || matches!(key, Key::Source(..)) && secrets::is_secret(place) {
         return "…".to_owned();
     }
     let text = value.to_string();
@@ -137,7 +139,7 @@ pub fn plan(
 fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
     match key {
         Key::Channel(workspace, id) => Some((workspace, id)),
-        Key::Rule(..) | Key::Scope(..) | Key::Recipient(..) | Key::Token(_) => None,
+        Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
     }
 }
 
@@ -150,7 +152,7 @@ fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
         }
         Key::Scope(..) => serde_json::from_value::<ScopeSpec>(spec)
             .is_ok_and(|scope| scope.rules.iter().any(|rule| rule.channels.contains(channel))),
-        Key::Channel(..) | Key::Recipient(..) | Key::Token(_) => false,
+        Key::Channel(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => false,
     }
 }
 
@@ -166,6 +168,9 @@ impl<'a> Wanted<'a> {
         for spec in &file.scopes {
             let id = spec.id().map_err(|fault| ApplyError::File(fault.to_string()))?;
             documents.insert(Key::Scope(file.workspace.clone(), id), value(spec)?);
+        }
+        for spec in &file.sources {
+            documents.insert(Key::Source(file.workspace.clone(), spec.id.clone()), value(spec)?);
         }
         let owner = format!("file:{}", file.name.as_deref().unwrap_or("unnamed"));
         Ok(Self { file, owner, documents })

@@ -23,10 +23,12 @@ use tokio_util::task::TaskTracker;
 
 pub use self::lease::Lease;
 use self::work::{Group, HAND_BACK, settle, work_on};
+use super::attach::{self, Attachment};
 use super::{Bus, BusError, StreamName, reader, topology};
 use crate::clock;
 use crate::config::Keep;
 use crate::health::Pulse;
+pub use crate::source::Begin;
 
 /// One long-poll. It bounds how long a stop waits for polls that are open.
 const POLL: Duration = Duration::from_secs(1);
@@ -105,25 +107,32 @@ impl Slots {
     }
 }
 
+/// Where messages lie.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// In one of our streams, which is made again when it is gone.
+    Own(Own),
+    /// In a source's. When it cannot be attached the loop ends: its owner says so, and tries again.
+    Attached(Arc<Attachment>),
+}
+
+/// Messages of one of our streams.
+#[derive(Debug, Clone)]
+pub struct Own {
+    pub stream: StreamName,
+    pub filter: String,
+    /// Where the consumer begins when nobody has made it before.
+    pub begin: Begin,
+}
+
 /// Which messages, and how many at once.
 #[derive(Debug, Clone)]
 pub struct Source {
-    pub stream: StreamName,
+    pub origin: Origin,
     pub durable: Arc<str>,
-    pub filter: String,
-    pub begin: Begin,
     pub slots: Slots,
     /// None: always open.
     pub gate: Option<Gate>,
-}
-
-/// Where a consumer begins that nobody has made before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// At what the stream holds.
-    All,
-    /// At what comes.
-    New,
 }
 
 /// When to stop: `soft` ends the taking, `hard` hands back what still runs.
@@ -143,7 +152,7 @@ struct Loop<H> {
     pulse: Pulse,
 }
 
-/// Runs until `stop.soft`, then finishes what is in hand.
+/// Runs until `stop.soft` (or until its attachment is lost), then finishes what is in hand.
 pub async fn run<H: Handler>(
     bus: Bus,
     keep: Keep,
@@ -164,6 +173,10 @@ pub async fn run<H: Handler>(
                 Ok(()) => break,
                 Err(error) => error,
             },
+            Err(error) if matches!(this.source.origin, Origin::Attached(_)) => {
+                tracing::debug!(durable = &*this.source.durable, %error, "the stream of a source is lost");
+                break;
+            }
             Err(error) => error,
         };
         this.pulse.trouble();
@@ -189,8 +202,17 @@ pub async fn run<H: Handler>(
 impl<H: Handler> Loop<H> {
     /// The consumer, and the epoch of its stream.
     async fn consumer(&self) -> Result<(Consumer<pull::Config>, Arc<str>), BusError> {
-        let consumer = topology::consumer(&self.bus, &self.source, &self.keep).await?;
-        Ok((consumer, reader::epoch(&self.bus, self.source.stream).await?.into()))
+        let Source { origin, durable, .. } = &self.source;
+        match origin {
+            Origin::Own(own) => {
+                let consumer = topology::consumer(&self.bus, own, durable, &self.keep).await?;
+                Ok((consumer, reader::epoch(&self.bus, own.stream).await?.into()))
+            }
+            Origin::Attached(attachment) => {
+                let (consumer, epoch) = attach::attach(&self.bus, attachment).await?;
+                Ok((consumer, epoch.into()))
+            }
+        }
     }
 
     /// Ok when asked to stop.

@@ -3,6 +3,9 @@
 //! An entry that cannot be read leaves the last good one in force and raises an alarm. After every trouble with the
 //! broker the whole bucket is read anew, so that a change made meanwhile, a deletion too, is seen.
 
+mod snapshot;
+mod sources;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -11,62 +14,26 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub use self::snapshot::Snapshot;
 use super::library::Library;
 use super::reader::{Entry, From, Reader};
 use super::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
 use crate::clock;
-use crate::delivery::Delivery;
 use crate::documents::{Document, Key, TokenSpec};
 use crate::health::Pulse;
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
+use crate::route::Channels;
 use crate::route::ruleset::{Change, RuleSet};
 use crate::route::scopes::ScopeBook;
-use crate::route::{Channels, Firing, Step};
 use crate::rule::scope::{Scope, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
 use crate::shelf::Held;
+use crate::source::book::SourceBook;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
-
-/// The documents at one moment.
-#[derive(Default)]
-pub struct Snapshot {
-    pub rules: RuleSet,
-    pub channels: Arc<Channels>,
-    /// Changed in place: always the newest.
-    pub scopes: Arc<ScopeBook>,
-    /// Changed in place too; empty unless it was asked for.
-    pub library: Arc<Library>,
-    pub tokens: Arc<BTreeMap<String, Document<TokenSpec>>>,
-    /// Channels that are there and that this process cannot read: a newer one wrote them.
-    unreadable: Arc<HashSet<(WorkspaceId, ChannelId)>>,
-    /// The bucket's revision up to which this is true.
-    pub revision: u64,
-}
-
-impl Snapshot {
-    /// An event must not be given up for a channel that a newer process knows and this one cannot read.
-    ///
-    /// # Errors
-    /// When a step is given up for such a channel: the event waits for a process that can read it.
-    pub fn can_read(&self, firings: &[Firing]) -> Result<(), BusError> {
-        if self.unreadable.is_empty() {
-            return Ok(());
-        }
-        for delivery in firings.iter().flat_map(|firing| &firing.steps).map(Step::delivery) {
-            let Delivery { workspace, channel, .. } = delivery;
-            if self.unreadable.contains(&(workspace.clone(), channel.clone())) {
-                return Err(BusError::Request(format!(
-                    "the document of channel {channel} in {workspace} cannot be read by this version"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Which documents a process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +87,12 @@ impl Directory {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Says when there is another snapshot.
+    #[must_use]
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// Waits until the snapshot contains this revision of the bucket.
     pub async fn seen(&self, revision: u64, patience: Duration) -> bool {
         let mut changed = self.changed.subscribe();
@@ -154,6 +127,7 @@ struct Entries {
     rule_changes: Vec<Change>,
     channels: Arc<Channels>,
     scopes: Arc<ScopeBook>,
+    sources: Arc<SourceBook>,
     library: Arc<Library>,
     tokens: Arc<BTreeMap<String, Document<TokenSpec>>>,
     unreadable: Arc<HashSet<(WorkspaceId, ChannelId)>>,
@@ -271,7 +245,7 @@ impl Follower {
             entries.library.remove(&key);
             Ok(())
         } else {
-            entries.put(&key, &entry.payload)
+            entries.put(&key, &entry.payload, self.holdings)
         };
         if self.holdings == Holdings::WordForWord
             && !removed
@@ -294,15 +268,24 @@ impl Follower {
             let work = tokio::task::spawn_blocking(move || rules.changed(changes.into_iter()));
             self.entries.rules = work.await.map_err(BusError::request)?;
         }
-        let Entries { rules, channels, scopes, library, tokens, unreadable, revision, .. } =
+        let Entries { rules, channels, scopes, sources, library, tokens, unreadable, revision, .. } =
             self.entries.clone();
-        self.directory.publish(Snapshot { rules, channels, scopes, library, tokens, unreadable, revision });
+        self.directory.publish(Snapshot {
+            rules,
+            channels,
+            scopes,
+            sources,
+            library,
+            tokens,
+            unreadable,
+            revision,
+        });
         Ok(())
     }
 }
 
 impl Entries {
-    fn put(&mut self, key: &Key, payload: &[u8]) -> Result<(), String> {
+    fn put(&mut self, key: &Key, payload: &[u8], holdings: Holdings) -> Result<(), String> {
         match key {
             Key::Channel(workspace, id) => {
                 let document: Document<ChannelSpec> = read(payload)?;
@@ -314,11 +297,12 @@ impl Entries {
                 let rule = Rule::compile(&document.spec).map_err(|fault| fault.to_string())?;
                 self.rule_changes.push((workspace.clone(), id.clone(), Some(Arc::new(rule))));
             }
-            Key::Scope(workspace, _) => {
+            Key::Scope(workspace, id) => {
                 let document: Document<ScopeSpec> = read(payload)?;
                 let scope = Scope::compile(&document.spec).map_err(|fault| fault.to_string())?;
-                self.scopes.put(workspace, Arc::new(scope));
+                self.scopes.put(workspace, id, Arc::new(scope));
             }
+            Key::Source(workspace, _) => sources::put(&mut self.sources, workspace, payload, holdings)?,
             Key::Recipient(..) => {}
             Key::Token(hash) => {
                 let token = read(payload)?;
@@ -335,6 +319,7 @@ impl Entries {
             }
             Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
+            Key::Source(workspace, id) => sources::remove(&mut self.sources, workspace, id),
             Key::Recipient(..) => {}
             Key::Token(hash) => {
                 Arc::make_mut(&mut self.tokens).remove(hash);
@@ -344,7 +329,8 @@ impl Entries {
 
     fn is_empty(&self) -> bool {
         let no_rules = self.rules.is_empty() && self.rule_changes.is_empty();
-        no_rules && self.channels.is_empty() && self.scopes.is_empty() && self.tokens.is_empty()
+        let routing = no_rules && self.channels.is_empty() && self.scopes.is_empty();
+        routing && self.sources.is_empty() && self.tokens.is_empty()
     }
 
     /// The last good form of what cannot be read, where there is one.
@@ -371,9 +357,10 @@ impl Entries {
             }
             Key::Scope(workspace, id) => {
                 if let Some(scope) = before.scopes.get(workspace, id) {
-                    self.scopes.put(workspace, scope);
+                    self.scopes.put(workspace, id, scope);
                 }
             }
+            Key::Source(workspace, id) => sources::keep(&mut self.sources, &before.sources, workspace, id),
         }
     }
 

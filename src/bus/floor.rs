@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::stream::Stream;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -23,11 +24,17 @@ struct Floor {
 
 /// Keeps the floor of a consumer up to date until `stop`. Any number of processes may.
 pub fn keep(bus: Bus, stream: StreamName, durable: &'static str, stop: CancellationToken) {
+    let stream = bus.names.stream(stream);
+    keep_in(bus, stream, durable.to_owned(), stop);
+}
+
+/// The same in a stream by its full name.
+pub fn keep_in(bus: Bus, stream: String, durable: String, stop: CancellationToken) {
     task::spawn("floor", async move {
         let follow = async {
             loop {
                 // Trouble with the broker is the consumer's to report; an older floor repeats more and loses nothing.
-                if let Err(error) = look(&bus, stream, durable).await {
+                if let Err(error) = look(&bus, &stream, &durable).await {
                     tracing::debug!(%error, durable, "the floor of a consumer was not kept");
                 }
                 clock::sleep(clock::jittered(LOOK_EVERY)).await;
@@ -40,9 +47,9 @@ pub fn keep(bus: Bus, stream: StreamName, durable: &'static str, stop: Cancellat
     });
 }
 
-async fn look(bus: &Bus, stream: StreamName, durable: &str) -> Result<(), BusError> {
-    let (epoch, last) = (reader::epoch(bus, stream).await?, last_sequence(bus, stream).await?);
-    let info = topology::stream_handle(bus, stream).await?.consumer_info(durable).await;
+async fn look(bus: &Bus, stream: &str, durable: &str) -> Result<(), BusError> {
+    let (stream, epoch, last) = end(bus, stream).await?;
+    let info = stream.consumer_info(durable).await;
     let sequence = info.map_err(BusError::request)?.ack_floor.stream_sequence;
     let kept = claim::last::<Floor>(bus, &bus.names.floor(durable)).await?;
     let expected = match &kept {
@@ -65,16 +72,35 @@ async fn look(bus: &Bus, stream: StreamName, durable: &str) -> Result<(), BusErr
 /// # Errors
 /// When the broker does not answer.
 pub async fn start(bus: &Bus, stream: StreamName, durable: &str) -> Result<Option<u64>, BusError> {
+    start_in(bus, &bus.names.stream(stream), durable).await
+}
+
+/// The same in a stream by its full name.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn start_in(bus: &Bus, stream: &str, durable: &str) -> Result<Option<u64>, BusError> {
     let Some((floor, _)) = claim::last::<Floor>(bus, &bus.names.floor(durable)).await? else {
         return Ok(None);
     };
-    if floor.epoch != reader::epoch(bus, stream).await? {
-        return Ok(None);
-    }
+    let (_, epoch, last) = end(bus, stream).await?;
     // Never beyond the end: what a stream that lost its own stores next must be routed.
-    Ok(Some(floor.sequence.min(last_sequence(bus, stream).await?) + 1))
+    Ok((floor.epoch == epoch).then(|| floor.sequence.min(last) + 1))
 }
 
-async fn last_sequence(bus: &Bus, stream: StreamName) -> Result<u64, BusError> {
-    Ok(topology::stream(bus, stream).await?.cached_info().state.last_sequence)
+/// Forgets how far a consumer had come that is not to come back.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn forget(bus: &Bus, durable: &str) -> Result<(), BusError> {
+    let stream = topology::stream_handle(bus, StreamName::Throttle).await?;
+    stream.purge().filter(bus.names.floor(durable)).await.map_err(BusError::request)?;
+    Ok(())
+}
+
+/// The stream, its epoch and its last sequence.
+async fn end(bus: &Bus, stream: &str) -> Result<(Stream, String, u64), BusError> {
+    let stream = bus.js.get_stream(stream).await.map_err(BusError::request)?;
+    let (epoch, last) = (reader::epoch_of(stream.cached_info()), stream.cached_info().state.last_sequence);
+    Ok((stream, epoch, last))
 }

@@ -168,6 +168,10 @@ impl Reader {
 /// When the stream is missing or the broker does not answer.
 pub async fn epoch(bus: &Bus, stream: StreamName) -> Result<String, BusError> {
     let stream = topology::stream(bus, stream).await?;
-    let info = stream.cached_info();
-    Ok(format!("{}-{}", info.config.name, info.created.unix_timestamp_nanos() / 1_000))
+    Ok(epoch_of(stream.cached_info()))
+}
+
+/// The same of a stream that was looked up.
+pub(super) fn epoch_of(info: &async_nats::jetstream::stream::Info) -> String {
+    format!("{}-{}", info.config.name, info.created.unix_timestamp_nanos() / 1_000)
 }

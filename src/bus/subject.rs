@@ -4,7 +4,7 @@
 
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
-use crate::ids::{ChannelId, DeliveryId, Recipient, WorkspaceId, digest};
+use crate::ids::{ChannelId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
 use crate::outcome::Outcome;
 
 /// The token that stands where a workspace, kind or channel is not known.
@@ -43,6 +43,30 @@ impl Names {
     #[must_use]
     pub fn people_bucket(&self) -> String {
         format!("{}_PEOPLE", self.prefix.to_uppercase())
+    }
+
+    /// The stream that Bugle makes for the subjects of a source. Neither part of its name can hold the `=` between them.
+    #[must_use]
+    pub fn source_stream(&self, workspace: &WorkspaceId, source: &SourceId) -> String {
+        format!("{}_SOURCE_{workspace}={source}", self.prefix.to_uppercase())
+    }
+
+    /// The durable consumer of a source, on whatever stream.
+    #[must_use]
+    pub fn source_durable(&self, workspace: &WorkspaceId, source: &SourceId) -> String {
+        format!("{}-source-{workspace}={source}", self.prefix)
+    }
+
+    /// True for the streams and buckets of this installation: reading them as a source would feed Bugle with itself.
+    #[must_use]
+    pub fn is_own_stream(&self, stream: &str) -> bool {
+        let head = format!("{}_", self.prefix.to_uppercase());
+        stream.strip_prefix("KV_").unwrap_or(stream).starts_with(&head)
+    }
+
+    #[must_use]
+    pub fn is_own_subject(&self, subject: &str) -> bool {
+        subject.split('.').next() == Some(self.prefix.as_str())
     }
 
     /// The stream's subjects.
@@ -147,6 +171,33 @@ impl Names {
         format!("{}.dead.event.{}.{UNKNOWN}", self.prefix, workspace.map_or(UNKNOWN, WorkspaceId::as_str))
     }
 
+    /// Where a source's message that made no event is kept.
+    #[must_use]
+    pub fn dead_source(&self, workspace: &WorkspaceId, source: &SourceId) -> String {
+        format!("{}.dead.source.{workspace}.{source}", self.prefix)
+    }
+
+    /// Where an event is kept that brought a rule which is not valid; it was routed by the others.
+    #[must_use]
+    pub fn dead_rule(&self, workspace: &WorkspaceId) -> String {
+        format!("{}.dead.rule.{workspace}.{UNKNOWN}", self.prefix)
+    }
+
+    /// The workspace of what lies under this subject.
+    #[must_use]
+    pub fn dead_workspace(&self, subject: &str) -> Option<WorkspaceId> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".dead.")?;
+        WorkspaceId::parse(rest.split('.').nth(1)?).ok().filter(|found| found.as_str() != UNKNOWN)
+    }
+
+    /// The source whose message lies under this subject.
+    #[must_use]
+    pub fn dead_source_of(&self, subject: &str) -> Option<(WorkspaceId, SourceId)> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".dead.source.")?;
+        let (workspace, source) = rest.split_once('.')?;
+        Some((WorkspaceId::parse(workspace).ok()?, SourceId::parse(source).ok()?))
+    }
+
     /// Where a message of our own that cannot be read is kept.
     #[must_use]
     pub fn dead_message(&self) -> String {
@@ -167,11 +218,12 @@ impl Names {
         subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(".dead.event."))
     }
 
-    /// True for a message kept as bytes: an event or a message of our own that could not be read.
+    /// True for a message kept as bytes: whatever could not be read, and what brought a rule that is not valid.
     #[must_use]
     pub fn is_dead_message(&self, subject: &str) -> bool {
-        let own = subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(".dead.message."));
-        own || self.is_dead_event(subject)
+        let kept = [".dead.message.", ".dead.event.", ".dead.source.", ".dead.rule."];
+        let rest = subject.strip_prefix(&self.prefix).unwrap_or_default();
+        kept.iter().any(|head| rest.starts_with(head))
     }
 
     // === windows and pauses ===
@@ -185,6 +237,12 @@ impl Names {
     #[must_use]
     pub fn held_back(&self, workspace: &WorkspaceId, key: &[&str]) -> String {
         format!("{}.counts.{workspace}.{}", self.prefix, digest(key))
+    }
+
+    /// Where it is written that a source's event was published not long ago.
+    #[must_use]
+    pub fn once(&self, workspace: &WorkspaceId, source: &SourceId, key: &str) -> String {
+        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["source-once", source.as_str(), key]))
     }
 
     #[must_use]

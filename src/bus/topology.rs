@@ -11,14 +11,14 @@ use async_nats::jetstream::{ErrorCode, kv};
 
 use futures_util::TryStreamExt;
 
-use super::consumer::{Begin, Source};
+use super::consumer::{Begin, Own};
 use super::{Bus, BusError, StreamName, floor};
 use crate::config::Keep;
 
 /// Time to finish a message before another process gets it; long tries report progress.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Four times the acknowledgement wait: a redelivered message meets the ids of its first delivery.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Unacknowledged messages of one durable across the fleet: more than all slots of a large one together.
 const ACK_PENDING_MAX: i64 = 20_000;
 /// Versions that a document keeps.
@@ -162,7 +162,8 @@ pub async fn stream_handle(bus: &Bus, name: StreamName) -> Result<Stream<()>, Bu
     bus.js.get_stream_no_info(bus.names.stream(name)).await.map_err(BusError::request)
 }
 
-async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> {
+/// None when there is none of that name.
+pub(super) async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> {
     use async_nats::jetstream::context::GetStreamErrorKind;
     match bus.js.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),
@@ -180,12 +181,12 @@ async fn get_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> {
 /// When the broker refuses or does not answer.
 pub async fn consumer(
     bus: &Bus,
-    source: &Source,
+    own: &Own,
+    durable: &str,
     keep: &Keep,
 ) -> Result<async_nats::jetstream::consumer::Consumer<pull::Config>, BusError> {
-    let Source { stream: name, filter, begin, .. } = source;
-    let (name, durable) = (*name, &*source.durable);
-    let stream = ensure_stream(bus, name, keep).await?;
+    let Own { stream: name, filter, begin } = own;
+    let stream = ensure_stream(bus, *name, keep).await?;
     match stream.get_consumer::<pull::Config>(durable).await {
         Ok(consumer) => return Ok(consumer),
         Err(error) => {
@@ -204,7 +205,7 @@ pub async fn consumer(
     };
     // A work queue holds nothing that is settled; the other streams do.
     if stream.cached_info().config.retention == RetentionPolicy::Limits
-        && let Some(start_sequence) = floor::start(bus, name, durable).await?
+        && let Some(start_sequence) = floor::start(bus, *name, durable).await?
     {
         tracing::warn!(durable, start_sequence, "the consumer is gone: it begins again where it stood");
         config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence };

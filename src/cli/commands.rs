@@ -288,6 +288,7 @@ fn line(letter: &Letter) -> String {
         (Some(delivery), _) => {
             format!("{} → {} “{}”", delivery.event.event_type.as_str(), delivery.channel, delivery.title)
         }
+        (None, Some(message)) if message.subject.is_empty() => format!("webhook ({} bytes)", message.bytes),
         (None, Some(message)) => format!("message on {} ({} bytes)", message.subject, message.bytes),
         (None, None) => String::new(),
     };

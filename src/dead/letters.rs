@@ -13,10 +13,12 @@ use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::clock;
 use crate::delivery::{DeadLetter, Delivery};
 use crate::documents::{Document, Key};
-use crate::ids::WorkspaceId;
+use crate::ids::{SourceId, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::route::expiry;
+use crate::source::map::Arrival;
+use crate::source::{Source, intake};
 
 /// A letter as people see it.
 #[derive(Debug, Clone, Serialize)]
@@ -36,12 +38,19 @@ pub struct Letter {
     /// The message that could not be read, where it is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
+    /// Whose it is, where that is known.
+    #[serde(skip)]
+    pub workspace: Option<WorkspaceId>,
 }
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
+    /// Empty for a webhook.
     pub subject: String,
+    /// The source that could make no event of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceId>,
     /// Its place in the stream that it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
@@ -65,6 +74,12 @@ pub enum RedriveError {
     NoChannel(String),
     #[error("a message of Bugle's own that cannot be read is not sent again: it is kept for its bytes")]
     Unreadable,
+    #[error("the source {0} does not exist any more: make it first")]
+    NoSource(String),
+    #[error("the message still makes no event: {0}")]
+    StillBroken(String),
+    #[error("that event was routed by its other rules: correct the rule where the event is made")]
+    InvalidRule,
     #[error(
         "only a part of that event could be kept: its producer has to publish it again, in less than {0} bytes"
     )]
@@ -135,12 +150,14 @@ fn letter(bus: &Bus, entry: &Entry, chars_max: usize) -> Letter {
             reason: dead.reason.to_string(),
             detail: dead.detail,
             at: Some(dead.at),
+            workspace: Some(dead.delivery.workspace.clone()),
             delivery: Some(dead.delivery),
             message: None,
         };
     }
     let message = Message {
         subject: header(SUBJECT).unwrap_or_default(),
+        source: bus.names.dead_source_of(&entry.subject).map(|(_, source)| source),
         sequence: header(SEQUENCE).and_then(|text| text.parse().ok()),
         bytes: entry.payload.len(),
         body: String::from_utf8_lossy(&entry.payload).chars().take(chars_max).collect(),
@@ -153,6 +170,7 @@ fn letter(bus: &Bus, entry: &Entry, chars_max: usize) -> Letter {
         at: None,
         delivery: None,
         message: Some(message),
+        workspace: bus.names.dead_workspace(&entry.subject),
     }
 }
 
@@ -170,7 +188,11 @@ pub async fn redrive(bus: &Bus, sequence: u64) -> Result<Letter, RedriveError> {
     match &letter.delivery {
         Some(delivery) => redrive_delivery(bus, delivery, sequence).await?,
         None if bus.names.is_dead_event(&entry.subject) => redrive_event(bus, &entry).await?,
-        None => return Err(RedriveError::Unreadable),
+        None => match bus.names.dead_source_of(&entry.subject) {
+            Some(source) => redrive_arrival(bus, &entry, source).await?,
+            None if letter.reason == Reason::InvalidRule.as_str() => return Err(RedriveError::InvalidRule),
+            None => return Err(RedriveError::Unreadable),
+        },
     }
     let stream = topology::stream(bus, StreamName::Dead).await?;
     stream.delete_message(sequence).await.map_err(BusError::request)?;
@@ -194,6 +216,33 @@ async fn redrive_delivery(bus: &Bus, delivery: &Delivery, sequence: u64) -> Resu
     bus.record(&outcome, &id).await?;
     metrics::outcome(&outcome);
     Ok(())
+}
+
+/// A source's message is read again as the source says now; the stream that it came from sees nothing of it.
+async fn redrive_arrival(
+    bus: &Bus,
+    entry: &Entry,
+    (workspace, id): (WorkspaceId, SourceId),
+) -> Result<(), RedriveError> {
+    let key = Key::Source(workspace.clone(), id);
+    let held = crate::shelf::get(bus, &key).await?;
+    let spec = held.and_then(|held| serde_json::from_value(held.document.spec).ok());
+    let source = spec.and_then(|spec| Source::compile(&workspace, &spec).ok());
+    let source = source.ok_or_else(|| RedriveError::NoSource(key.to_string()))?;
+    let header = |name: &str| entry.headers.get(name).map(|value| value.as_str().to_owned());
+    let arrival = Arrival {
+        subject: header(SUBJECT),
+        headers: intake::headers_of(&entry.headers),
+        body: entry.payload.clone(),
+        received_at: clock::now(),
+        // The letter's own place: its stream remembers it no longer than this is worth.
+        place: Some((format!("dead-{}", bus.names.stream(StreamName::Dead)).into(), entry.sequence)),
+    };
+    let taken = intake::publish(bus, &source, &arrival).await?;
+    match taken.faults.first() {
+        None => Ok(()),
+        Some(fault) => Err(RedriveError::StillBroken(fault.to_string())),
+    }
 }
 
 async fn redrive_event(bus: &Bus, entry: &Entry) -> Result<(), RedriveError> {

@@ -15,7 +15,8 @@ use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::event::Event;
 use crate::ids::WorkspaceId;
 use crate::route::World;
-use crate::route::handler::Router;
+use crate::route::carried::Carriers;
+use crate::route::handler::{Router, through};
 use crate::route::texts::Texts;
 use crate::route::throttle;
 
@@ -101,8 +102,7 @@ impl Present {
     /// When the broker does not say how the windows stand.
     pub async fn explain(&self, past: &Past, at: Option<Timestamp>) -> Result<Explanation, BusError> {
         let Past { event, message } = past;
-        let place = throttle::place(&message.epoch, message.sequence, &event.id);
-        let explanation = self.explain_at(event, at.unwrap_or(message.stored_at), Some(&place)).await?;
+        let explanation = self.explain_at(event, at.unwrap_or(message.stored_at), Some(message)).await?;
         Ok(Explanation { event: Some(event.reference()), stored_at: Some(message.stored_at), ..explanation })
     }
 
@@ -114,12 +114,15 @@ impl Present {
         &self,
         event: &Event,
         at: Timestamp,
-        place: Option<&str>,
+        message: Option<&Received>,
     ) -> Result<Explanation, BusError> {
         let snapshot = self.directory.snapshot();
-        let scopes = snapshot.scopes.of(event);
+        let place = message.map(|message| throttle::place(&message.epoch, message.sequence, &event.id));
+        let through = message.and_then(through);
+        let (scopes, _) = snapshot.scopes_of(event, through, &Carriers::default());
         let (rules, channels, texts) = (&snapshot.rules, &snapshot.channels, &*self.texts);
-        explained(&self.bus, event, World { rules, scopes: &scopes, channels, texts, at }, place).await
+        explained(&self.bus, event, World { rules, scopes: &scopes, channels, texts, at }, place.as_deref())
+            .await
     }
 }
 

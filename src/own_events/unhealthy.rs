@@ -128,6 +128,8 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::NoAddress
         | Reason::Cancelled
         | Reason::Poison
+        | Reason::Unmapped
+        | Reason::InvalidRule
         | Reason::Undecodable
         | Reason::TooLarge
         | Reason::Internal => false,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use jiff::Timestamp;
 
+use super::carried::Carriers;
 use super::texts::Texts;
 use super::throttle::{self, Entrant, Pass, Throttle};
 use super::{Firing, Step, World, plan};
@@ -24,6 +25,8 @@ use crate::event::{DecodeError, Event, Incoming, decode};
 use crate::ids::WorkspaceId;
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::publish::THROUGH;
+use crate::rule::fault::Fault;
 
 /// The broker is away or refuses: the event waits this long.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
@@ -33,6 +36,7 @@ pub struct Router {
     directory: Arc<Directory>,
     throttle: Throttle,
     texts: Arc<Texts>,
+    carriers: Carriers,
 }
 
 /// A window of another event.
@@ -44,14 +48,20 @@ struct Held {
 impl Router {
     #[must_use]
     pub fn new(bus: Bus, directory: Arc<Directory>, texts: Arc<Texts>) -> Self {
-        Self { bus, directory, throttle: Throttle::default(), texts }
+        Self { bus, directory, throttle: Throttle::default(), texts, carriers: Carriers::default() }
     }
 
     async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
         let snapshot = self.directory.snapshot();
+        let (scopes, carried) = snapshot.scopes_of(event, through(message), &self.carriers);
+        if let Some(faults) =
+            carried.as_ref().map(|carried| &carried.faults).filter(|faults| !faults.is_empty())
+        {
+            Box::pin(self.bury_rules(event, message, faults)).await?;
+        }
         let world = World {
             rules: &snapshot.rules,
-            scopes: &snapshot.scopes.of(event),
+            scopes: &scopes,
             channels: &snapshot.channels,
             texts: &self.texts,
             at: message.stored_at,
@@ -193,6 +203,24 @@ impl Router {
         Ok((WorkspaceId::parse(workspace).map_err(invalid)?, subject_type))
     }
 
+    /// Rules that the event brought and that are not valid: it is kept with their places, and routed by the others.
+    async fn bury_rules(&self, event: &Event, message: &Received, faults: &[Fault]) -> Result<(), BusError> {
+        let detail = faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ");
+        tracing::warn!(
+            event = event.id,
+            source = event.source,
+            detail,
+            "an event brought a rule that is not valid"
+        );
+        let grave = dead::Grave {
+            subject: self.bus.names.dead_rule(&event.workspace),
+            id: format!("{}/{}/rules", message.epoch, message.sequence),
+            reason: Reason::InvalidRule,
+            detail,
+        };
+        dead::bury(&self.bus, message, &grave).await
+    }
+
     async fn bury(&self, message: &Received, reason: Reason, detail: &str) -> Result<(), BusError> {
         let workspace = self.workspace(message).ok().map(|(workspace, _)| workspace);
         let grave = dead::Grave {
@@ -228,6 +256,12 @@ impl Handler for Router {
         let result = self.bury(message, Reason::Poison, "handed out again and again without a verdict").await;
         settle(message, result)
     }
+}
+
+/// The source document that an event came through, if it came through one.
+#[must_use]
+pub fn through(message: &Received) -> Option<&str> {
+    message.headers.get(THROUGH).map(async_nats::HeaderValue::as_str)
 }
 
 fn settle(message: &Received, result: Result<(), BusError>) -> Settle {

@@ -43,10 +43,10 @@ impl Levels {
 pub struct EventScopes(pub Vec<Arc<Scope>>);
 
 impl ScopeBook {
-    pub fn put(&self, workspace: &WorkspaceId, scope: Arc<Scope>) {
+    pub fn put(&self, workspace: &WorkspaceId, id: &ScopeId, scope: Arc<Scope>) {
         let mut book = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let levels = book.entry(workspace.clone()).or_default();
-        levels.at_mut(scope.id.level).insert(scope.id.id.as_str().to_owned(), scope);
+        levels.at_mut(id.level).insert(id.id.as_str().to_owned(), scope);
     }
 
     pub fn remove(&self, workspace: &WorkspaceId, id: &ScopeId) {

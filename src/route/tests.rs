@@ -39,7 +39,7 @@ fn book(scopes: &[Value]) -> ScopeBook {
     let book = ScopeBook::default();
     for scope in scopes {
         let spec: ScopeSpec = serde_json::from_value(scope.clone()).unwrap();
-        book.put(&WorkspaceId::default(), Arc::new(Scope::compile(&spec).unwrap()));
+        book.put(&WorkspaceId::default(), &spec.id().unwrap(), Arc::new(Scope::compile(&spec).unwrap()));
     }
     book
 }

@@ -79,8 +79,7 @@ impl ScopeSpec {
 /// A scope ready to be asked.
 #[derive(Debug)]
 pub struct Scope {
-    pub id: ScopeId,
-    /// Its id, as deliveries name it.
+    /// Its id, as deliveries name it; `event` for the rules that an event brings.
     pub name: String,
     pub inherit: bool,
     /// The mission of a task.
@@ -108,6 +107,6 @@ impl Scope {
             rules.push(Rule::compile(rule).map_err(|fault| fault.below(&format!("/rules/{index}")))?);
         }
         let mission = spec.mission.clone().filter(|_| id.level == Level::Task);
-        Ok(Self { name: id.to_string(), id, inherit: spec.inherit, mission, rules })
+        Ok(Self { name: id.to_string(), inherit: spec.inherit, mission, rules })
     }
 }

@@ -16,6 +16,8 @@ use bugle::rule::condition::Condition;
 use bugle::rule::pattern::Pattern;
 use bugle::rule::{Rule, RuleSpec};
 use bugle::send::SendRequest;
+use bugle::source::map::{self, Arrival};
+use bugle::source::{Source, SourceSpec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -264,6 +266,30 @@ proptest! {
         }
         if let Ok(spec) = strict::<RuleSpec>(rule) {
             let _rule = Rule::compile(&spec);
+        }
+    }
+
+    #[test]
+    fn any_message_of_a_source_is_read_or_refused(body in value(), field in text(), template in template()) {
+        let mut alert = json!({"status": "firing", "startsAt": "2026-11-21T09:00:00Z", "labels": body.clone()});
+        if let (Value::Object(fields), Value::Object(more)) = (&mut alert, &body) {
+            fields.extend(more.clone());
+        }
+        let group = json!({"version": "4", "alerts": [alert, body.clone()]});
+        let map = json!({"type": field, "time": template, "severity": "{{a}}", "data": "{{b}}", "recipients": "{{c}}"});
+        for (format, body) in [("json", &body), ("cloudevents", &body), ("alertmanager", &group)] {
+            let spec = json!({"id": "s", "format": format, "http": {"secret": "a-secret-of-the-tests"}, "map": map});
+            let Ok(spec) = strict::<SourceSpec>(spec) else { continue };
+            let Ok(source) = Source::compile(&WorkspaceId::default(), &spec) else { continue };
+            let arrival = Arrival {
+                subject: None,
+                headers: vec![(field.clone(), field.clone())],
+                body: body.to_string().into(),
+                received_at: "2026-11-21T10:00:00Z".parse().unwrap(),
+                place: None,
+            };
+            let reading = map::read(&source, &arrival);
+            prop_assert!(!reading.drafts.is_empty() || !reading.faults.is_empty());
         }
     }
 

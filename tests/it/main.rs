@@ -28,6 +28,7 @@ mod retries;
 mod rules;
 mod sends;
 mod settings;
+mod sources;
 mod texts;
 mod undecodable;
 mod versions;

@@ -61,7 +61,7 @@ pub async fn list(
     let wanted = |key: &Key, held: &Held| match key {
         Key::Channel(..) => Some(false),
         Key::Rule(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of) && filter.holds(held)),
-        Key::Scope(..) | Key::Recipient(..) | Key::Token(_) => None,
+        Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
     };
     let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = api.directory.snapshot().library.page(after, limit + 1, wanted);

@@ -1,0 +1,249 @@
+//! Sources at run time. Their secrets are written and never read: answers have `***`, which may be sent back as it is.
+
+use std::ops::Bound;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Shared;
+use super::auth::{Permission, Principal};
+use super::documents::{answer, answer_versions, condition, sent, view};
+use super::problem::Problem;
+use super::query::{Query, cursor_of};
+use crate::bus::attach;
+use crate::config;
+use crate::documents::{Key, strict};
+use crate::ids::{SourceId, WorkspaceId};
+use crate::rule::fault::Fault;
+use crate::shelf::{self, Held};
+use crate::source::{Source, SourceSpec, secrets};
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourcePage {
+    #[schema(value_type = Vec<Object>)]
+    pub sources: Vec<Value>,
+    /// None at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// List sources, in the order of their ids.
+#[utoipa::path(
+    get,
+    path = "/v1/sources",
+    operation_id = "listSources",
+    tag = "sources",
+    params(
+        ("workspace" = Option<String>, Query), ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query),
+    ),
+    responses(
+        (status = 200, description = "a page", body = SourcePage),
+        (status = 400, description = "a bad parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+) -> Result<Json<SourcePage>, Problem> {
+    may(&principal)?;
+    let query = query.only(&["workspace", "limit", "cursor"])?;
+    let workspace = principal.reads(query.workspace()?)?;
+    let (limit, after) = (query.limit()? as usize, query.key_cursor()?);
+    let wanted = |key: &Key, _: &Held| match key {
+        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) => Some(false),
+        Key::Source(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
+        Key::Recipient(..) | Key::Token(_) => None,
+    };
+    let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut found = api.directory.snapshot().library.page(after, limit + 1, wanted);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|(key, _)| cursor_of(key));
+    Ok(Json(SourcePage { sources: found.iter().map(|(key, held)| view(key, held)).collect(), next_cursor }))
+}
+
+/// Read a source.
+#[utoipa::path(
+    get,
+    path = "/v1/sources/{id}",
+    operation_id = "getSource",
+    tag = "sources",
+    params(("id" = String, Path), ("workspace" = Option<String>, Query)),
+    responses(
+        (status = 200, description = "the source, its secrets as `***`; its ETag names this state of it", body = Object),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no such source", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn get(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    may(&principal)?;
+    let (key, _) = key(&principal, query, &id)?;
+    let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(&id))?;
+    Ok(answer(StatusCode::OK, &key, &held))
+}
+
+/// Make or replace a source.
+#[utoipa::path(
+    put,
+    path = "/v1/sources/{id}",
+    operation_id = "putSource",
+    tag = "sources",
+    params(
+        ("id" = String, Path), ("workspace" = Option<String>, Query),
+        ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header),
+    ),
+    request_body(content = Object, description = "a source; a secret that is `***` stays what it is"),
+    responses(
+        (status = 200, description = "replaced", body = Object),
+        (status = 201, description = "made", body = Object),
+        (status = 400, description = "not a source", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role or the token's workspace may not", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "a file owns it", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "it is another one by now", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn put(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    may(&principal)?;
+    let (key, workspace) = key(&principal, query, &id)?;
+    let fields = named(sent(&body)?, &id)?;
+    let change = |held: Option<&Held>| {
+        let mut value = Value::Object(fields.clone());
+        secrets::unmask(&mut value, held.map(|held| &held.document.spec));
+        let source = checked(&workspace, value)?;
+        reaches(&principal, held, Some(&source.spec))?;
+        if let Some(why) = source.spec.nats.as_ref().and_then(|nats| attach::forbidden(&api.bus, nats)) {
+            return Err(Problem::fault(Fault::new("/nats", why)));
+        }
+        serde_json::to_value(&source.spec).map_err(|error| crate::bus::BusError::from(error).into())
+    };
+    let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(answer(status, &key, &written.held))
+}
+
+/// Remove a source.
+///
+/// Its consumer goes with it, and so does the stream that Bugle made for it.
+#[utoipa::path(
+    delete,
+    path = "/v1/sources/{id}",
+    operation_id = "removeSource",
+    tag = "sources",
+    params(
+        ("id" = String, Path), ("workspace" = Option<String>, Query), ("If-Match" = Option<String>, Header),
+    ),
+    responses(
+        (status = 204, description = "removed"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no such source", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "a file owns it", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "it is another one by now", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn remove(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    may(&principal)?;
+    let (key, _) = key(&principal, query, &id)?;
+    reaches(&principal, shelf::get(&api.bus, &key).await?.as_ref(), None)?;
+    api.remove_document(&principal, &key, condition(&headers)?).await
+}
+
+/// The last versions of a source, the newest first, also of one that was removed.
+#[utoipa::path(
+    get,
+    path = "/v1/sources/{id}/versions",
+    operation_id = "listSourceVersions",
+    tag = "sources",
+    params(("id" = String, Path), ("workspace" = Option<String>, Query)),
+    responses(
+        (status = 200, description = "up to five, their secrets as `***`", body = Object),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "there never was one", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn versions(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    may(&principal)?;
+    let (key, _) = key(&principal, query, &id)?;
+    let found = shelf::versions(&api.bus, &key).await?;
+    if found.is_empty() { Err(missing(&id)) } else { Ok(answer_versions(&key, &found)) }
+}
+
+fn may(principal: &Principal) -> Result<(), Problem> {
+    principal.may(Permission::ManageSources)?;
+    principal.unbound()
+}
+
+/// Subjects belong to no workspace: a token of one neither makes nor ends a source that reaches beyond it.
+fn reaches(principal: &Principal, held: Option<&Held>, new: Option<&SourceSpec>) -> Result<(), Problem> {
+    let old: Option<SourceSpec> =
+        held.and_then(|held| serde_json::from_value(held.document.spec.clone()).ok());
+    let beyond = old.iter().chain(new).any(SourceSpec::needs_every_workspace);
+    if beyond && principal.workspace.is_some() {
+        let why = "this token belongs to one workspace: `nats` and `workspaces` reach beyond it";
+        return Err(Problem::forbidden(why));
+    }
+    Ok(())
+}
+
+pub(super) fn missing(id: &str) -> Problem {
+    Problem::not_found(format!("there is no source {id}"))
+}
+
+fn key(principal: &Principal, query: Query, id: &str) -> Result<(Key, WorkspaceId), Problem> {
+    let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
+    let id = SourceId::parse(id).map_err(|_| missing(id))?;
+    Ok((Key::Source(workspace.clone(), id), workspace))
+}
+
+/// The source of the path: its own id may be left out, and is no other.
+fn named(mut fields: Map<String, Value>, id: &str) -> Result<Map<String, Value>, Problem> {
+    let named = fields.entry("id").or_insert_with(|| Value::String(id.to_owned()));
+    if named.as_str() != Some(id) {
+        return Err(Problem::fault(Fault::new("/id", format!("is not {id}, as the path has it"))));
+    }
+    Ok(fields)
+}
+
+/// The secrets are opened here too: it is this process that will compare them.
+fn checked(workspace: &WorkspaceId, value: Value) -> Result<Source, Problem> {
+    let spec: SourceSpec = strict(value).map_err(Problem::fault)?;
+    let source = Source::compile(workspace, &spec).map_err(Problem::fault)?.with_keys(&config::environment);
+    match &source.keys {
+        Some(Err(fault)) => Err(Problem::fault(fault.clone())),
+        Some(Ok(_)) | None => Ok(source),
+    }
+}

@@ -1,0 +1,67 @@
+//! The documents at one moment, and what routing asks of all of them together.
+//!
+//! Scopes and the library are changed in place: they may be newer than the rest.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use crate::bus::BusError;
+use crate::bus::library::Library;
+use crate::delivery::Delivery;
+use crate::documents::{Document, TokenSpec};
+use crate::event::Event;
+use crate::ids::{ChannelId, WorkspaceId};
+use crate::route::carried::{Carried, Carriers};
+use crate::route::ruleset::RuleSet;
+use crate::route::scopes::{EventScopes, ScopeBook};
+use crate::route::{Channels, Firing, Step};
+use crate::source::book::SourceBook;
+
+/// The documents at one moment.
+#[derive(Default)]
+pub struct Snapshot {
+    pub rules: RuleSet,
+    pub channels: Arc<Channels>,
+    /// Changed in place: always the newest.
+    pub scopes: Arc<ScopeBook>,
+    pub sources: Arc<SourceBook>,
+    /// Changed in place too; empty unless it was asked for.
+    pub library: Arc<Library>,
+    pub tokens: Arc<BTreeMap<String, Document<TokenSpec>>>,
+    /// Channels that are there and that this process cannot read: a newer one wrote them.
+    pub(super) unreadable: Arc<HashSet<(WorkspaceId, ChannelId)>>,
+    /// The bucket's revision up to which this is true.
+    pub revision: u64,
+}
+
+impl Snapshot {
+    /// An event must not be given up for a channel that a newer process knows and this one cannot read.
+    ///
+    /// # Errors
+    /// When a step is given up for such a channel: the event waits for a process that can read it.
+    pub fn can_read(&self, firings: &[Firing]) -> Result<(), BusError> {
+        if self.unreadable.is_empty() {
+            return Ok(());
+        }
+        for delivery in firings.iter().flat_map(|firing| &firing.steps).map(Step::delivery) {
+            let Delivery { workspace, channel, .. } = delivery;
+            if self.unreadable.contains(&(workspace.clone(), channel.clone())) {
+                return Err(BusError::Request(format!(
+                    "the document of channel {channel} in {workspace} cannot be read by this version"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Carriers::scopes`].
+    #[must_use]
+    pub fn scopes_of(
+        &self,
+        event: &Event,
+        through: Option<&str>,
+        carriers: &Carriers,
+    ) -> (EventScopes, Option<Arc<Carried>>) {
+        carriers.scopes((&self.scopes, &self.sources), event, through)
+    }
+}
