@@ -31,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -67,7 +68,12 @@ pub struct Api {
     pub admin_token: Option<Secret>,
     pub stop: Stop,
     pub keep: Keep,
+    /// An explanation looks through the stream of events: so many at once.
+    pub explaining: Semaphore,
 }
+
+/// For [`Api::explaining`].
+pub const EXPLANATIONS: usize = 2;
 
 pub type Shared = Arc<Api>;
 

@@ -18,6 +18,8 @@ pub const REASON: &str = "Bugle-Reason";
 pub const DETAIL: &str = "Bugle-Detail";
 pub const SUBJECT: &str = "Bugle-Subject";
 pub const SEQUENCE: &str = "Bugle-Sequence";
+/// The id that its producer gave a message.
+pub const MESSAGE_ID: &str = "Bugle-Message-Id";
 pub const CUT: &str = "Bugle-Cut-From";
 
 /// The broker's limit of a message's headers is 64 KiB; what the producer sent may use this much of it.
@@ -109,6 +111,9 @@ pub async fn bury_arrival(bus: &Bus, arrival: &Arrival, grave: &Grave) -> Result
     let mut headers = foreign_headers(&found);
     if let Some(subject) = &arrival.subject {
         headers.insert(SUBJECT, subject.as_str());
+    }
+    if let Some(id) = found.get(async_nats::header::NATS_MESSAGE_ID) {
+        headers.insert(MESSAGE_ID, id.clone());
     }
     if let Some((_, sequence)) = &arrival.place {
         headers.insert(SEQUENCE, sequence.to_string());

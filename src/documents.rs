@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::channel::{ChannelSpec, Kind};
 use crate::ids::{ChannelId, Recipient, RuleId, ScopedId, SourceId, WorkspaceId};
 use crate::rule::fault::{Fault, nearest};
+use crate::rule::pattern::Pattern;
 use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
 use crate::rule::template_spec::check_names;
 use crate::rule::{Rule, RuleSpec};
@@ -220,13 +221,28 @@ pub fn check_rule(spec: &RuleSpec) -> Result<Rule, Fault> {
     names.map_err(|fault| fault.below("/template")).map(|()| rule)
 }
 
+/// The same for a rule that does not belong to the whole workspace.
+///
+/// # Errors
+/// The place and the fault.
+pub fn check_scoped_rule(spec: &RuleSpec) -> Result<Rule, Fault> {
+    let rule = check_rule(spec)?;
+    match rule.patterns.iter().position(Pattern::names_own_events) {
+        None => Ok(rule),
+        Some(index) => {
+            let message = "asks for events about deliveries, which belong to no task, mission or event: ask for them in a rule of the workspace";
+            Err(Fault::new(format!("/events/{index}"), message))
+        }
+    }
+}
+
 /// The same for a scope and its rules.
 ///
 /// # Errors
 /// The place and the fault.
 pub fn check_scope(spec: &ScopeSpec) -> Result<Scope, Fault> {
     for (index, rule) in spec.rules.iter().enumerate() {
-        check_rule(rule).map_err(|fault| fault.below(&format!("/rules/{index}")))?;
+        check_scoped_rule(rule).map_err(|fault| fault.below(&format!("/rules/{index}")))?;
     }
     Scope::compile(spec)
 }

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::documents::{Key, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
+use crate::rule::fault::Fault;
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
 use crate::source::secrets;
 
@@ -78,6 +79,21 @@ pub fn sent(body: &[u8]) -> Result<Map<String, Value>, Problem> {
             Err(Problem::invalid("the body must be an object"))
         }
     }
+}
+
+/// The document of a path: its body need not name it, and names no other.
+///
+/// # Errors
+/// 400 when it does.
+pub fn named(mut fields: Map<String, Value>, field: &str, id: &str) -> Result<Map<String, Value>, Problem> {
+    let named = fields.entry(field).or_insert_with(|| Value::String(id.to_owned()));
+    if named.as_str() != Some(id) {
+        return Err(Problem::fault(Fault::new(
+            format!("/{field}"),
+            format!("is not {id}, as the path has it"),
+        )));
+    }
+    Ok(fields)
 }
 
 /// The document with its entity tag.

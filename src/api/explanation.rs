@@ -70,6 +70,8 @@ pub async fn get(
     }
     let (bus, directory) = (api.bus.clone(), Arc::clone(&api.directory));
     let present = Present { bus, directory, texts: Arc::clone(&api.texts) };
+    // Nobody closes it.
+    let _one_of_few = api.explaining.acquire().await;
     let past = stored(&present, &row).await?.ok_or_else(|| gone(&api, &row))?;
     let explanation = present.explain(&past, None).await?;
     Ok(Json(DeliveryExplanation { delivery: row.id, note: NOTE, explanation }))

@@ -9,13 +9,12 @@ use serde_json::Value;
 
 use super::Shared;
 use super::auth::{Permission, Principal};
-use super::documents::{answer, condition, sent};
+use super::documents::{answer, condition, named, sent};
 use super::problem::Problem;
 use super::query::Query;
 use crate::documents::{Key, strict};
 use crate::ids::Recipient;
 use crate::recipient::{self, RecipientSpec};
-use crate::rule::fault::Fault;
 use crate::shelf;
 
 /// Read a recipient.
@@ -118,13 +117,8 @@ fn recipient_id(text: &str) -> Result<Recipient, Problem> {
     Recipient::parse(text).map_err(|error| Problem::invalid(error.to_string()))
 }
 
-/// The recipient of the path: its body need not name it, and names no other.
 fn checked(body: &[u8], id: &Recipient) -> Result<RecipientSpec, Problem> {
-    let mut fields = sent(body)?;
-    let named = fields.entry("id").or_insert_with(|| Value::String(id.to_string()));
-    if named.as_str() != Some(id.as_str()) {
-        return Err(Problem::fault(Fault::new("/id", format!("is not {id}, as the path has it"))));
-    }
+    let fields = named(sent(body)?, "id", id.as_str())?;
     let spec: RecipientSpec = strict(Value::Object(fields)).map_err(Problem::fault)?;
     recipient::check(&spec).map_err(Problem::fault)?;
     Ok(spec)

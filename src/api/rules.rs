@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::Shared;
 use super::auth::Principal;
-use super::documents::{answer, answer_versions, condition, merge, sent};
+use super::documents::{answer, answer_versions, condition, merge, named, sent};
 use super::problem::Problem;
 use super::query::Query;
 use crate::clock;
@@ -118,7 +118,7 @@ pub async fn put(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
-    let spec = named(sent(&body)?, &id)?;
+    let spec = checked(named(sent(&body)?, "id", &id)?)?;
     api.check_channels(&workspace, &spec.channels).await?;
     let key = Key::Rule(workspace, spec.id.clone());
     let written = api.write_document(&principal, &key, condition(&headers)?, |_| value(&spec)).await?;
@@ -160,7 +160,7 @@ pub async fn patch(
         let mut spec = held.ok_or_else(|| missing(&id))?.document.spec.clone();
         merge(&mut spec, Value::Object(patch.clone()));
         let Value::Object(fields) = spec else { return Err(Problem::invalid("the rule is no object")) };
-        named(fields, &id)
+        checked(named(fields, "id", &id)?)
     };
     let before = shelf::get(&api.bus, &key).await?;
     api.check_channels(&workspace, &patched(before.as_ref())?.channels).await?;
@@ -260,7 +260,7 @@ pub async fn revert(
         Problem::not_found(format!("version {wanted} of rule {id} is not kept: see /v1/rules/{id}/versions"))
     })?;
     let Value::Object(fields) = document.spec else { return Err(missing(&id)) };
-    let spec = named(fields, &id)?;
+    let spec = checked(named(fields, "id", &id)?)?;
     api.check_channels(&workspace, &spec.channels).await?;
     let written = api.write_document(&principal, &key, condition(&headers)?, |_| value(&spec)).await?;
     Ok(answer(StatusCode::OK, &key, &written.held))
@@ -282,15 +282,6 @@ fn checked(fields: Map<String, Value>) -> Result<RuleSpec, Problem> {
     let spec: RuleSpec = strict(Value::Object(fields)).map_err(Problem::fault)?;
     check_rule(&spec).map_err(Problem::fault)?;
     Ok(spec)
-}
-
-/// The rule of the path: its own id may be left out, and is no other.
-fn named(mut fields: Map<String, Value>, id: &str) -> Result<RuleSpec, Problem> {
-    let named = fields.entry("id").or_insert_with(|| Value::String(id.to_owned()));
-    if named.as_str() != Some(id) {
-        return Err(Problem::fault(Fault::new("/id", format!("is not {id}, as the path has it"))));
-    }
-    checked(fields)
 }
 
 fn value(spec: &RuleSpec) -> Result<Value, Problem> {

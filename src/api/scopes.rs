@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::Shared;
 use super::auth::Principal;
-use super::documents::{answer, condition, sent, view};
+use super::documents::{answer, condition, named, sent, view};
 use super::problem::Problem;
 use super::query::{Query, cursor_of};
 use crate::documents::{Key, check_scope, strict};
@@ -190,15 +190,8 @@ fn scope_id(level: &str, id: &str) -> Result<ScopeId, Problem> {
 }
 
 /// The scope of the path: its body need not name it, and names no other.
-fn checked(mut fields: Map<String, Value>, scope: &ScopeId) -> Result<ScopeSpec, Problem> {
-    let own = scope.level.as_str();
-    let named = fields.entry(own).or_insert_with(|| Value::String(scope.id.to_string()));
-    if named.as_str() != Some(scope.id.as_str()) {
-        return Err(Problem::fault(Fault::new(
-            format!("/{own}"),
-            format!("is not {}, as the path has it", scope.id),
-        )));
-    }
+fn checked(fields: Map<String, Value>, scope: &ScopeId) -> Result<ScopeSpec, Problem> {
+    let fields = named(fields, scope.level.as_str(), scope.id.as_str())?;
     if scope.level == Level::Mission && fields.contains_key(Level::Task.as_str()) {
         return Err(Problem::fault(Fault::new("/task", "is not for the scope of a mission")));
     }

@@ -8,11 +8,11 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Shared;
 use super::auth::{Permission, Principal};
-use super::documents::{answer, answer_versions, condition, sent, view};
+use super::documents::{answer, answer_versions, condition, named, sent, view};
 use super::problem::Problem;
 use super::query::{Query, cursor_of};
 use crate::bus::attach;
@@ -127,10 +127,10 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     may(&principal)?;
     let (key, workspace) = key(&principal, query, &id)?;
-    let fields = named(sent(&body)?, &id)?;
+    let fields = named(sent(&body)?, "id", &id)?;
     let change = |held: Option<&Held>| {
         let mut value = Value::Object(fields.clone());
-        secrets::unmask(&mut value, held.map(|held| &held.document.spec));
+        secrets::unmask(&mut value, held.map(|held| &held.document.spec)).map_err(Problem::fault)?;
         let source = checked(&workspace, value)?;
         reaches(&principal, held, Some(&source.spec))?;
         if let Some(why) = source.spec.nats.as_ref().and_then(|nats| attach::forbidden(&api.bus, nats)) {
@@ -227,15 +227,6 @@ fn key(principal: &Principal, query: Query, id: &str) -> Result<(Key, WorkspaceI
     let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
     let id = SourceId::parse(id).map_err(|_| missing(id))?;
     Ok((Key::Source(workspace.clone(), id), workspace))
-}
-
-/// The source of the path: its own id may be left out, and is no other.
-fn named(mut fields: Map<String, Value>, id: &str) -> Result<Map<String, Value>, Problem> {
-    let named = fields.entry("id").or_insert_with(|| Value::String(id.to_owned()));
-    if named.as_str() != Some(id) {
-        return Err(Problem::fault(Fault::new("/id", format!("is not {id}, as the path has it"))));
-    }
-    Ok(fields)
 }
 
 /// The secrets are opened here too: it is this process that will compare them.

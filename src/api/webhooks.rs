@@ -3,6 +3,8 @@
 //! 202 means that the broker has all of it. What cannot be read is a 400 with the place, and is kept among the dead
 //! letters besides; our own trouble is a 503, so that the sender tries again.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -21,6 +23,8 @@ use crate::source::intake::{self, Taken};
 use crate::source::map::Arrival;
 use crate::source::signature::{self, Proof};
 
+/// Who sends it has not proved anything yet.
+const BODY_WAIT: Duration = Duration::from_secs(20);
 /// Several alerts come in one request. Before the proof nothing larger is read.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -43,7 +47,7 @@ pub struct Received {
     operation_id = "receiveWebhook",
     tag = "sources",
     security(()),
-    params(("id" = String, Path), ("workspace" = Option<String>, Query, description = "needed where several have this source")),
+    params(("id" = String, Path), ("workspace" = Option<String>, Query, description = "the source's; `default` where nothing is said")),
     request_body(content = Object, description = "what the sender sends"),
     responses(
         (status = 202, description = "stored", body = Received),
@@ -63,7 +67,8 @@ pub async fn receive(
 ) -> Result<Response, Problem> {
     let workspace = query.only(&["workspace"])?.workspace()?;
     let found = SourceId::parse(&id).ok().and_then(|id| {
-        api.directory.snapshot().sources.find(workspace, &id).filter(|source| source.spec.enabled).cloned()
+        let key = (workspace.unwrap_or_default(), id);
+        api.directory.snapshot().sources.get(&key).filter(|source| source.spec.enabled).cloned()
     });
     let source = found.ok_or_else(|| missing(&id))?;
     let keys = match &source.keys {
@@ -74,7 +79,8 @@ pub async fn receive(
             return Err(Problem::unavailable("the source's secret is not known here: see the log"));
         }
     };
-    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
+    let body = tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
+    let body = body.map_err(|_| Problem::invalid("the body did not come in time"))?;
     let body =
         body.map_err(|_| Problem::too_large(format!("a webhook has at most {BODY_BYTES_MAX} bytes")))?;
     let received_at = clock::now();

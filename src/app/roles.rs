@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
 use crate::apply;
@@ -280,6 +282,7 @@ impl Parts<'_> {
             admin_token,
             stop: self.stop.clone(),
             keep: self.settings.keep,
+            explaining: Semaphore::new(api::EXPLANATIONS),
         };
         self.running.spawn("api", api::serve(listener, api));
         tracing::info!(%address, "the API listens");

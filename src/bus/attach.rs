@@ -68,6 +68,11 @@ pub fn forbidden(bus: &Bus, spec: &NatsSpec) -> Option<String> {
     Some(format!("{own} is a subject of Bugle's own: publish events to it, and no source is needed"))
 }
 
+/// True when the broker says that there is no such stream of somebody else's.
+pub async fn is_missing(bus: &Bus, attachment: &Attachment) -> bool {
+    attachment.own.is_none() && matches!(get_stream(bus, &attachment.stream).await, Ok(None))
+}
+
 /// Gets the consumer of a source, or makes it, and brings its filters up to date. With it comes the epoch of its stream.
 ///
 /// # Errors
@@ -243,6 +248,6 @@ pub async fn detach(bus: &Bus, attachment: &Attachment) -> Result<bool, BusError
     } else if known {
         stream.delete_consumer(&attachment.durable).await.map_err(BusError::request)?;
     }
-    floor::forget(bus, &attachment.durable).await?;
+    floor::forget(bus, &attachment.stream, &attachment.durable).await?;
     Ok(known || attachment.own.is_some())
 }

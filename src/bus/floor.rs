@@ -51,7 +51,8 @@ async fn look(bus: &Bus, stream: &str, durable: &str) -> Result<(), BusError> {
     let (stream, epoch, last) = end(bus, stream).await?;
     let info = stream.consumer_info(durable).await;
     let sequence = info.map_err(BusError::request)?.ack_floor.stream_sequence;
-    let kept = claim::last::<Floor>(bus, &bus.names.floor(durable)).await?;
+    let key = bus.names.floor(&stream.cached_info().config.name, durable);
+    let kept = claim::last::<Floor>(bus, &key).await?;
     let expected = match &kept {
         // Whoever was frozen for a while must not set it back; a stream that lost its end counts on from there.
         Some((floor, _)) if floor.epoch == epoch && (sequence..=last).contains(&floor.sequence) => {
@@ -60,14 +61,14 @@ async fn look(bus: &Bus, stream: &str, durable: &str) -> Result<(), BusError> {
         Some((_, at)) => *at,
         None => 0,
     };
-    match claim::put(bus, &bus.names.floor(durable), &Floor { epoch, sequence }, None, expected).await {
+    match claim::put(bus, &key, &Floor { epoch, sequence }, None, expected).await {
         // Another one was faster.
         Ok(_) | Err(BusError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// The sequence that a new consumer of that name begins at; None when nothing is known of the stream as it is now.
+/// The sequence that a new consumer of that name begins at; None when there was none before.
 ///
 /// # Errors
 /// When the broker does not answer.
@@ -80,21 +81,21 @@ pub async fn start(bus: &Bus, stream: StreamName, durable: &str) -> Result<Optio
 /// # Errors
 /// When the broker does not answer.
 pub async fn start_in(bus: &Bus, stream: &str, durable: &str) -> Result<Option<u64>, BusError> {
-    let Some((floor, _)) = claim::last::<Floor>(bus, &bus.names.floor(durable)).await? else {
-        return Ok(None);
-    };
+    let key = bus.names.floor(stream, durable);
+    let Some((floor, _)) = claim::last::<Floor>(bus, &key).await? else { return Ok(None) };
     let (_, epoch, last) = end(bus, stream).await?;
-    // Never beyond the end: what a stream that lost its own stores next must be routed.
-    Ok((floor.epoch == epoch).then(|| floor.sequence.min(last) + 1))
+    // Never beyond the end: what a stream that lost its own stores next must be routed. And one that was made anew holds
+    // nothing that was read before.
+    Ok(Some(if floor.epoch == epoch { floor.sequence.min(last) + 1 } else { 1 }))
 }
 
 /// Forgets how far a consumer had come that is not to come back.
 ///
 /// # Errors
 /// When the broker does not answer.
-pub async fn forget(bus: &Bus, durable: &str) -> Result<(), BusError> {
-    let stream = topology::stream_handle(bus, StreamName::Throttle).await?;
-    stream.purge().filter(bus.names.floor(durable)).await.map_err(BusError::request)?;
+pub async fn forget(bus: &Bus, stream: &str, durable: &str) -> Result<(), BusError> {
+    let throttle = topology::stream_handle(bus, StreamName::Throttle).await?;
+    throttle.purge().filter(bus.names.floor(stream, durable)).await.map_err(BusError::request)?;
     Ok(())
 }
 

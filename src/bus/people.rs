@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::reader::{Entry, From, Reader};
@@ -12,7 +14,8 @@ use crate::clock;
 use crate::documents::{Document, Key};
 use crate::health::Pulse;
 use crate::ids::{Recipient, WorkspaceId};
-use crate::recipient::RecipientSpec;
+use crate::metrics;
+use crate::recipient::Contacts;
 use crate::{shelf, task};
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
@@ -20,9 +23,24 @@ const BATCH_MAX: usize = 1_000;
 /// Beyond it all is forgotten, and read again as it is asked for.
 const REMEMBERED_MAX: usize = 50_000;
 
-type Found = Option<Arc<RecipientSpec>>;
-/// With the revision that each was read at.
-type Known = HashMap<(WorkspaceId, Recipient), (u64, Found)>;
+/// A copy of the bucket may lag when it is read, and a change may be heard before that: nothing is believed for longer.
+const BELIEVED_FOR: Duration = Duration::from_secs(60);
+
+type Found = Option<Arc<Contacts>>;
+type Known = HashMap<(WorkspaceId, Recipient), Read>;
+
+struct Read {
+    revision: u64,
+    at: Instant,
+    found: Found,
+}
+
+/// All that sending asks of a recipient. What a newer process writes beside it does not matter.
+#[derive(Default, Deserialize)]
+struct Reached {
+    #[serde(default)]
+    contacts: Contacts,
+}
 
 /// The recipients that this process was asked for.
 pub struct People {
@@ -49,7 +67,7 @@ impl People {
     /// None: nobody has written anything about them.
     ///
     /// # Errors
-    /// When the broker does not answer, or what it holds cannot be read.
+    /// When the broker does not answer.
     pub async fn get(&self, workspace: &WorkspaceId, id: &Recipient) -> Result<Found, BusError> {
         let key = (workspace.clone(), id.clone());
         if let Some(found) = self.remembered(&key) {
@@ -57,18 +75,21 @@ impl People {
         }
         let held = shelf::get(&self.bus, &Key::Recipient(key.0.clone(), key.1.clone())).await?;
         let revision = held.as_ref().map_or(0, |held| held.revision);
-        let spec = held.map(|held| serde_json::from_value(held.document.spec)).transpose()?;
-        let found = spec.map(Arc::new);
+        let found = held.map(|held| Arc::new(contacts(held.document.spec)));
         self.remember(key, revision, found.clone());
         Ok(found)
     }
 
     fn remembered(&self, key: &(WorkspaceId, Recipient)) -> Option<Found> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref()?.get(key).map(|(_, found)| found.clone())
+        known
+            .as_ref()?
+            .get(key)
+            .filter(|read| read.at.elapsed() < BELIEVED_FOR)
+            .map(|read| read.found.clone())
     }
 
-    /// A copy of the bucket may lag: what was heard of a later revision stays.
+    /// What was heard of a later revision stays.
     fn remember(&self, key: (WorkspaceId, Recipient), revision: u64, found: Found) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = known.as_mut() else { return };
@@ -76,8 +97,8 @@ impl People {
             known.clear();
         }
         match known.get(&key) {
-            Some((newer, _)) if *newer > revision => {}
-            Some(_) | None => drop(known.insert(key, (revision, found))),
+            Some(newer) if newer.revision > revision => {}
+            Some(_) | None => drop(known.insert(key, Read { revision, at: Instant::now(), found })),
         }
     }
 
@@ -122,20 +143,21 @@ impl People {
             return;
         };
         let removed = entry.headers.get("KV-Operation").is_some();
-        let document = (!removed).then(|| serde_json::from_slice::<Document<RecipientSpec>>(&entry.payload));
-        match document.transpose() {
-            Ok(document) => {
-                self.remember(
-                    (workspace, id),
-                    entry.sequence,
-                    document.map(|document| Arc::new(document.spec)),
-                );
-            }
-            // Whoever asks for it hears why.
-            Err(error) => {
-                tracing::error!(%error, "a recipient cannot be read");
-                self.begin_anew();
-            }
-        }
+        let spec = || {
+            let document: Option<Document<Value>> = serde_json::from_slice(&entry.payload).ok();
+            document.map(|document| document.spec).unwrap_or_default()
+        };
+        let found = (!removed).then(|| Arc::new(contacts(spec())));
+        self.remember((workspace, id), entry.sequence, found);
     }
+}
+
+/// Contacts that this version cannot read are none, aloud; the error's text would name them.
+fn contacts(spec: Value) -> Contacts {
+    let reached = serde_json::from_value::<Reached>(spec);
+    if reached.is_err() {
+        metrics::document_unreadable();
+        tracing::error!("the contacts of a recipient cannot be read");
+    }
+    reached.unwrap_or_default().contacts
 }

@@ -262,10 +262,14 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["unhealthy", channel.as_str()]))
     }
 
-    /// Where it is written how far a durable consumer has come.
+    /// Where it is written how far a durable consumer of a stream has come.
     #[must_use]
-    pub fn floor(&self, durable: &str) -> String {
-        format!("{}.throttle.{UNKNOWN}.{durable}", self.prefix)
+    pub fn floor(&self, stream: &str, durable: &str) -> String {
+        let head = format!("{}.throttle.{UNKNOWN}", self.prefix);
+        if self.is_own_stream(stream) {
+            return format!("{head}.{durable}");
+        }
+        format!("{head}.{}", digest(&["floor", stream, durable]))
     }
 
     #[must_use]
@@ -316,6 +320,13 @@ pub const ROUTER_DURABLE: &str = "router";
 
 /// The durable consumer that makes events of records.
 pub const OWN_EVENTS_DURABLE: &str = "own-events";
+
+/// True for the durables that Bugle makes on streams of its own.
+#[must_use]
+pub fn is_own_durable(durable: &str) -> bool {
+    let is_workers = |kind: &Kind| Lane::ALL.iter().any(|lane| worker_durable(*kind, *lane) == durable);
+    durable == ROUTER_DURABLE || durable == OWN_EVENTS_DURABLE || Kind::ALL.iter().any(is_workers)
+}
 
 /// The durable consumer that all workers of a kind share for a lane.
 #[must_use]

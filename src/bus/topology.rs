@@ -12,6 +12,7 @@ use async_nats::jetstream::{ErrorCode, kv};
 use futures_util::TryStreamExt;
 
 use super::consumer::{Begin, Own};
+use super::subject::is_own_durable;
 use super::{Bus, BusError, StreamName, floor};
 use crate::config::Keep;
 
@@ -70,7 +71,11 @@ async fn update_consumers(bus: &Bus, name: StreamName, done: &mut Vec<String>) -
     let stream = stream(bus, name).await?;
     let mut found = stream.consumers();
     while let Some(info) = found.try_next().await.map_err(BusError::request)? {
-        let Some(durable) = &info.config.durable_name else { continue };
+        // Others may read our streams too, as they like.
+        let Some(durable) = info.config.durable_name.as_ref().filter(|durable| is_own_durable(durable))
+        else {
+            continue;
+        };
         let wanted = pull::Config {
             // It cannot be changed, and says where this one once began.
             deliver_policy: info.config.deliver_policy,

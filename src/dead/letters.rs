@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{CUT, DETAIL, REASON, SEQUENCE, SUBJECT};
+use super::{CUT, DETAIL, MESSAGE_ID, REASON, SEQUENCE, SUBJECT};
 use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::clock;
@@ -232,7 +232,7 @@ async fn redrive_arrival(
     let header = |name: &str| entry.headers.get(name).map(|value| value.as_str().to_owned());
     let arrival = Arrival {
         subject: header(SUBJECT),
-        headers: intake::headers_of(&entry.headers),
+        headers: producers(&entry.headers),
         body: entry.payload.clone(),
         received_at: clock::now(),
         // The letter's own place: its stream remembers it no longer than this is worth.
@@ -243,6 +243,16 @@ async fn redrive_arrival(
         None => Ok(()),
         Some(fault) => Err(RedriveError::StillBroken(fault.to_string())),
     }
+}
+
+/// A message's headers as its producer sent them.
+fn producers(found: &HeaderMap) -> Vec<(String, String)> {
+    let ours = |name: &str| name.starts_with("Nats-") || name.starts_with("Bugle-");
+    let mut headers = intake::headers_of(found);
+    headers.retain(|(name, _)| !ours(name));
+    let id = found.get(MESSAGE_ID).map(|id| ("Nats-Msg-Id".to_owned(), id.as_str().to_owned()));
+    headers.extend(id);
+    headers
 }
 
 async fn redrive_event(bus: &Bus, entry: &Entry) -> Result<(), RedriveError> {

@@ -18,7 +18,7 @@ pub async fn find(people: &People, contact: Contact, delivery: &Delivery) -> Res
         return Ok(Err("the channel takes its address from a recipient, and none is named".to_owned()));
     };
     let found = people.get(&delivery.workspace, recipient).await?;
-    let address = found.as_ref().and_then(|recipient| contact.of(&recipient.contacts));
+    let address = found.as_ref().and_then(|contacts| contact.of(contacts));
     let address = address.map(|address| Redacted::new(address.to_owned()));
     Ok(address.ok_or_else(|| format!("the recipient has no {}", contact.as_str())))
 }

@@ -272,7 +272,7 @@ impl Hand<'_> {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        if let Some(turn) = self.tools.unhealthy.turn(&outcome) {
+        if let Some(turn) = self.tools.unhealthy.turn(&outcome, to) {
             Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
         }
     }

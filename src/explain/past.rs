@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::ids::WorkspaceId;
 use crate::route::World;
 use crate::route::carried::Carriers;
-use crate::route::handler::{Router, through};
+use crate::route::handler::{decoded, through};
 use crate::route::texts::Texts;
 use crate::route::throttle;
 
@@ -78,7 +78,7 @@ impl Present {
     pub async fn find(&self, wanted: &Wanted, mut progress: impl FnMut(u64)) -> Result<Search, BusError> {
         let end = topology::stream(&self.bus, StreamName::Events).await?.cached_info().state.last_sequence;
         let mut slice = Slice {
-            router: Router::new(self.bus.clone(), Arc::clone(&self.directory), Arc::clone(&self.texts)),
+            bus: &self.bus,
             epoch: reader::epoch(&self.bus, StreamName::Events).await?.into(),
             wanted,
             before: end + 1,
@@ -128,7 +128,7 @@ impl Present {
 
 /// One pass over a part of the stream.
 struct Slice<'a> {
-    router: Router,
+    bus: &'a Bus,
     epoch: Arc<str>,
     wanted: &'a Wanted,
     /// What has this place or a later one was looked at already, or came after the question.
@@ -167,7 +167,7 @@ impl Slice<'_> {
         self.search.looked_at += 1;
         let message = Received::once_more(Arc::clone(&self.epoch), entry);
         // What is no event is among the dead letters.
-        let Ok(event) = self.router.decode(&message) else { return };
+        let Ok(event) = decoded(self.bus, &message) else { return };
         let source = self.wanted.source.as_ref();
         if event.id == self.wanted.id && source.is_none_or(|source| *source == event.source) {
             self.search.found.push(Past { event, message });

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::bus::claim::{self, First};
-use crate::bus::{Bus, BusError};
+use crate::bus::{Bus, BusError, claim};
+use crate::channel::secret::Redacted;
 use crate::clock;
 use crate::event::OWN_SOURCE;
 use crate::ids::{ChannelId, WorkspaceId};
@@ -24,6 +24,8 @@ const TRIES_MIN: u32 = 5;
 const TIME_MIN: SignedDuration = SignedDuration::from_secs(30);
 /// While it goes on, it is said again after this long.
 const SAID_FOR: Duration = Duration::from_secs(3600);
+/// A little shorter, so that the claim is over when a worker would say it again.
+const CLAIMED_FOR: Duration = Duration::from_secs(3600 - 60);
 /// What took the place of a claim that is over may go soon.
 const OVER_FOR: Duration = Duration::from_secs(1);
 
@@ -58,16 +60,17 @@ impl Unhealthy {
     /// Tells the fleet what a try changed.
     pub async fn tell(&self, bus: &Bus, outcome: &Outcome, turn: Turn) {
         if let Err(error) = tell(bus, outcome, turn).await {
-            // The next try that fails says it again.
             tracing::warn!(channel = %outcome.channel, %error, "how a channel stands was not told");
-            self.forget_that_it_was_said(outcome);
+            self.take_back(outcome, turn);
         }
     }
 
     /// Takes note of a try, and says whether it changes how its channel stands.
-    pub fn turn(&self, outcome: &Outcome) -> Option<Turn> {
+    pub fn turn(&self, outcome: &Outcome, to: Option<&Redacted<String>>) -> Option<Turn> {
         let works = match (outcome.state, outcome.reason) {
             (State::Sent, _) => true,
+            // Where each recipient has an address of their own, one that is gone is theirs.
+            (_, Reason::Gone) if to.is_some() => return None,
             (_, reason) if is_the_channels(reason) => false,
             _ => return None,
         };
@@ -83,10 +86,16 @@ impl Unhealthy {
         runs.entry(key).or_insert_with(|| Run { since: outcome.at, tries: 0, said: None }).failed(outcome.at)
     }
 
-    fn forget_that_it_was_said(&self, outcome: &Outcome) {
+    /// The next try says it again.
+    fn take_back(&self, outcome: &Outcome, turn: Turn) {
         let key = (outcome.workspace.clone(), outcome.channel.clone());
-        if let Some(run) = self.0.write().unwrap_or_else(PoisonError::into_inner).get_mut(&key) {
-            run.said = None;
+        let mut runs = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match turn {
+            Turn::Unhealthy { .. } => drop(runs.get_mut(&key).map(|run| run.said = None)),
+            Turn::Recovered => {
+                let said = Some(outcome.at);
+                runs.entry(key).or_insert(Run { since: outcome.at, tries: 0, said });
+            }
         }
     }
 }
@@ -139,31 +148,30 @@ fn is_the_channels(reason: Reason) -> bool {
 /// Tells it unless another worker did.
 async fn tell(bus: &Bus, outcome: &Outcome, turn: Turn) -> Result<(), BusError> {
     let subject = bus.names.unhealthy(&outcome.workspace, &outcome.channel);
-    let mine = match turn {
-        Turn::Unhealthy { .. } => {
-            match claim::first(bus, &subject, &Claim { unhealthy: true }, Some(SAID_FOR)).await? {
-                First::Mine(_) | First::Theirs(Claim { unhealthy: false }, _) => true,
-                First::Theirs(Claim { unhealthy: true }, _) => false,
-            }
-        }
-        Turn::Recovered => match claim::last::<Claim>(bus, &subject).await? {
-            Some((Claim { unhealthy: true }, sequence)) => {
-                let over = Claim { unhealthy: false };
-                match claim::put(bus, &subject, &over, Some(OVER_FOR), sequence).await {
-                    Ok(_) => true,
-                    Err(BusError::Conflict) => false,
-                    Err(error) => return Err(error),
-                }
-            }
-            Some((Claim { unhealthy: false }, _)) | None => false,
-        },
+    let unhealthy = matches!(turn, Turn::Unhealthy { .. });
+    let expected = match claim::last::<Claim>(bus, &subject).await? {
+        // Another worker told it.
+        Some((said, _)) if said.unhealthy == unhealthy => return Ok(()),
+        // It is said again within the hour, or there is nothing to take back.
+        None if !unhealthy => return Ok(()),
+        Some((_, sequence)) => sequence,
+        None => 0,
     };
-    if !mine {
-        return Ok(());
-    }
+    let keep = |unhealthy: bool| Some(if unhealthy { CLAIMED_FOR } else { OVER_FOR });
+    let mine = match claim::put(bus, &subject, &Claim { unhealthy }, keep(unhealthy), expected).await {
+        Ok(sequence) => sequence,
+        Err(BusError::Conflict) => return Ok(()),
+        Err(error) => return Err(error),
+    };
     let published = publish(bus, &outcome.workspace, event(outcome, turn)).await;
     tracing::warn!(workspace = %outcome.workspace, channel = %outcome.channel, ?turn, "how a channel stands has changed");
-    published.error.map_or(Ok(()), |error| Err(BusError::Request(error)))
+    let Some(error) = published.error else { return Ok(()) };
+    // Not told: whoever comes next may. If this fails too, it is told when the claim is over.
+    let back = Claim { unhealthy: !unhealthy };
+    if let Err(error) = claim::put(bus, &subject, &back, keep(!unhealthy), mine).await {
+        tracing::debug!(%error, "the claim stays");
+    }
+    Err(BusError::Request(error))
 }
 
 fn event(outcome: &Outcome, turn: Turn) -> Value {
@@ -202,28 +210,32 @@ mod tests {
     #[test]
     fn a_channel_is_unhealthy_after_enough_failures_for_long_enough_and_says_so_once() {
         let channels = Unhealthy::default();
-        let fails = |second| channels.turn(&outcome("retrying", "provider_error", second));
+        let fails = |second| channels.turn(&outcome("retrying", "provider_error", second), None);
         // Many at once are a moment's trouble.
         assert!((0..20).all(|_| fails(100).is_none()));
         let since = Timestamp::from_second(100).unwrap();
         assert_eq!(fails(130), Some(Turn::Unhealthy { since, tries: 21 }));
         assert_eq!(fails(131), None);
         assert_eq!(fails(130 + 3_600), Some(Turn::Unhealthy { since, tries: 23 }));
-        assert_eq!(channels.turn(&outcome("sent", "accepted", 4_000)), Some(Turn::Recovered));
-        assert_eq!(channels.turn(&outcome("sent", "accepted", 4_001)), None);
+        assert_eq!(channels.turn(&outcome("sent", "accepted", 4_000), None), Some(Turn::Recovered));
+        assert_eq!(channels.turn(&outcome("sent", "accepted", 4_001), None), None);
     }
 
     #[test]
     fn what_one_message_came_to_says_nothing_about_its_channel() {
         let channels = Unhealthy::default();
         for second in 0..100 {
-            assert_eq!(channels.turn(&outcome("failed", "rejected", second)), None);
-            assert_eq!(channels.turn(&outcome("retrying", "rate_limited", second)), None);
+            assert_eq!(channels.turn(&outcome("failed", "rejected", second), None), None);
+            let chat = Redacted::new("1".to_owned());
+            assert_eq!(channels.turn(&outcome("failed", "gone", second), Some(&chat)), None);
+            assert_eq!(channels.turn(&outcome("retrying", "rate_limited", second), None), None);
         }
         assert!(channels.0.read().unwrap().is_empty());
         // Few tries, far apart, are none that would be known.
-        assert!((1..5).all(|hour| channels.turn(&outcome("retrying", "timeout", hour * 3_600)).is_none()));
-        assert!(channels.turn(&outcome("retrying", "timeout", 5 * 3_600)).is_some());
+        assert!(
+            (1..5).all(|hour| channels.turn(&outcome("retrying", "timeout", hour * 3_600), None).is_none())
+        );
+        assert!(channels.turn(&outcome("retrying", "timeout", 5 * 3_600), None).is_some());
     }
 
     #[test]

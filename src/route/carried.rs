@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::documents::{check_rule, strict};
+use crate::documents::{check_scoped_rule, strict};
 use crate::event::Event;
 use crate::ids::digest;
 use crate::route::scopes::{EventScopes, ScopeBook};
@@ -103,7 +103,7 @@ fn compile(brought: &Value) -> Carried {
     };
     let (mut rules, mut faults) = (Vec::<Rule>::new(), Vec::new());
     for (index, spec) in specs.iter().enumerate() {
-        let checked = strict(spec.clone()).and_then(|spec: RuleSpec| check_rule(&spec));
+        let checked = strict(spec.clone()).and_then(|spec: RuleSpec| check_scoped_rule(&spec));
         let place = format!("/{FIELD}/rules/{index}");
         match checked {
             Ok(rule) if rules.iter().any(|earlier| earlier.id == rule.id) => {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::carried::Carriers;
 use super::texts::Texts;
-use super::throttle::{self, Entrant, Pass, Throttle};
+use super::throttle::{self, Entrant, Passes, Throttle};
 use super::{Firing, Step, World, plan};
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
 use crate::bus::directory::Directory;
@@ -106,16 +106,15 @@ impl Router {
         if firing.windows.is_empty() && firing.group.is_none() {
             return Ok(None);
         }
-        let mut held_back = 0;
         let holder = throttle::place(&message.epoch, message.sequence, &event.id);
         let entrant = Entrant { event: &holder, stored_at: message.stored_at };
-        for window in &firing.windows {
-            match Box::pin(self.throttle.enter(&self.bus, &event.workspace, window, entrant)).await? {
-                Pass::Open(before) => held_back += before,
-                Pass::Closed(until) => return Ok(Some(Held { reason: window.reason, until })),
+        if !firing.windows.is_empty() {
+            let asked = self.throttle.enter_all(&self.bus, &event.workspace, &firing.windows, entrant);
+            match Box::pin(asked).await? {
+                Passes::Open(held_back) => firing.stand_for(held_back),
+                Passes::Closed(reason, until) => return Ok(Some(Held { reason, until })),
             }
         }
-        firing.stand_for(held_back);
         if let Some(group) = &firing.group {
             let id = Box::pin(self.throttle.join(&self.bus, &event.workspace, group, entrant)).await?;
             firing.collapse_into(&id);
@@ -166,43 +165,6 @@ impl Router {
         Ok(false)
     }
 
-    /// # Errors
-    /// Why it is no event.
-    pub fn decode(&self, message: &Received) -> Result<Event, DecodeError> {
-        let bytes_max = self.bus.event_bytes_max();
-        if message.payload.len() > bytes_max {
-            return Err(DecodeError::TooLarge { bytes: message.payload.len(), bytes_max });
-        }
-        let (workspace, subject_type) = self.workspace(message)?;
-        let headers: Vec<(&str, &str)> = message
-            .headers
-            .iter()
-            .flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
-            .collect();
-        let message_id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
-        let stream_id = format!("{}-{}", message.epoch, message.sequence);
-        decode(&Incoming {
-            workspace,
-            subject_type,
-            headers: &headers,
-            body: &message.payload,
-            fallback_id: message_id.map_or(stream_id.as_str(), |id| id.as_str()),
-            fallback_source: "nats",
-            received_at: message.stored_at,
-        })
-    }
-
-    fn workspace<'a>(&self, message: &'a Received) -> Result<(WorkspaceId, Option<&'a str>), DecodeError> {
-        let (workspace, subject_type) =
-            self.bus.names.event_parts(&message.subject).ok_or(DecodeError::Missing("workspace"))?;
-        let invalid = |_| DecodeError::Attribute {
-            name: "workspace",
-            found: workspace.chars().take(80).collect(),
-            legal: "1 to 63 of a-z, 0-9, _ and -",
-        };
-        Ok((WorkspaceId::parse(workspace).map_err(invalid)?, subject_type))
-    }
-
     /// Rules that the event brought and that are not valid: it is kept with their places, and routed by the others.
     async fn bury_rules(&self, event: &Event, message: &Received, faults: &[Fault]) -> Result<(), BusError> {
         let detail = faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ");
@@ -222,7 +184,7 @@ impl Router {
     }
 
     async fn bury(&self, message: &Received, reason: Reason, detail: &str) -> Result<(), BusError> {
-        let workspace = self.workspace(message).ok().map(|(workspace, _)| workspace);
+        let workspace = workspace(&self.bus, message).ok().map(|(workspace, _)| workspace);
         let grave = dead::Grave {
             subject: self.bus.names.dead_event(workspace.as_ref()),
             id: format!("{}/{}/event", message.epoch, message.sequence),
@@ -233,9 +195,48 @@ impl Router {
     }
 }
 
+/// The event that a message of EVENTS is.
+///
+/// # Errors
+/// Why it is no event.
+pub fn decoded(bus: &Bus, message: &Received) -> Result<Event, DecodeError> {
+    let bytes_max = bus.event_bytes_max();
+    if message.payload.len() > bytes_max {
+        return Err(DecodeError::TooLarge { bytes: message.payload.len(), bytes_max });
+    }
+    let (workspace, subject_type) = workspace(bus, message)?;
+    let headers: Vec<(&str, &str)> = message
+        .headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
+        .collect();
+    let message_id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
+    let stream_id = format!("{}-{}", message.epoch, message.sequence);
+    decode(&Incoming {
+        workspace,
+        subject_type,
+        headers: &headers,
+        body: &message.payload,
+        fallback_id: message_id.map_or(stream_id.as_str(), |id| id.as_str()),
+        fallback_source: "nats",
+        received_at: message.stored_at,
+    })
+}
+
+fn workspace<'a>(bus: &Bus, message: &'a Received) -> Result<(WorkspaceId, Option<&'a str>), DecodeError> {
+    let (workspace, subject_type) =
+        bus.names.event_parts(&message.subject).ok_or(DecodeError::Missing("workspace"))?;
+    let invalid = |_| DecodeError::Attribute {
+        name: "workspace",
+        found: workspace.chars().take(80).collect(),
+        legal: "1 to 63 of a-z, 0-9, _ and -",
+    };
+    Ok((WorkspaceId::parse(workspace).map_err(invalid)?, subject_type))
+}
+
 impl Handler for Router {
     async fn handle(&self, message: &Received) -> Settle {
-        let result = match self.decode(message) {
+        let result = match decoded(&self.bus, message) {
             Ok(event) => self.route(&event, message).await,
             Err(error) => {
                 tracing::warn!(subject = message.subject, sequence = message.sequence, %error, "not an event: kept among the dead letters");

@@ -82,7 +82,62 @@ pub enum Pass {
     Closed(Timestamp),
 }
 
+/// What all windows of a firing say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    /// It goes out, and stands for so many that were held back before it.
+    Open(u64),
+    /// The window of this reason holds it back until then.
+    Closed(Reason, Timestamp),
+}
+
 impl Throttle {
+    /// Asks for all windows of a firing, in their order. What a later one holds back does not open those before it.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub async fn enter_all(
+        &self,
+        bus: &Bus,
+        workspace: &WorkspaceId,
+        windows: &[Window],
+        entrant: Entrant<'_>,
+    ) -> Result<Passes, BusError> {
+        let several = windows.len() > 1;
+        for window in windows.iter().filter(|_| several) {
+            if self.holds_back(bus, workspace, window, entrant).await?
+                && let Pass::Closed(until) = self.enter(bus, workspace, window, entrant).await?
+            {
+                return Ok(Passes::Closed(window.reason, until));
+            }
+        }
+        let mut held_back = 0;
+        for window in windows {
+            match self.enter(bus, workspace, window, entrant).await? {
+                Pass::Open(before) => held_back += before,
+                Pass::Closed(until) => return Ok(Passes::Closed(window.reason, until)),
+            }
+        }
+        Ok(Passes::Open(held_back))
+    }
+
+    /// True when the window is closed for this event as it stands.
+    async fn holds_back(
+        &self,
+        bus: &Bus,
+        workspace: &WorkspaceId,
+        window: &Window,
+        entrant: Entrant<'_>,
+    ) -> Result<bool, BusError> {
+        let key: Vec<&str> = window.key.iter().map(String::as_str).collect();
+        let subject = bus.names.throttle(workspace, &key);
+        let holder = match self.remembered(&subject, entrant) {
+            Some(holder) => Some(holder),
+            None => claim::last::<Holder>(bus, &subject).await?.map(|(holder, _)| holder),
+        };
+        Ok(holder.is_some_and(|holder| holder.holds_back(entrant)))
+    }
+
     /// Opens the window for this event, or says who is in it.
     ///
     /// # Errors
@@ -167,6 +222,10 @@ impl Holder {
             return Pass::Open(earlier.held_back);
         }
         Pass::Closed(Timestamp::from_millisecond(self.until_ms).unwrap_or(Timestamp::MAX))
+    }
+
+    fn holds_back(&self, entrant: Entrant<'_>) -> bool {
+        self.decides(entrant) && matches!(self.answer(entrant), Pass::Closed(_))
     }
 
     /// Who opened the window that this one falls into.

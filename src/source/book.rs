@@ -61,19 +61,6 @@ impl SourceBook {
         self.sources.is_empty()
     }
 
-    /// The source of that id: in the named workspace, else in `default`, else the only one there is.
-    #[must_use]
-    pub fn find(&self, workspace: Option<WorkspaceId>, id: &SourceId) -> Option<&Arc<Source>> {
-        if let Some(workspace) = workspace {
-            return self.sources.get(&(workspace, id.clone()));
-        }
-        if let Some(found) = self.sources.get(&(WorkspaceId::default(), id.clone())) {
-            return Some(found);
-        }
-        let mut others = self.sources.iter().filter(|((_, other), _)| other == id).map(|(_, source)| source);
-        others.next().filter(|_| others.next().is_none())
-    }
-
     /// True when the event may bring rules: by the source that it came through, else by the one that it names.
     #[must_use]
     pub fn lets_carry(&self, event: &Event, through: Option<&str>) -> bool {
@@ -85,6 +72,10 @@ impl SourceBook {
             Some((WorkspaceId::parse(workspace).ok()?, SourceId::parse(id).ok()?))
         });
         let source = parsed.and_then(|key| self.sources.get(&key));
-        source.is_some_and(|source| source.spec.enabled && source.spec.carries_rules)
+        source.is_some_and(|source| {
+            let reaches =
+                source.workspace == event.workspace || source.spec.workspaces.contains(&event.workspace);
+            reaches && source.spec.enabled && source.spec.carries_rules
+        })
     }
 }

@@ -70,6 +70,11 @@ pub async fn take(bus: &Bus, source: &Source, arrival: &Arrival) -> Result<Taken
 /// # Errors
 /// When the broker did not store all of it; doing it again is safe.
 pub async fn publish(bus: &Bus, source: &Source, arrival: &Arrival) -> Result<Taken, BusError> {
+    // A stream that mirrors or sources one of ours would feed us with ourselves.
+    if let Some(subject) = arrival.subject.as_ref().filter(|subject| bus.names.is_own_subject(subject)) {
+        let fault = Fault::here(format!("{subject} is a subject of Bugle's own: it was routed already"));
+        return Ok(Taken { faults: vec![fault], ..Taken::default() });
+    }
     let reading = read(source, arrival);
     let mut taken = Taken { faults: reading.faults, ..Taken::default() };
     let publishes: Vec<_> = reading.drafts.iter().map(|draft| publish_draft(bus, source, draft)).collect();

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::book::SourceKey;
 use super::intake::Intake;
-use super::{Source, SourceSpec};
+use super::{Begin, Source, SourceSpec};
 use crate::bus::attach::{self, Attachment};
 use crate::bus::consumer::{self, Origin, Slots, Stop};
 use crate::bus::directory::Directory;
@@ -21,7 +21,7 @@ use crate::clock;
 use crate::documents::Key;
 use crate::health::Pulse;
 use crate::metrics::Unattached;
-use crate::shelf;
+use crate::shelf::{self, Version};
 
 /// Messages of one source in hand at once.
 const SLOTS: usize = 64;
@@ -125,12 +125,12 @@ impl Sources {
 
     /// Lets go of the streams that a source read before, as its last versions say.
     fn tidy_up(&self, key: SourceKey) {
-        let (bus, directory, stop) = (self.bus.clone(), Arc::clone(&self.directory), self.stop.soft.clone());
+        let (bus, stop) = (self.bus.clone(), self.stop.soft.clone());
         self.all.spawn(async move {
             let work = async {
                 loop {
                     clock::sleep(clock::jittered(LETTING_GO)).await;
-                    match let_go(&bus, &directory, &key).await {
+                    match let_go(&bus, &key).await {
                         Ok(()) => return,
                         Err(error) => tracing::warn!(source = %key.1, %error, "what a source read before is still attached"),
                     }
@@ -144,16 +144,23 @@ impl Sources {
     }
 }
 
-async fn let_go(bus: &Bus, directory: &Directory, key: &SourceKey) -> Result<(), BusError> {
-    let (workspace, id) = key;
-    let versions = shelf::versions(bus, &Key::Source(workspace.clone(), id.clone())).await?;
-    let attachment = |spec: &SourceSpec| Some(Attachment::of(bus, workspace, id, spec.nats.as_ref()?));
-    let now = directory.snapshot().sources.get(key).and_then(|source| attachment(&source.spec));
-    let specs =
-        versions.into_iter().filter_map(|version| serde_json::from_value(version.document?.spec).ok());
+/// What counts is what the bucket says now: this process may be behind.
+async fn let_go(bus: &Bus, (workspace, id): &SourceKey) -> Result<(), BusError> {
+    let key = Key::Source(workspace.clone(), id.clone());
+    let versions = shelf::versions(bus, &key).await?;
+    let newest = versions.first().map(|version| version.revision);
+    let attachment = |version: &Version| {
+        let document = version.document.as_ref()?;
+        let spec: SourceSpec = serde_json::from_value(document.spec.clone()).ok()?;
+        Some(Attachment::of(bus, workspace, id, spec.nats.as_ref()?))
+    };
+    let now = versions.first().and_then(attachment);
     let mut let_go: Vec<String> = now.iter().map(|now| now.stream.clone()).collect();
-    for old in specs.filter_map(|spec: SourceSpec| attachment(&spec)) {
+    for old in versions.iter().skip(1).filter_map(attachment) {
         if !let_go.contains(&old.stream) {
+            if shelf::versions(bus, &key).await?.first().map(|version| version.revision) != newest {
+                return Err(BusError::Request("it was changed meanwhile".to_owned()));
+            }
             if attach::detach(bus, &old).await? {
                 tracing::info!(source = %id, stream = old.stream, "a source let go of its stream");
             }
@@ -167,7 +174,7 @@ async fn let_go(bus: &Bus, directory: &Directory, key: &SourceKey) -> Result<(),
 async fn read_until(bus: Bus, source: Arc<Source>, stop: Stop) {
     let Some(spec) = &source.spec.nats else { return };
     let name = source.name();
-    let attachment = Arc::new(Attachment::of(&bus, &source.workspace, &source.spec.id, spec));
+    let mut attachment = Arc::new(Attachment::of(&bus, &source.workspace, &source.spec.id, spec));
     let (mut said, mut alarm, mut wait) = (String::new(), None, WAIT_MIN);
     while !stop.soft.is_cancelled() {
         let attached = async {
@@ -188,6 +195,10 @@ async fn read_until(bus: Bus, source: Arc<Source>, stop: Stop) {
             }
             Err(error) => {
                 alarm = alarm.or_else(|| Some(Unattached::new()));
+                if attach::is_missing(&bus, &attachment).await {
+                    // Whatever it holds when there is one is new.
+                    attachment = Arc::new(Attachment { begin: Begin::All, ..Attachment::clone(&attachment) });
+                }
                 let error = error.to_string();
                 if error != said && bus.is_connected() {
                     tracing::error!(source = name, error, "a source cannot be attached");

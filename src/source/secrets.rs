@@ -121,7 +121,20 @@ pub fn mask(spec: &mut Value) {
 }
 
 /// Puts what is stored back where the mask stands: what was read may be sent back whole.
-pub fn unmask(spec: &mut Value, stored: Option<&Value>) {
+///
+/// # Errors
+/// When a list of another length has a mask in it: which secret is meant cannot be told.
+pub fn unmask(spec: &mut Value, stored: Option<&Value>) -> Result<(), Fault> {
+    const LIST: &str = "/http/secrets";
+    let length = |spec: &Value| spec.pointer(LIST).and_then(Value::as_array).map(Vec::len);
+    let list = spec.pointer(LIST).and_then(Value::as_array);
+    let masked = list.is_some_and(|list| list.iter().any(|secret| secret.as_str() == Some(MASK)));
+    if masked && length(spec) != stored.and_then(length) {
+        let message = format!(
+            "{MASK} stands for a secret in its old place: in a list of another length write them out"
+        );
+        return Err(Fault::new(LIST, message));
+    }
     each(spec, |place, secret| {
         if secret.as_str() == Some(MASK)
             && let Some(found) = stored.and_then(|stored| stored.pointer(place))
@@ -129,6 +142,7 @@ pub fn unmask(spec: &mut Value, stored: Option<&Value>) {
             *secret = found.clone();
         }
     });
+    Ok(())
 }
 
 /// True for a place in a document that holds a secret.

@@ -120,7 +120,7 @@ fn secrets_print_nowhere_and_come_from_variables() {
     secrets::mask(&mut masked);
     assert_eq!(masked, json!({ "http": { "secret": "***", "secrets": ["***", "***"] } }));
     masked["http"]["secrets"][1] = json!("c");
-    secrets::unmask(&mut masked, Some(&stored));
+    secrets::unmask(&mut masked, Some(&stored)).unwrap();
     assert_eq!(masked, json!({ "http": { "secret": SECRET, "secrets": [SECRET, "c"] } }));
 }
 

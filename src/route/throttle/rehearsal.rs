@@ -29,6 +29,13 @@ pub struct Closed {
 impl Rehearsal {
     /// Asks for all windows of a firing, in their order. One that goes through stands for what was held back before it.
     pub fn enter(&mut self, firing: &mut Firing, entrant: Entrant<'_>) -> Option<Closed> {
+        for window in &firing.windows {
+            if self.taken.get(&window.key).is_some_and(|holder| holder.holds_back(entrant))
+                && let Pass::Closed(until) = self.pass(window, entrant)
+            {
+                return Some(Closed { reason: window.reason, until });
+            }
+        }
         let mut held_back = 0;
         for window in &firing.windows {
             match self.pass(window, entrant) {
@@ -93,6 +100,26 @@ mod tests {
         assert_eq!(enter("c", 9), Pass::Closed(end));
         assert_eq!(enter("d", 10), Pass::Open(2));
         assert_eq!(enter("e", 21), Pass::Open(0));
+    }
+
+    #[test]
+    fn what_the_cooldown_holds_back_was_not_said_and_is_no_duplicate_later() {
+        let mut rehearsal = Rehearsal::default();
+        let window = |key: &str, reason, seconds| Window {
+            key: vec![key.to_owned()],
+            length: Duration::from_secs(seconds),
+            reason,
+        };
+        let mut enter = |event, key, second| {
+            let windows = vec![window(key, Reason::Duplicate, 3_600), window("rule", Reason::Cooldown, 60)];
+            let mut firing = Firing { windows, group: None, steps: Vec::new() };
+            let stored_at = Timestamp::from_second(second).unwrap();
+            rehearsal.enter(&mut firing, Entrant { event, stored_at }).map(|closed| closed.reason)
+        };
+        assert_eq!(enter("a", "k0", 0), None);
+        assert_eq!(enter("b", "k1", 10), Some(Reason::Cooldown));
+        assert_eq!(enter("c", "k0", 20), Some(Reason::Duplicate));
+        assert_eq!(enter("d", "k1", 120), None);
     }
 
     #[test]

@@ -81,17 +81,14 @@ async fn only_administrators_see_sources_and_one_of_a_workspace_reaches_no_furth
     let reply = write(&admin, "/v1/sources/more?workspace=red", None, &beyond[2]).await;
     reply.expect(201);
     red.delete("/v1/sources/more").await.expect_problem(403);
-    // A webhook finds its source without the workspace as long as there is one of that id.
-    put(&admin, "only", &json!({ "http": { "secret": SECRET } })).await;
+    // A webhook finds the sources of `default` without the workspace, and nobody else's id takes it away.
     let post = async |path: &str| {
         let request = bugle.api_as(SECRET).request("POST", path).body("{}");
         reply_status(request).await
     };
-    assert_eq!(post("/v1/sources/in").await, 202);
-    write(&admin, "/v1/sources/in?workspace=blue", None, &json!({ "http": { "secret": SECRET } }))
-        .await
-        .expect(201);
-    assert_eq!((post("/v1/sources/in").await, post("/v1/sources/in?workspace=blue").await), (404, 202));
+    assert_eq!((post("/v1/sources/in").await, post("/v1/sources/in?workspace=red").await), (404, 202));
+    put(&admin, "in", &json!({ "http": { "secret": SECRET } })).await;
+    assert_eq!((post("/v1/sources/in").await, post("/v1/sources/in?workspace=red").await), (202, 202));
 }
 
 async fn reply_status(request: reqwest::RequestBuilder) -> u16 {
