@@ -24,6 +24,11 @@ use crate::rule::condition::Facts;
 /// The source of what Bugle says about itself.
 pub const OWN_SOURCE: &str = "bugle";
 
+/// The attribute that counts how often an event went out through a webhook and came in again.
+pub const HOPS: &str = "buglehops";
+/// Whoever sends more often than this in a circle is stopped.
+pub const HOPS_MAX: u32 = 5;
+
 /// How much it matters. The one scale of the system.
 #[derive(
     Debug,
@@ -95,6 +100,14 @@ pub struct EventRef {
     pub time: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// How often it went out through a webhook and came in again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hops: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Event {
@@ -106,6 +119,7 @@ impl Event {
             event_type: self.event_type.clone(),
             time: self.time,
             traceparent: self.traceparent.clone(),
+            hops: self.attributes.get(HOPS).and_then(|hops| hops.parse().ok()).unwrap_or(0),
         }
     }
 

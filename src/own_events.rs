@@ -24,7 +24,7 @@ use crate::event::{OWN_SOURCE, Severity};
 use crate::health::Pulse;
 use crate::metrics;
 use crate::outcome::{Outcome, State};
-use crate::publish::{SERVICE_UNAVAILABLE, publish};
+use crate::publish::{SERVICE_UNAVAILABLE, publish_own};
 
 /// Records in work at once.
 const SLOTS: usize = 256;
@@ -117,7 +117,7 @@ impl Announcer {
             return Ok(());
         }
         let Some(event) = about(outcome) else { return Ok(()) };
-        let published = publish(&self.bus, &outcome.workspace, event).await;
+        let published = publish_own(&self.bus, &outcome.workspace, event).await;
         match published.error {
             Some(error) if published.status == SERVICE_UNAVAILABLE => Err(BusError::Request(error)),
             Some(error) => {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::bus::{Bus, BusError};
 use crate::clock;
-use crate::event::{DecodeError, Event, Incoming, decode};
+use crate::event::{DecodeError, Event, HOPS, Incoming, decode};
 use crate::ids::{WorkspaceId, digest};
 
 /// The source of an event that names none.
@@ -30,8 +30,29 @@ pub struct Published {
     pub error: Option<String>,
 }
 
+/// Who says what an event says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    Others,
+}
+
 /// Publishes one event: a CloudEvent in JSON, or `{type, data, id?, source?, time?, severity?, …}`.
 pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Published {
+    if item.get("workspace").is_some() {
+        let id = text(&item, "id").unwrap_or_default();
+        let error = "the workspace of an event is that of the request, not one of its attributes".to_owned();
+        return Published { status: 400, id, error: Some(error), ..Published::default() };
+    }
+    publish_as(bus, workspace, item, Whose::Others).await
+}
+
+/// Publishes what Bugle says about itself.
+pub async fn publish_own(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Published {
+    publish_as(bus, workspace, item, Whose::Ours).await
+}
+
+async fn publish_as(bus: &Bus, workspace: &WorkspaceId, item: Value, whose: Whose) -> Published {
     let id = text(&item, "id").unwrap_or_default();
     let source = text(&item, "source").unwrap_or_default();
     let refused =
@@ -49,6 +70,9 @@ pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Publish
     }
     match checked(workspace, &body) {
         Err(error) => refused(400, error.to_string()),
+        Ok(event) if whose == Whose::Others && event.is_own() => {
+            refused(400, DecodeError::Reserved.to_string())
+        }
         Ok(event) => match store(bus, workspace, &event, body).await {
             Ok(duplicate) => {
                 Published { status: 202, id: event.id, source: event.source, duplicate, error: None }
@@ -88,6 +112,11 @@ fn checked(workspace: &WorkspaceId, body: &[u8]) -> Result<Event, DecodeError> {
     })
 }
 
+/// Others cannot say what Bugle says about itself.
+fn not_our_own(event: &Event) -> Result<(), DecodeError> {
+    if event.is_own() { Err(DecodeError::Reserved) } else { Ok(()) }
+}
+
 /// The event that publishing this item would make.
 ///
 /// # Errors
@@ -107,6 +136,8 @@ pub struct Sourced<'a> {
     pub message_id: Option<&'a str>,
     /// The source's name.
     pub through: &'a str,
+    /// How often it went out and came in again.
+    pub hops: u32,
 }
 
 /// Why a source's event was not published.
@@ -123,12 +154,17 @@ pub enum SourcedError {
 /// # Errors
 /// What is wrong with the event, or that the broker did not store it; publishing again is safe.
 pub async fn publish_sourced(bus: &Bus, sourced: &Sourced<'_>) -> Result<bool, SourcedError> {
-    let body = serde_json::to_vec(sourced.fields).map_err(BusError::from)?;
+    let mut fields = sourced.fields.clone();
+    if sourced.hops > 0 {
+        fields.insert(HOPS.to_owned(), sourced.hops.into());
+    }
+    let body = serde_json::to_vec(&fields).map_err(BusError::from)?;
     let bytes_max = bus.event_bytes_max();
     if body.len() > bytes_max {
         return Err(SourcedError::Refused(DecodeError::TooLarge { bytes: body.len(), bytes_max }));
     }
     let event = checked(sourced.workspace, &body).map_err(SourcedError::Refused)?;
+    not_our_own(&event).map_err(SourcedError::Refused)?;
     let own_id = message_id(sourced.workspace, &event);
     let mut headers = headers(&event, sourced.message_id.unwrap_or(&own_id));
     headers.insert(THROUGH, sourced.through);

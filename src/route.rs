@@ -27,7 +27,7 @@ use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, DeliveryKey, Recipient, WorkspaceId};
 use crate::outcome::Reason;
 use crate::recipient::Addressing;
-use crate::rule::Rule;
+use crate::rule::{Recipients, Rule};
 use ruleset::RuleSet;
 use scopes::EventScopes;
 use texts::Texts;
@@ -256,18 +256,31 @@ pub fn expiry(from: Timestamp, spec: Option<&ChannelSpec>) -> Timestamp {
 /// what is wrong with the others.
 fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
     let (mut found, mut bad) = (Vec::new(), Vec::new());
-    let named =
-        rule.recipients.iter().map(|template| template.render(event).map_err(|error| error.to_string()));
-    let of_the_event = event.attributes.get(RECIPIENTS).filter(|_| rule.recipients.is_empty());
-    let of_the_event = of_the_event.into_iter().flat_map(|list| list.split(','));
-    let of_the_event = of_the_event.map(str::trim).filter(|one| !one.is_empty()).take(RECIPIENTS_MAX);
-    for parsed in named.chain(of_the_event.map(|one| Ok(one.to_owned()))) {
-        match parsed.and_then(|text| Recipient::parse(text.trim()).map_err(|error| error.to_string())) {
-            Ok(recipient) if found.contains(&recipient) => {}
-            Ok(recipient) => found.push(recipient),
-            Err(error) => bad.push(format!("a recipient was left out: {error}")),
+    let mut add = |parsed: Result<Recipient, String>| match parsed {
+        Ok(recipient) if found.contains(&recipient) => {}
+        Ok(recipient) if found.len() < RECIPIENTS_MAX => found.push(recipient),
+        Ok(_) => bad.push(format!("a recipient was left out: there are more than {RECIPIENTS_MAX}")),
+        Err(error) => bad.push(format!("a recipient was left out: {error}")),
+    };
+    let listed = |text: &str| -> Vec<Result<Recipient, String>> {
+        let each = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+        each.map(|one| Recipient::parse(one).map_err(|error| error.to_string())).collect()
+    };
+    for named in &rule.recipients {
+        match named {
+            Recipients::One(recipient) => add(Ok(recipient.clone())),
+            Recipients::List(template) => match template.render(event) {
+                Ok(text) if text.trim().is_empty() => add(Err("its template is empty here".to_owned())),
+                Ok(text) => listed(&text).into_iter().for_each(&mut add),
+                Err(error) => add(Err(error.to_string())),
+            },
         }
     }
+    if rule.recipients.is_empty() {
+        let list = event.attributes.get(RECIPIENTS).map(String::as_str).unwrap_or_default();
+        listed(list).into_iter().for_each(&mut add);
+    }
+    bad.dedup();
     (found, bad)
 }
 

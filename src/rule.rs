@@ -120,13 +120,21 @@ pub struct Rule {
     pub condition: Option<Condition>,
     pub channels: Vec<ChannelId>,
     pub severity: Option<Severity>,
-    pub recipients: Vec<Template>,
+    pub recipients: Vec<Recipients>,
     pub cooldown: Option<Cooldown>,
     pub dedupe: Option<Dedupe>,
     pub collapse: Option<Collapse>,
     pub hours: Option<Hours>,
     pub expires_at: Option<Timestamp>,
     pub templates: Templates,
+}
+
+/// Whom an entry of `recipients` names.
+#[derive(Debug)]
+pub enum Recipients {
+    One(Recipient),
+    /// What it renders is a list, with commas.
+    List(Template),
 }
 
 #[derive(Debug)]
@@ -216,11 +224,11 @@ fn template(place: &str, text: Option<&str>) -> Result<Option<Template>, Fault> 
 }
 
 /// A literal recipient is checked now, a templated one when it is rendered.
-fn recipient(text: &str) -> Result<Template, Fault> {
-    if !text.contains("{{") && !text.contains("{%") {
-        Recipient::parse(text).map_err(|error| Fault::new("", error.to_string()))?;
+fn recipient(text: &str) -> Result<Recipients, Fault> {
+    if text.contains("{{") || text.contains("{%") {
+        return Template::compile(text).map(Recipients::List);
     }
-    Template::compile(text)
+    Recipient::parse(text.trim()).map(Recipients::One).map_err(|error| Fault::new("", error.to_string()))
 }
 
 fn cooldown(spec: &RuleSpec) -> Result<Option<Cooldown>, Fault> {

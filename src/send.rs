@@ -34,7 +34,6 @@ const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 const KEY_BYTES_MAX: usize = 255;
 const TITLE_CHARS_MAX: usize = 512;
 const BODY_BYTES_MAX: usize = 64 * 1024;
-const LINK_BYTES_MAX: usize = 2_048;
 /// So long a send that fired is known to have fired: as long as the broker may hand it out again after a crash.
 const FIRED_KEPT: Duration = Duration::from_secs(600);
 
@@ -213,15 +212,8 @@ fn check(request: &SendRequest, now: Timestamp) -> Result<Timestamp, Fault> {
     if request.body.len() > BODY_BYTES_MAX {
         return Err(Fault::new("/body", format!("is longer than {BODY_BYTES_MAX} bytes")));
     }
-    if request
-        .link
-        .as_ref()
-        .is_some_and(|link| link.len() > LINK_BYTES_MAX || link.chars().any(char::is_control))
-    {
-        return Err(Fault::new(
-            "/link",
-            format!("is longer than {LINK_BYTES_MAX} bytes or has control characters"),
-        ));
+    if request.link.as_deref().is_some_and(|link| !texts::is_link(link)) {
+        return Err(Fault::new("/link", "is neither http(s) nor a path that begins with /, or too long"));
     }
     let due = match (request.delay_ms, request.send_at) {
         (Some(_), Some(_)) => return Err(Fault::new("/sendAt", "and delayMs exclude each other")),
@@ -271,7 +263,14 @@ fn delivery(
         v: ENVELOPE_VERSION,
         id,
         workspace: workspace.clone(),
-        event: EventRef { id: event, source: SOURCE.to_owned(), event_type, time: due, traceparent: None },
+        event: EventRef {
+            id: event,
+            source: SOURCE.to_owned(),
+            event_type,
+            time: due,
+            traceparent: None,
+            hops: 0,
+        },
         rule: None,
         scope: GLOBAL_SCOPE.to_owned(),
         channel: request.channel.clone(),

@@ -92,6 +92,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
     let (workspace, channel, rule) = parsed;
     let event = EventRef {
         id: format!("bench-{number}"),
+        hops: 0,
         source: "bench".to_owned(),
         event_type: EventType::parse("bench7:done").expect("a legal type"),
         time: Timestamp::now(),

@@ -13,6 +13,8 @@ use super::Shared;
 use super::auth::{Permission, Principal};
 use super::problem::Problem;
 use super::query::Query;
+use crate::channel::webhook::HOPS_HEADER;
+use crate::event::{HOPS, HOPS_MAX};
 use crate::ids::WorkspaceId;
 use crate::publish::{self, Published};
 
@@ -57,11 +59,34 @@ pub async fn publish(
 ) -> Result<Response, Problem> {
     principal.may(Permission::PublishEvents)?;
     let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
+    let hops = hops(&headers)?;
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     match items(&headers, &body)? {
-        Items::One(item) => one(&api, &workspace, traced(item, traceparent)).await,
-        Items::Many(items) => many(&api, &workspace, items).await,
+        Items::One(item) => one(&api, &workspace, traced(counted(item, hops), traceparent)).await,
+        Items::Many(items) => {
+            many(&api, &workspace, items.into_iter().map(|item| counted(item, hops)).collect()).await
+        }
     }
+}
+
+/// How often what comes in went out from here before.
+///
+/// # Errors
+/// 508 when it goes round in a circle.
+pub fn hops(headers: &HeaderMap) -> Result<u32, Problem> {
+    let hops = headers.get(HOPS_HEADER).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+    if hops > HOPS_MAX {
+        let detail = format!("it went out through webhooks of Bugle and came in again {HOPS_MAX} times");
+        return Err(Problem::circle(detail));
+    }
+    Ok(hops)
+}
+
+fn counted(mut item: Value, hops: u32) -> Value {
+    if let Some(fields) = item.as_object_mut().filter(|_| hops > 0) {
+        fields.insert(HOPS.to_owned(), hops.into());
+    }
+    item
 }
 
 /// The trace of the request is the event's, unless the event names one itself.

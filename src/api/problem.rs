@@ -100,6 +100,11 @@ impl Problem {
         Self::new(status, kind, "Not known at the moment", detail)
     }
 
+    /// RFC 5842.
+    pub fn circle(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::LOOP_DETECTED, "urn:bugle:problem:loop", "It goes round in a circle", detail)
+    }
+
     /// What the framework refused, in its own words.
     pub fn refusal(status: StatusCode, detail: impl Into<String>) -> Self {
         match status {

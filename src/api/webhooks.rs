@@ -90,6 +90,7 @@ pub async fn receive(
         tracing::debug!(source = source.name(), "a webhook without the source's secret was refused");
         return Err(Problem::unauthorized("send the source's secret, or a signature made with it"));
     }
+    super::events::hops(&headers)?;
     let arrival = Arrival { subject: None, headers: told(&headers), body, received_at, place: None };
     answer(intake::take(&api.bus, &source, &arrival).await?)
 }

@@ -45,6 +45,7 @@ pub(super) fn sample() -> Delivery {
             event_type: EventType::parse("task:created").unwrap(),
             time: "2026-11-20T10:00:00Z".parse().unwrap(),
             traceparent: None,
+            hops: 0,
         },
         rule: Some(RuleId::parse("everything").unwrap()),
         scope: "global".to_owned(),

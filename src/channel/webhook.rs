@@ -111,6 +111,8 @@ impl Webhook {
                 self.secrets.iter().map(|secret| sign(secret.expose(), id, &timestamp, body)).collect();
             insert(&mut headers, "webhook-signature", &signatures.join(" "));
         }
+        // Whatever makes an event of it says so, and a circle is noticed.
+        insert(&mut headers, HOPS_HEADER, &(delivery.event.hops + 1).to_string());
         if let Some(traceparent) = &delivery.event.traceparent {
             insert(&mut headers, "traceparent", traceparent);
         }
@@ -133,7 +135,7 @@ fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Fa
         return Err(fault("is not a header's name"));
     };
     let lower = parsed.as_str();
-    if lower.starts_with("webhook-") || lower.starts_with("proxy-") || OWN_HEADERS.contains(&lower) {
+    if lower.starts_with("webhook-") || lower == HOPS_HEADER || lower.starts_with("proxy-") || OWN_HEADERS.contains(&lower) {
         return Err(fault("is set by Bugle itself"));
     }
     let Ok(mut value) = HeaderValue::from_str(value) else {
@@ -158,6 +160,9 @@ fn sign(secret: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
     }
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
+
+/// How often the event of a webhook went out and came in again, this time included.
+pub const HOPS_HEADER: &str = "bugle-hops";
 
 impl Channel for Webhook {
     fn send<'a>(

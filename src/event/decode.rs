@@ -56,6 +56,10 @@ pub enum DecodeError {
     Type(#[from] EventTypeError),
     #[error("{name} {found:?} is not valid: {legal}")]
     Attribute { name: &'static str, found: String, legal: &'static str },
+    #[error(
+        "the source `bugle` and types that begin with `notification` are for what Bugle says about itself"
+    )]
+    Reserved,
     #[error("the event is {bytes} bytes, more than the {bytes_max} that a delivery can carry")]
     TooLarge { bytes: usize, bytes_max: usize },
 }

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::event::OWN_SOURCE;
 use crate::ids::WorkspaceId;
 use crate::outcome::Outcome;
-use crate::publish::{imagined, publish};
+use crate::publish::{imagined, publish_own};
 use crate::route::texts::Texts;
 use crate::route::{World, plan};
 
@@ -60,7 +60,7 @@ impl Farewell {
             _ => Some(Reader::open(&self.bus, StreamName::Records, filter, From::New).await?),
         };
         let id = event["id"].clone();
-        let published = timeout(PUBLISH_WAIT, publish(&self.bus, &workspace, event)).await;
+        let published = timeout(PUBLISH_WAIT, publish_own(&self.bus, &workspace, event)).await;
         let published = published.map_err(|_| BusError::Request("the broker does not answer".to_owned()))?;
         if let Some(error) = published.error {
             return Err(BusError::Request(error));

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::event::OWN_SOURCE;
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::outcome::{Outcome, Reason, State};
-use crate::publish::publish;
+use crate::publish::publish_own;
 
 /// So many tries in a row have to fail, and for so long: a receiver that restarts is nobody's concern.
 const TRIES_MIN: u32 = 5;
@@ -163,7 +163,7 @@ async fn tell(bus: &Bus, outcome: &Outcome, turn: Turn) -> Result<(), BusError> 
         Err(BusError::Conflict) => return Ok(()),
         Err(error) => return Err(error),
     };
-    let published = publish(bus, &outcome.workspace, event(outcome, turn)).await;
+    let published = publish_own(bus, &outcome.workspace, event(outcome, turn)).await;
     tracing::warn!(workspace = %outcome.workspace, channel = %outcome.channel, ?turn, "how a channel stands has changed");
     let Some(error) = published.error else { return Ok(()) };
     // Not told: whoever comes next may. If this fails too, it is told when the claim is over.

@@ -227,6 +227,20 @@ fn faults_of_the_newer_fields_name_their_place() {
 }
 
 #[test]
+fn a_list_in_the_data_names_everybody_in_it() {
+    let rule = json!({"id": "r", "events": ["*"], "channels": ["hook"], "recipients": ["{{who}}", "eve, the 2nd", "{{nobody}}"]});
+    let event = event("a:b", &json!({"who": ["ann", "bob", "ann"]}));
+    let firings = planned(&rule, &event, MORNING);
+    let named: Vec<&str> = firings[0]
+        .steps
+        .iter()
+        .filter_map(|step| step.delivery().recipient.as_ref().map(Recipient::as_str))
+        .collect();
+    assert_eq!(named, ["ann", "bob", "eve, the 2nd"]);
+    assert!(firings[0].steps[0].delivery().note.as_deref().is_some_and(|note| note.contains("empty here")));
+}
+
+#[test]
 fn an_explanation_fires_what_the_plan_fires_and_says_of_the_others_why_not() {
     let no = json!({"field": "to", "op": "==", "value": "failed"});
     let rules = json!([

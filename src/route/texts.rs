@@ -24,6 +24,19 @@ const FIELDS: [&str; 3] = ["title", "body", "like"];
 const FIELDS_MAX: usize = 20;
 const FIELD_CHARS_MAX: usize = 300;
 
+/// Longer ones are no links.
+const LINK_BYTES_MAX: usize = 2_048;
+
+/// True for what may be shown as a link: `http`, `https`, `mailto`, or a path on the reader's own site.
+#[must_use]
+pub fn is_link(text: &str) -> bool {
+    let begins =
+        |scheme: &str| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme));
+    let absolute = ["https://", "http://", "mailto:"].into_iter().any(begins);
+    let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
+    (absolute || path) && text.len() <= LINK_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
 /// The texts of the known types.
 #[derive(Debug, Clone, Default)]
 pub struct Texts(HashMap<String, Entry>);

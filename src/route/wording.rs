@@ -11,7 +11,6 @@ use crate::rule::Rule;
 
 /// Longer titles are cut: no provider shows them.
 const TITLE_CHARS_MAX: usize = 512;
-const LINK_BYTES_MAX: usize = 2_048;
 
 /// The rendered texts, and what could not be rendered.
 #[derive(Debug)]
@@ -74,9 +73,12 @@ impl<'a> Wording<'a> {
             body.unwrap_or_else(|| texts::fields_of(self.event))
         });
         let link = render("link template", own.link.as_ref().or(general.link.as_ref()), Template::render);
-        let link = link.map(|link| link.trim().to_owned()).filter(|link| {
-            !link.is_empty() && link.len() <= LINK_BYTES_MAX && !link.chars().any(char::is_control)
-        });
+        let link = link.map(|link| link.trim().to_owned()).filter(|link| !link.is_empty());
+        let usable = link.as_deref().is_none_or(texts::is_link);
+        if !usable {
+            notes.push("the link was left out: it is neither http(s) nor a path".to_owned());
+        }
+        let link = link.filter(|_| usable);
         Text { title, body, link, notes }
     }
 }

@@ -13,9 +13,10 @@ use super::map::{Arrival, Draft, read};
 use super::{Source, signature};
 use crate::bus::consumer::{Handler, Received, Verdict};
 use crate::bus::{Bus, BusError, claim};
+use crate::channel::webhook::HOPS_HEADER;
 use crate::clock;
 use crate::dead::{self, Grave};
-use crate::event::DecodeError;
+use crate::event::{DecodeError, HOPS_MAX};
 use crate::metrics::{self, SourceResult};
 use crate::outcome::Reason;
 use crate::publish::{Sourced, SourcedError, publish_sourced};
@@ -75,9 +76,16 @@ pub async fn publish(bus: &Bus, source: &Source, arrival: &Arrival) -> Result<Ta
         let fault = Fault::here(format!("{subject} is a subject of Bugle's own: it was routed already"));
         return Ok(Taken { faults: vec![fault], ..Taken::default() });
     }
+    let hops = arrival.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(HOPS_HEADER));
+    let hops = hops.and_then(|(_, hops)| hops.parse().ok()).unwrap_or(0);
+    if hops > HOPS_MAX {
+        let message = format!("it went out through webhooks of Bugle and came in again {HOPS_MAX} times");
+        return Ok(Taken { faults: vec![Fault::here(message)], ..Taken::default() });
+    }
     let reading = read(source, arrival);
     let mut taken = Taken { faults: reading.faults, ..Taken::default() };
-    let publishes: Vec<_> = reading.drafts.iter().map(|draft| publish_draft(bus, source, draft)).collect();
+    let publishes: Vec<_> =
+        reading.drafts.iter().map(|draft| publish_draft(bus, source, draft, hops)).collect();
     let mut results = futures_util::stream::iter(publishes).buffer_unordered(IN_FLIGHT);
     while let Some(result) = results.next().await {
         match result? {
@@ -92,7 +100,7 @@ pub async fn publish(bus: &Bus, source: &Source, arrival: &Arrival) -> Result<Ta
     Ok(taken)
 }
 
-async fn publish_draft(bus: &Bus, source: &Source, draft: &Draft) -> Result<Became, BusError> {
+async fn publish_draft(bus: &Bus, source: &Source, draft: &Draft, hops: u32) -> Result<Became, BusError> {
     let once = draft.once.as_ref().map(|key| bus.names.once(&source.workspace, &source.spec.id, key));
     if let Some(subject) = &once
         && claim::last::<bool>(bus, subject).await?.is_some()
@@ -104,6 +112,7 @@ async fn publish_draft(bus: &Bus, source: &Source, draft: &Draft) -> Result<Beca
         fields: &draft.fields,
         message_id: draft.message_id.as_deref(),
         through: &source.name(),
+        hops,
     };
     let duplicate = match publish_sourced(bus, &sourced).await {
         Ok(duplicate) => duplicate,

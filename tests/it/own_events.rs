@@ -164,3 +164,38 @@ async fn a_process_says_that_it_stops_also_when_it_is_the_only_one() {
     let said = sink.requests("/ops");
     assert_eq!((said.len(), said[1].json()["data"]["role"].clone()), (2, json!("all")));
 }
+
+#[tokio::test]
+async fn what_comes_back_through_a_webhook_goes_round_five_times_and_no_more() {
+    const SECRET: &str = "a-secret-of-a-source-that-is-ours";
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    bugle.start_with(&json!({"channels": [webhook("log", &sink.url("/log"))]})).await;
+    let api = bugle.api();
+    let circle = api.request("POST", "/v1/sources/circle").build().unwrap().url().to_string();
+    let back = with(webhook("back", &circle), &json!({"retry": {"scheduleMs": []}}));
+    let back = with(
+        back,
+        &json!({"config": {"url": circle, "headers": {"Authorization": format!("Bearer {SECRET}")}}}),
+    );
+    bugle
+        .apply(&json!({
+            "channels": [webhook("log", &sink.url("/log")), back],
+            "sources": [{"id": "circle", "http": {"secret": SECRET},
+                         "map": {"type": "again:{{type}}", "id": "{{id}}", "data": "{}"}}],
+            "rules": [rule("start", "kick:off", "back"), rule("round", "again:**", "back")],
+        }))
+        .await;
+    bugle.wire().await.event("kick:off", "e-1", &json!({})).await;
+    let failed = api.shows_within(LATER, 1, "status=failed").await;
+    assert_eq!(failed[0]["code"], 508, "{failed:?}");
+    assert_eq!(api.deliveries("status=sent").await.len(), 5);
+    // What Bugle says about itself nobody else can say.
+    for forged in
+        [json!({"type": "notification:failed", "data": {}}), json!({"type": "a:b", "source": "bugle"})]
+    {
+        let refused = api.post("/v1/events", &forged).await.expect_problem(400);
+        assert!(refused["detail"].as_str().unwrap().contains("says about itself"), "{refused}");
+    }
+    let elsewhere = json!({"type": "a:b", "workspace": "other"});
+    api.post("/v1/events", &elsewhere).await.expect_problem(400);
+}

@@ -112,3 +112,23 @@ fn a_file_that_cannot_be_used_is_refused_with_its_place() {
         assert!(fault.starts_with(expected), "{fault}");
     }
 }
+
+#[test]
+fn a_link_leads_to_a_page_and_runs_nothing() {
+    for link in ["https://a.example/x", "HTTP://a.example", "/tasks/7", "mailto:ops@example.com"] {
+        assert!(is_link(link), "{link}");
+    }
+    let long = format!("https://a.example/{}", "x".repeat(LINK_BYTES_MAX));
+    for link in [
+        "javascript:alert(1)",
+        "//evil.example",
+        "/\\evil.example",
+        "data:text/html,x",
+        "a.example",
+        "",
+        &long,
+        "/a\nb",
+    ] {
+        assert!(!is_link(link), "{link}");
+    }
+}
