@@ -285,7 +285,7 @@ async fn a_source_that_is_off_waits_and_one_whose_consumer_was_deleted_goes_on_w
     publish().await;
     sink.receives(1, "/hook").await;
     let durable = format!("{}-source-default=kept", bugle.prefix);
-    let floor = wire.subject(&format!("throttle._.{durable}"));
+    let floor = bugle::bus::subject::Names::new(&bugle.prefix).unwrap().floor(&name, &durable);
     eventually("it is written down where it stands", LATER, async || {
         let kept = wire.js.get_stream(wire.stream_name("THROTTLE")).await.unwrap();
         let kept = kept.get_last_raw_message_by_subject(&floor).await.map_err(|error| error.to_string())?;
