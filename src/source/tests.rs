@@ -125,6 +125,27 @@ fn secrets_print_nowhere_and_come_from_variables() {
 }
 
 #[test]
+fn the_one_mask_is_the_one_secret_that_is_stored_wherever_it_stands() {
+    let unmasked = |http: Value, stored: Value| {
+        let mut spec = json!({ "http": http });
+        secrets::unmask(&mut spec, Some(&json!({ "http": stored }))).map(|()| spec["http"].clone())
+    };
+    let rotating = json!({ "secrets": [SECRET, "new"] });
+    assert_eq!(unmasked(json!({ "secrets": ["***", "new"] }), json!({ "secret": SECRET })).unwrap(), rotating);
+    assert_eq!(unmasked(json!({ "secrets": ["***", "new"] }), json!({ "secrets": [SECRET] })).unwrap(), rotating);
+    assert_eq!(
+        unmasked(json!({ "secret": "***" }), json!({ "secrets": [SECRET] })).unwrap(),
+        json!({ "secret": SECRET })
+    );
+    for (sent, stored) in [
+        (json!({ "secrets": ["***", "***"] }), json!({ "secret": SECRET })),
+        (json!({ "secrets": ["***"] }), json!({ "secrets": [SECRET, "b"] })),
+    ] {
+        assert_eq!(unmasked(sent, stored).unwrap_err().pointer, "/http/secrets");
+    }
+}
+
+#[test]
 fn without_a_map_a_message_is_an_event_of_its_subject_and_a_webhook_one_of_its_source() {
     let orders = compiled(json!({ "id": "orders", "nats": { "subjects": ["orders.>"] } })).unwrap();
     let draft = one(read(&orders, &message("orders.eu.created", &json!({ "n": 1 }))));
