@@ -149,7 +149,9 @@ impl Api {
     ) -> Result<Written, Problem> {
         let written = shelf::write(&self.bus, key, &principal.name, condition, change).await?;
         self.follow(written.held.revision).await;
-        tracing::info!(%key, version = written.held.document.version, by = principal.name, "document written");
+        if written.changed {
+            tracing::info!(%key, version = written.held.document.version, by = principal.name, "document written");
+        }
         Ok(written)
     }
 
@@ -234,7 +236,7 @@ impl From<ShelfError> for Problem {
         match error {
             ShelfError::Missing => Self::not_found("there is no such document"),
             ShelfError::Changed => Self::precondition(error.to_string()),
-            ShelfError::Foreign(_) => Self::conflict(error.to_string()),
+            ShelfError::Foreign(_) => Self::owned(error.to_string()),
             ShelfError::Bus(error) => error.into(),
         }
     }

@@ -75,6 +75,14 @@ async fn a_rule_lives_from_its_making_to_its_removal_and_can_be_brought_back() {
         (&json!(false), None, &json!(3))
     );
 
+    // What changes nothing is no version.
+    let read = api.get("/v1/rules/r").await;
+    let tag_now = read.header("etag");
+    for (method, body) in [("PATCH", json!({})), ("PUT", read.expect(200))] {
+        let unchanged = write(&api, method, "/v1/rules/r", Some(("If-Match", &tag_now)), &body).await;
+        assert_eq!(unchanged.header("etag"), tag_now, "{method}");
+        assert_eq!(unchanged.expect(200)["meta"], patched["meta"], "{method}");
+    }
     let versions = api.get("/v1/rules/r/versions").await.expect(200)["versions"].clone();
     let numbers: Vec<_> =
         versions.as_array().unwrap().iter().map(|one| one["meta"]["version"].clone()).collect();
