@@ -28,14 +28,23 @@ pub struct Published {
     pub duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Where in the event, as a JSON pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
 }
 
 /// Publishes one event: a CloudEvent in JSON, or `{type, data, id?, source?, time?, severity?, …}`.
 pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Published {
     let id = text(&item, "id").unwrap_or_default();
     let source = text(&item, "source").unwrap_or_default();
-    let refused =
-        |status: u16, error: String| Published { status, id, source, duplicate: false, error: Some(error) };
+    let refused = |status: u16, error: String| Published {
+        status,
+        id,
+        source,
+        duplicate: false,
+        error: Some(error),
+        pointer: None,
+    };
     let Value::Object(fields) = item else {
         return refused(400, "an event is a JSON object".to_owned());
     };
@@ -48,10 +57,14 @@ pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Publish
         return refused(413, DecodeError::TooLarge { bytes: body.len(), bytes_max }.to_string());
     }
     match checked(workspace, &body) {
-        Err(error) => refused(400, error.to_string()),
+        Err(error) => {
+            let pointer = Some(error.pointer()).filter(|pointer| !pointer.is_empty());
+            Published { pointer, ..refused(400, error.to_string()) }
+        }
         Ok(event) => match store(bus, workspace, &event, body).await {
             Ok(duplicate) => {
-                Published { status: 202, id: event.id, source: event.source, duplicate, error: None }
+                let Event { id, source, .. } = event;
+                Published { status: 202, id, source, duplicate, error: None, pointer: None }
             }
             Err(error) => refused(SERVICE_UNAVAILABLE, error.to_string()),
         },

@@ -232,7 +232,7 @@ fn cloud_event(source: &Source, arrival: &Arrival) -> Result<Raw, Fault> {
         fallback_source: "nats",
         received_at: arrival.received_at,
     });
-    let event = event.map_err(|error| Fault::here(error.to_string()))?;
+    let event = event.map_err(|error| Fault::new(error.pointer(), error.to_string()))?;
     Ok(Raw { fields: fields_of(&event), data: event.data, message_id: None, once: None })
 }
 

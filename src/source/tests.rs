@@ -131,8 +131,14 @@ fn the_one_mask_is_the_one_secret_that_is_stored_wherever_it_stands() {
         secrets::unmask(&mut spec, Some(&json!({ "http": stored }))).map(|()| spec["http"].clone())
     };
     let rotating = json!({ "secrets": [SECRET, "new"] });
-    assert_eq!(unmasked(json!({ "secrets": ["***", "new"] }), json!({ "secret": SECRET })).unwrap(), rotating);
-    assert_eq!(unmasked(json!({ "secrets": ["***", "new"] }), json!({ "secrets": [SECRET] })).unwrap(), rotating);
+    assert_eq!(
+        unmasked(json!({ "secrets": ["***", "new"] }), json!({ "secret": SECRET })).unwrap(),
+        rotating
+    );
+    assert_eq!(
+        unmasked(json!({ "secrets": ["***", "new"] }), json!({ "secrets": [SECRET] })).unwrap(),
+        rotating
+    );
     assert_eq!(
         unmasked(json!({ "secret": "***" }), json!({ "secrets": [SECRET] })).unwrap(),
         json!({ "secret": SECRET })
@@ -230,6 +236,10 @@ fn what_is_no_event_says_why() {
     assert!(fault(read(&mapped, &webhook(&json!([1])))).message.contains("not an object"));
     let cloud = source(json!({ "format": "cloudevents" }));
     assert!(fault(read(&cloud, &webhook(&json!({ "specversion": "1.0" })))).message.contains("type"));
+    let event = json!({ "specversion": "1.0", "type": "a", "id": "1", "source": "s", "dta": {} });
+    let mistyped = fault(read(&cloud, &webhook(&event)));
+    assert_eq!(mistyped.pointer, "/dta");
+    assert!(mistyped.message.contains("did you mean data?"), "{mistyped}");
 }
 
 #[test]
