@@ -330,7 +330,9 @@ fn parse_time(text: &str) -> Result<Timestamp, DecodeError> {
     text.parse().map_err(|_| DecodeError::Attribute { name: "time", found: excerpt(text), legal: "RFC 3339" })
 }
 
-fn media_type(header: &str) -> String {
+/// `application/json` of `Application/JSON; charset=UTF-8`.
+#[must_use]
+pub fn media_type(header: &str) -> String {
     header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 

@@ -253,6 +253,26 @@ fn a_cloud_event_stays_what_it_is_but_for_what_is_mapped() {
     assert_eq!(Value::Object(one(read(&mapped, &webhook(&event))).fields), expected);
 }
 
+#[test]
+fn each_event_of_a_batch_is_one_and_a_broken_one_does_not_hold_up_the_others() {
+    let cloud = source(json!({ "format": "cloudevents" }));
+    let event = |id: &str| json!({ "specversion": "1.0", "type": "a", "source": "s", "id": id });
+    let batch = |body: &Value| {
+        let headers =
+            vec![("Content-Type".to_owned(), "application/cloudevents-batch+json; charset=utf-8".to_owned())];
+        read(&cloud, &Arrival { headers, ..webhook(body) })
+    };
+    let reading = batch(&json!([event("1"), { "specversion": "1.0", "typ": "a" }, event("2")]));
+    let ids: Vec<&Value> = reading.drafts.iter().map(|draft| &draft.fields["id"]).collect();
+    assert_eq!(ids, ["1", "2"]);
+    assert_eq!(
+        reading.faults,
+        [Fault::new("/1/type", "the event has no type; did you mean `type` by `typ`?")]
+    );
+    assert!(batch(&json!([])).faults.is_empty());
+    assert!(fault(batch(&event("1"))).message.contains("no JSON list"));
+}
+
 /// The example of Alertmanager's documentation of `webhook_config`, filled in.
 fn alerts(starts_at: &str) -> Value {
     json!({
