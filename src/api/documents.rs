@@ -13,7 +13,7 @@ use super::Api;
 use super::auth::{Permission, Principal};
 use super::problem::Problem;
 use super::query::Query;
-use crate::documents::{Key, unknown_channel};
+use crate::documents::{Key, unique, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
@@ -65,12 +65,21 @@ fn meta(key: &Key, held: &Held) -> Value {
     })
 }
 
+/// # Errors
+/// 400 that says where it stops being JSON, or which key is there twice.
+pub fn unique_json(body: &[u8]) -> Result<Value, Problem> {
+    unique::json(body).map_err(|fault| match fault.pointer.as_str() {
+        "" => Problem::invalid(format!("the body {}", fault.message)),
+        _ => Problem::fault(fault),
+    })
+}
+
 /// What was sent, without the `meta` that it may have been read with.
 ///
 /// # Errors
 /// 400 when it is no JSON object.
 pub fn sent(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    match super::events::json(body)? {
+    match unique_json(body)? {
         Value::Object(mut fields) => {
             fields.remove(META);
             Ok(fields)
@@ -98,8 +107,21 @@ pub fn named(mut fields: Map<String, Value>, field: &str, id: &str) -> Result<Ma
 
 /// The document with its entity tag.
 pub fn answer(status: StatusCode, key: &Key, held: &Held) -> Response {
-    let mut response = (status, Json(view(key, held))).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", held.revision)) {
+    tagged(status, view(key, held), held.revision)
+}
+
+/// The same with a field beside it, unless that is null.
+pub fn answer_with(status: StatusCode, (key, held): (&Key, &Held), (name, value): (&str, Value)) -> Response {
+    let mut view = view(key, held);
+    if !value.is_null() {
+        view[name] = value;
+    }
+    tagged(status, view, held.revision)
+}
+
+fn tagged(status: StatusCode, body: Value, revision: u64) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response

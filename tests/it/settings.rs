@@ -126,6 +126,7 @@ async fn a_file_that_cannot_be_used_is_refused_in_one_sentence() {
     refused(&in_file("documents = [\"missing.yaml\"]\n").await, &["missing.yaml"]);
     let missing = bugle.cli(&["--config", "/no/such/file.toml", "check-config"]).await;
     refused(&missing, &["/no/such/file.toml"]);
+    refused(&in_file("[router]\nslot = 7\n").await, &["unknown key \"slot\" in [router];", "`slots`"]);
     let fine = in_file("[worker]\nslots = 7\n").await.ok();
     assert!(fine.contains("valid"), "{fine}");
 }

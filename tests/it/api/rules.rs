@@ -141,6 +141,9 @@ async fn what_a_rule_may_not_say_is_refused_with_its_place() {
         assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
     }
     write(&api, "PUT", "/v1/rules/other", None, &base).await.expect_problem(400);
+    let twice = api.request("POST", "/v1/rules").header("content-type", "application/json");
+    let twice = reply(twice.body(r#"{"id":"r","events":["a"],"channels":["hook"],"id":"s"}"#)).await;
+    assert_eq!(twice.expect_problem(400)["pointer"], "/id");
     write(&api, "PATCH", "/v1/rules/r", None, &json!({ "name": "x" })).await.expect_problem(404);
     write(&api, "PUT", "/v1/rules/r", Some(("If-Match", "17")), &base).await.expect_problem(400);
     // What a file owns is the file's.
@@ -245,7 +248,7 @@ async fn what_an_event_would_lead_to_is_told_without_doing_it() {
     assert_eq!((&rule_said["fired"], &rule_said["reason"]), (&json!(false), &json!("condition")), "{no}");
     assert_eq!(
         (&rule_said["condition"][0]["pointer"], &rule_said["condition"][0]["found"]),
-        (&json!("/and/1"), &json!(1))
+        (&json!("/condition/and/1"), &json!(1))
     );
     let failed = json!({ "to": "failed", "task": { "retries": 3 } });
     let yes = evaluate(&failed).await;
