@@ -106,11 +106,13 @@ pub fn named(mut fields: Map<String, Value>, field: &str, id: &str) -> Result<Ma
 }
 
 /// The document with its entity tag.
+#[must_use]
 pub fn answer(status: StatusCode, key: &Key, held: &Held) -> Response {
     tagged(status, view(key, held), held.revision)
 }
 
 /// The same with a field beside it, unless that is null.
+#[must_use]
 pub fn answer_with(status: StatusCode, (key, held): (&Key, &Held), (name, value): (&str, Value)) -> Response {
     let mut view = view(key, held);
     if !value.is_null() {

@@ -90,21 +90,21 @@ fn not_yaml(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error;
     use serde_saphyr::budget::BudgetBreach;
     let line = error.location().map_or(0, |location| location.line());
-    match error {
-        Error::DuplicateMappingKey { key, .. } => {
-            let key = key.as_ref().map(|key| format!(" {:?}", shortened(key))).unwrap_or_default();
-            format!("line {line}: the key{key} is there twice")
-        }
-        Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
-            let allowed = serde_saphyr::Budget::default().max_nodes;
-            format!("has too many values: {allowed} in one file are allowed; take several files")
-        }
-        Error::Budget { .. } => format!("line {line}: the file holds more than one may"),
-        Error::MultipleDocuments { .. } => {
-            format!("line {line}: a second document begins: a file has one, without `---` between")
-        }
-        other => one_line(&other.to_string()),
+    if let Error::DuplicateMappingKey { key, .. } = error {
+        let key = key.as_ref().map(|key| format!(" {:?}", shortened(key))).unwrap_or_default();
+        return format!("line {line}: the key{key} is there twice");
     }
+    if let Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } = error {
+        let allowed = serde_saphyr::Budget::default().max_nodes;
+        return format!("has too many values: {allowed} in one file are allowed; take several files");
+    }
+    if matches!(error, Error::Budget { .. }) {
+        return format!("line {line}: the file holds more than one may");
+    }
+    if matches!(error, Error::MultipleDocuments { .. }) {
+        return format!("line {line}: a second document begins: a file has one, without `---` between");
+    }
+    one_line(&error.to_string())
 }
 
 fn file_name(path: &Path) -> Option<String> {

@@ -30,7 +30,7 @@ pub async fn notes(bus: &Bus, files: &[DocumentFile]) -> Vec<String> {
     match tokio::time::timeout(PATIENCE, streams).await {
         Ok(Ok(found)) => notes.extend(found),
         Ok(Err(_)) | Err(_) => {
-            notes.push("the broker did not say whether sources can be attached".to_owned())
+            notes.push("the broker did not say whether sources can be attached".to_owned());
         }
     }
     notes
