@@ -2,6 +2,7 @@
 //! owner no longer has is removed. Two files never touch each other's documents.
 
 pub mod files;
+pub mod notes;
 pub mod plan;
 
 use async_nats::jetstream::kv;

@@ -343,6 +343,9 @@ fn sentence(error: &figment::Error) -> String {
     let key = error.path.join(".");
     match &error.kind {
         Kind::UnknownField(field, known) => {
+            // The path ends at the field itself.
+            let section = error.path.strip_suffix(std::slice::from_ref(field)).unwrap_or(&error.path);
+            let key = section.join(".");
             let section = if key.is_empty() { String::new() } else { format!(" in [{key}]") };
             let guess = guess(field, known);
             format!("unknown key {field:?}{section}{guess}: known are {}", known.join(", "))

@@ -3,6 +3,8 @@
 //! At the edges (file, API, CLI) an unknown field is an error that names it. What comes from the bucket is read
 //! leniently, so that old and new processes can run side by side.
 
+pub mod unique;
+
 use std::collections::HashSet;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -295,8 +297,22 @@ pub fn strict<T: DeserializeOwned + JsonSchema + 'static>(value: Value) -> Resul
     if let Some(fault) = schema::shape::fault(&schema::of::<T>(), &value) {
         return Err(fault);
     }
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| Fault::new(pointer(&error.path().to_string()), error.into_inner().to_string()))
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        Fault::new(pointer(&error.path().to_string()), in_words(&error.into_inner().to_string()))
+    })
+}
+
+/// serde speaks of Rust's types where a number is too large for its field.
+fn in_words(message: &str) -> String {
+    let types =
+        [("u8", "0 to 255"), ("u16", "0 to 65535"), ("u32", "0 to 4294967295"), ("u64", "a whole number")];
+    match message.rsplit_once(", expected ") {
+        Some((_, wanted)) => match types.iter().find(|(known, _)| *known == wanted) {
+            Some((_, range)) => format!("is out of range: {range} is allowed"),
+            None => message.to_owned(),
+        },
+        None => message.to_owned(),
+    }
 }
 
 /// From serde's `rules[0].events` or `rules.0.events` to a JSON pointer.

@@ -84,7 +84,7 @@ pub enum Why {
 /// A comparison that said no or, under `not`, yes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Leaf {
-    /// Its place in the condition.
+    /// Its place in the rule.
     pub pointer: String,
     pub field: String,
     /// What it asks of the field, such as `>= 3`.
@@ -269,7 +269,7 @@ impl Leaf {
     #[must_use]
     pub fn of(leaf: &condition::Leaf) -> Self {
         Self {
-            pointer: leaf.pointer.clone(),
+            pointer: format!("/condition{}", leaf.pointer),
             field: leaf.field.clone(),
             test: leaf.test.clone(),
             found: leaf.found.clone(),
@@ -287,7 +287,7 @@ impl Leaf {
         };
         let wanted = if self.held { "which is" } else { "not" };
         let (field, test, pointer) = (&self.field, shortened(&self.test), &self.pointer);
-        format!("`{field}` {found}, {wanted} {test} (/condition{pointer})")
+        format!("`{field}` {found}, {wanted} {test} ({pointer})")
     }
 }
 

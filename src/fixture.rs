@@ -224,8 +224,8 @@ fn step(workspace: &WorkspaceId, index: usize, spec: StepSpec, before: Timestamp
     default("id", format!("event-{}", index + 1));
     default("source", SOURCE.to_owned());
     default("time", at.to_string());
-    let event =
-        publish::imagined(workspace, fields).map_err(|error| Fault::new("/event", error.to_string()))?;
+    let event = publish::imagined(workspace, fields)
+        .map_err(|error| Fault::new(error.pointer(), error.to_string()).below("/event"))?;
     Ok(Step { at, event, expect: spec.expect })
 }
 

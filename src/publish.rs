@@ -28,6 +28,9 @@ pub struct Published {
     pub duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Where in the event, as a JSON pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
 }
 
 /// Who says what an event says.
@@ -42,7 +45,8 @@ pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Publish
     if item.get("workspace").is_some() {
         let id = text(&item, "id").unwrap_or_default();
         let error = "the workspace of an event is that of the request, not one of its attributes".to_owned();
-        return Published { status: 400, id, error: Some(error), ..Published::default() };
+        let pointer = Some("/workspace".to_owned());
+        return Published { status: 400, id, error: Some(error), pointer, ..Published::default() };
     }
     publish_as(bus, workspace, item, Whose::Others).await
 }
@@ -55,8 +59,14 @@ pub async fn publish_own(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Pub
 async fn publish_as(bus: &Bus, workspace: &WorkspaceId, item: Value, whose: Whose) -> Published {
     let id = text(&item, "id").unwrap_or_default();
     let source = text(&item, "source").unwrap_or_default();
-    let refused =
-        |status: u16, error: String| Published { status, id, source, duplicate: false, error: Some(error) };
+    let refused = |status: u16, error: String| Published {
+        status,
+        id,
+        source,
+        duplicate: false,
+        error: Some(error),
+        pointer: None,
+    };
     let Value::Object(fields) = item else {
         return refused(400, "an event is a JSON object".to_owned());
     };
@@ -69,13 +79,17 @@ async fn publish_as(bus: &Bus, workspace: &WorkspaceId, item: Value, whose: Whos
         return refused(413, DecodeError::TooLarge { bytes: body.len(), bytes_max }.to_string());
     }
     match checked(workspace, &body) {
-        Err(error) => refused(400, error.to_string()),
+        Err(error) => {
+            let pointer = Some(error.pointer()).filter(|pointer| !pointer.is_empty());
+            Published { pointer, ..refused(400, error.to_string()) }
+        }
         Ok(event) if whose == Whose::Others && event.is_own() => {
             refused(400, DecodeError::Reserved.to_string())
         }
         Ok(event) => match store(bus, workspace, &event, body).await {
             Ok(duplicate) => {
-                Published { status: 202, id: event.id, source: event.source, duplicate, error: None }
+                let Event { id, source, .. } = event;
+                Published { status: 202, id, source, duplicate, error: None, pointer: None }
             }
             Err(error) => refused(SERVICE_UNAVAILABLE, error.to_string()),
         },

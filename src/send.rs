@@ -62,7 +62,7 @@ pub struct SendRequest {
     /// A time, RFC 3339.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub send_at: Option<Timestamp>,
 }
 

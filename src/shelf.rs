@@ -58,6 +58,8 @@ pub enum ShelfError {
 pub struct Written {
     pub held: Held,
     pub created: bool,
+    /// False when it was there just so.
+    pub changed: bool,
 }
 
 /// One of the last versions of a document.
@@ -88,8 +90,8 @@ pub async fn get(bus: &Bus, key: &Key) -> Result<Option<Held>, BusError> {
     Ok(Some(Held { revision: entry.revision, document: serde_json::from_slice(&entry.value)? }))
 }
 
-/// Writes what `change` makes of what is there, for the API. A change by somebody else in the middle is met by looking
-/// again, unless the condition names a revision.
+/// Writes what `change` makes of what is there, for the API; nothing when it is what is there already. A change by
+/// somebody else in the middle is met by looking again, unless the condition names a revision.
 ///
 /// # Errors
 /// When the condition does not hold, a file owns the document, `change` refuses, or the broker does not answer.
@@ -102,9 +104,14 @@ pub async fn write<E: std::convert::From<ShelfError>>(
 ) -> Result<Written, E> {
     let bucket = bucket_of(bus, key).await.map_err(ShelfError::Bus)?;
     loop {
-        let found = get(bus, key).await.map_err(ShelfError::Bus)?;
+        let mut found = get(bus, key).await.map_err(ShelfError::Bus)?;
         check(found.as_ref(), condition)?;
         let spec = change(found.as_ref())?;
+        // A change that changes nothing would push one of the last versions out.
+        let same = |held: &Held| held.document.spec == spec && held.document.v == ENVELOPE_VERSION;
+        if let Some(held) = found.take_if(|held| same(held)) {
+            return Ok(Written { held, created: false, changed: false });
+        }
         let version = match &found {
             Some(held) => held.document.version + 1,
             None => last_version(&bucket, key).await.map_err(ShelfError::Bus)? + 1,
@@ -119,7 +126,8 @@ pub async fn write<E: std::convert::From<ShelfError>>(
         };
         let revision = found.as_ref().map_or(0, |held| held.revision);
         if let Some(revision) = put(&bucket, key, &document, revision).await.map_err(ShelfError::Bus)? {
-            return Ok(Written { held: Held { revision, document }, created: found.is_none() });
+            let held = Held { revision, document };
+            return Ok(Written { held, created: found.is_none(), changed: true });
         }
     }
 }

@@ -13,7 +13,7 @@ use super::Api;
 use super::auth::{Permission, Principal};
 use super::problem::Problem;
 use super::query::Query;
-use crate::documents::{Key, unknown_channel};
+use crate::documents::{Key, unique, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
@@ -65,12 +65,21 @@ fn meta(key: &Key, held: &Held) -> Value {
     })
 }
 
+/// # Errors
+/// 400 that says where it stops being JSON, or which key is there twice.
+pub fn unique_json(body: &[u8]) -> Result<Value, Problem> {
+    unique::json(body).map_err(|fault| match fault.pointer.as_str() {
+        "" => Problem::invalid(format!("the body {}", fault.message)),
+        _ => Problem::fault(fault),
+    })
+}
+
 /// What was sent, without the `meta` that it may have been read with.
 ///
 /// # Errors
 /// 400 when it is no JSON object.
 pub fn sent(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    match super::events::json(body)? {
+    match unique_json(body)? {
         Value::Object(mut fields) => {
             fields.remove(META);
             Ok(fields)
@@ -97,9 +106,24 @@ pub fn named(mut fields: Map<String, Value>, field: &str, id: &str) -> Result<Ma
 }
 
 /// The document with its entity tag.
+#[must_use]
 pub fn answer(status: StatusCode, key: &Key, held: &Held) -> Response {
-    let mut response = (status, Json(view(key, held))).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", held.revision)) {
+    tagged(status, view(key, held), held.revision)
+}
+
+/// The same with a field beside it, unless that is null.
+#[must_use]
+pub fn answer_with(status: StatusCode, (key, held): (&Key, &Held), (name, value): (&str, Value)) -> Response {
+    let mut view = view(key, held);
+    if !value.is_null() {
+        view[name] = value;
+    }
+    tagged(status, view, held.revision)
+}
+
+fn tagged(status: StatusCode, body: Value, revision: u64) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
@@ -149,7 +173,9 @@ impl Api {
     ) -> Result<Written, Problem> {
         let written = shelf::write(&self.bus, key, &principal.name, condition, change).await?;
         self.follow(written.held.revision).await;
-        tracing::info!(%key, version = written.held.document.version, by = principal.name, "document written");
+        if written.changed {
+            tracing::info!(%key, version = written.held.document.version, by = principal.name, "document written");
+        }
         Ok(written)
     }
 
@@ -234,7 +260,7 @@ impl From<ShelfError> for Problem {
         match error {
             ShelfError::Missing => Self::not_found("there is no such document"),
             ShelfError::Changed => Self::precondition(error.to_string()),
-            ShelfError::Foreign(_) => Self::conflict(error.to_string()),
+            ShelfError::Foreign(_) => Self::owned(error.to_string()),
             ShelfError::Bus(error) => error.into(),
         }
     }

@@ -60,9 +60,9 @@ pub async fn evaluate(
 ) -> Result<Json<Explanation>, Problem> {
     principal.reads_documents()?;
     let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
-    let question: Question = strict(super::events::json(&body)?).map_err(Problem::fault)?;
+    let question: Question = strict(super::documents::unique_json(&body)?).map_err(Problem::fault)?;
     let event = crate::publish::imagined(&workspace, question.event)
-        .map_err(|error| Problem::fault(Fault::new("/event", error.to_string())))?;
+        .map_err(|error| Problem::fault(Fault::new(error.pointer(), error.to_string()).below("/event")))?;
     let snapshot = api.directory.snapshot();
     let given = question.rules.map(|rules| given(&workspace, rules)).transpose()?;
     let stored = || snapshot.scopes_of(&event, None, &Carriers::default()).0;

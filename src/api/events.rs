@@ -111,7 +111,7 @@ async fn one(api: &Shared, workspace: &WorkspaceId, item: Value) -> Result<Respo
         }
         (413, Some(error)) => Err(Problem::too_large(error)),
         (503, Some(error)) => Err(Problem::unavailable(error)),
-        (_, Some(error)) => Err(Problem::invalid(error)),
+        (_, Some(error)) => Err(Problem { pointer: published.pointer, ..Problem::invalid(error) }),
     }
 }
 

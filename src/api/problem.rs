@@ -64,6 +64,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "urn:bugle:problem:conflict", "Too late, or taken", detail)
     }
 
+    /// What is asked for is somebody else's to change.
+    pub fn owned(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "urn:bugle:problem:conflict", "It belongs to another owner", detail)
+    }
+
     pub fn precondition(detail: impl Into<String>) -> Self {
         let (status, kind) = (StatusCode::PRECONDITION_FAILED, "urn:bugle:problem:precondition");
         Self::new(status, kind, "Not in that state any more", detail)

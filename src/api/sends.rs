@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::auth::{Permission, Principal};
 use super::deliveries::find;
-use super::events::json;
+use super::documents::unique_json;
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, Shared};
@@ -63,7 +63,7 @@ pub async fn send(
     let workspace = principal.writes(query.workspace()?)?;
     let key = headers.get("idempotency-key").map(|value| value.to_str()).transpose();
     let key = key.map_err(|_| Problem::invalid("the Idempotency-Key is not ASCII"))?;
-    let value = addressed(&principal, json(&body)?)?;
+    let value = addressed(&principal, unique_json(&body)?)?;
     let watch = if query.flag("wait")? { Some(watch(&api, &workspace).await?) } else { None };
     let mut sent = send::send(&api.bus, &workspace, value, key).await?;
     if let Some(reader) = watch {

@@ -8,20 +8,24 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Shared;
 use super::auth::{Permission, Principal};
-use super::documents::{answer, answer_versions, condition, named, sent, view};
+use super::documents::{answer, answer_versions, answer_with, condition, named, sent, view};
 use super::problem::Problem;
 use super::query::{Query, cursor_of};
-use crate::bus::attach;
+use crate::bus::attach::look::{Standing, look};
+use crate::bus::{Bus, attach};
 use crate::config;
 use crate::documents::{Key, strict};
 use crate::ids::{SourceId, WorkspaceId};
 use crate::rule::fault::Fault;
 use crate::shelf::{self, Held};
 use crate::source::{Source, SourceSpec, secrets};
+
+/// What stands beside a source and is no part of it.
+const STATUS: &str = "status";
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -78,7 +82,8 @@ pub async fn list(
     tag = "sources",
     params(("id" = String, Path), ("workspace" = Option<String>, Query)),
     responses(
-        (status = 200, description = "the source, its secrets as `***`; its ETag names this state of it", body = Object),
+        (status = 200, description = "the source, its secrets as `***`, and its `status` now; its ETag names this state of its document", body = Object),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "no such source", body = Problem, content_type = "application/problem+json"),
@@ -91,9 +96,10 @@ pub async fn get(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     may(&principal)?;
-    let (key, _) = key(&principal, query, &id)?;
+    let (key, workspace) = key(&principal, query, &id)?;
     let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(&id))?;
-    Ok(answer(StatusCode::OK, &key, &held))
+    let status = status(&api.bus, &workspace, &held).await?;
+    Ok(answer_with(StatusCode::OK, (&key, &held), (STATUS, status)))
 }
 
 /// Make or replace a source.
@@ -127,7 +133,8 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     may(&principal)?;
     let (key, workspace) = key(&principal, query, &id)?;
-    let fields = named(sent(&body)?, "id", &id)?;
+    let mut fields = named(sent(&body)?, "id", &id)?;
+    fields.remove(STATUS);
     let change = |held: Option<&Held>| {
         let mut value = Value::Object(fields.clone());
         secrets::unmask(&mut value, held.map(|held| &held.document.spec)).map_err(Problem::fault)?;
@@ -227,6 +234,29 @@ fn key(principal: &Principal, query: Query, id: &str) -> Result<(Key, WorkspaceI
     let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
     let id = SourceId::parse(id).map_err(|_| missing(id))?;
     Ok((Key::Source(workspace.clone(), id), workspace))
+}
+
+/// How a source stands now: whether its stream is read, whether this process can read its secrets.
+async fn status(bus: &Bus, workspace: &WorkspaceId, held: &Held) -> Result<Value, Problem> {
+    let spec = serde_json::from_value::<SourceSpec>(held.document.spec.clone());
+    let compiled = spec.map_err(|error| Fault::here(error.to_string()));
+    let source = match compiled.and_then(|spec| Source::compile(workspace, &spec)) {
+        Ok(source) => source.with_keys(&config::environment),
+        Err(fault) => return Ok(json!({ "why": format!("this process cannot use it: {fault}") })),
+    };
+    if let Some(keys) = &source.keys {
+        let why = keys.as_ref().err().map(ToString::to_string);
+        return Ok(json!({ "secretsReadable": why.is_none(), "why": why }));
+    }
+    let Some(nats) = &source.spec.nats else { return Ok(Value::Null) };
+    let Standing { attached, obstacle, pending, in_hand } =
+        look(bus, workspace, &source.spec.id, nats).await?;
+    let why = match (source.spec.enabled, attached) {
+        (false, _) => Some("it is switched off".to_owned()),
+        (true, true) => None,
+        (true, false) => obstacle.or_else(|| Some("no router has attached it yet".to_owned())),
+    };
+    Ok(json!({ "attached": attached, "why": why, "pending": pending, "inHand": in_hand }))
 }
 
 /// The secrets are opened here too: it is this process that will compare them.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::auth::{Permission, Principal, hash, new_secret};
-use super::events::json;
+use super::documents::unique_json;
 use super::problem::Problem;
 use super::query::Query;
 use crate::bus::{BusError, topology};
@@ -89,7 +89,7 @@ pub async fn create(
     body: Bytes,
 ) -> Result<(StatusCode, Json<MadeToken>), Problem> {
     manages_tokens(&principal)?;
-    let new: NewToken = strict(json(&body)?).map_err(Problem::fault)?;
+    let new: NewToken = strict(unique_json(&body)?).map_err(Problem::fault)?;
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
         let fault =

@@ -11,9 +11,9 @@ use crate::channel::secret::expand_value;
 use crate::channel::text::one_line;
 use crate::channel::{ChannelSpec, Enabled, Kind, Workshop};
 use crate::config;
-use crate::documents::{DocumentFile, checked_file};
+use crate::documents::{DocumentFile, checked_file, unique};
 use crate::route::texts::Texts;
-use crate::rule::fault::Fault;
+use crate::rule::fault::{Fault, shortened};
 use crate::source::secrets::Keys;
 
 /// Reads files that are to be applied together.
@@ -68,10 +68,8 @@ pub fn read_value(path: &Path) -> Result<Value, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yaml" | "yml") => {
-            yaml(&text).map_err(|error| format!("{shown}: {}", one_line(&error.to_string())))
-        }
-        Some("json") => serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}")),
+        Some("yaml" | "yml") => yaml(&text).map_err(|error| format!("{shown}: {error}")),
+        Some("json") => unique::json(text.as_bytes()).map_err(|fault| format!("{shown}: {fault}")),
         // The parser's own text would quote the line, and with it perhaps a secret.
         Some("toml") => toml::from_str(&text).map_err(|error| crate::config::not_toml(path, &text, &error)),
         _ => Err(format!("{shown}: must be a .yaml, .json or .toml file")),
@@ -82,11 +80,31 @@ pub fn read_value(path: &Path) -> Result<Value, String> {
 ///
 /// # Errors
 /// Where it is no YAML.
-pub fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(
-        text,
-        serde_saphyr::options! { strict_booleans: true, with_snippet: false },
-    )
+pub fn yaml(text: &str) -> Result<Value, String> {
+    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| not_yaml(&error))
+}
+
+/// The library would tell of its own options, which nobody here can set.
+fn not_yaml(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    use serde_saphyr::budget::BudgetBreach;
+    let line = error.location().map_or(0, |location| location.line());
+    if let Error::DuplicateMappingKey { key, .. } = error {
+        let key = key.as_ref().map(|key| format!(" {:?}", shortened(key))).unwrap_or_default();
+        return format!("line {line}: the key{key} is there twice");
+    }
+    if let Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } = error {
+        let allowed = serde_saphyr::Budget::default().max_nodes;
+        return format!("has too many values: {allowed} in one file are allowed; take several files");
+    }
+    if matches!(error, Error::Budget { .. }) {
+        return format!("line {line}: the file holds more than one may");
+    }
+    if matches!(error, Error::MultipleDocuments { .. }) {
+        return format!("line {line}: a second document begins: a file has one, without `---` between");
+    }
+    one_line(&error.to_string())
 }
 
 fn file_name(path: &Path) -> Option<String> {
@@ -147,4 +165,22 @@ pub fn build(kind: Kind, config: &Value) -> Result<(), Fault> {
     let policy = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
     let Ok(http) = HttpClient::new(policy) else { return Ok(()) };
     kind.build(config, &Workshop { http }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_yaml_is_said_with_its_line_and_in_our_words() {
+        for (text, said) in [
+            ("a: 1\nb: 2\na: 3\n", "line 3: the key \"a\" is there twice"),
+            ("a: 1\n---\nb: 2\n", "line 3: a second document begins"),
+        ] {
+            let error = yaml(text).unwrap_err();
+            assert!(error.starts_with(said), "{error}");
+        }
+        let error = yaml(&format!("[{}]", "1,".repeat(300_000))).unwrap_err();
+        assert!(error.contains("too many values: 250000 in one file are allowed"), "{error}");
+    }
 }

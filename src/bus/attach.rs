@@ -3,6 +3,8 @@
 //! For subjects that lie in no stream one is made, which is Bugle's own to change and to delete. What the broker refuses
 //! is said in words for the person who wrote the source.
 
+pub mod look;
+
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
@@ -179,25 +181,42 @@ async fn own_stream(
     if let Err(error) = done {
         let overlaps = matches!(error.kind(), CreateStreamErrorKind::JetStream(cause)
             if cause.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP);
-        return Err(if overlaps { taken(bus, name, subjects).await } else { BusError::request(error) });
+        if !overlaps {
+            return Err(BusError::request(error));
+        }
+        let somewhere = || {
+            "a subject lies in another stream already: attach that one with `nats: {stream: …}`".to_owned()
+        };
+        return Err(BusError::Request(taken(bus, name, subjects).await.unwrap_or_else(somewhere)));
     }
     get_stream(bus, name).await?.ok_or_else(|| BusError::Request(format!("there is no stream {name}")))
 }
 
 /// Which stream has one of the subjects already, and what to write instead.
-async fn taken(bus: &Bus, own: &str, subjects: &[String]) -> BusError {
+async fn taken(bus: &Bus, own: &str, subjects: &[String]) -> Option<String> {
     for subject in subjects {
         if let Ok(stream) = bus.js.stream_by_subject(subject.as_str()).await
             && stream != own
         {
-            return BusError::Request(format!(
+            return Some(format!(
                 "the subject {subject} lies in the stream {stream} already: attach that one, with \
                  `nats: {{stream: {stream}, subjects: [{subject}]}}`"
             ));
         }
     }
-    BusError::Request(
-        "a subject lies in another stream already: attach that one with `nats: {stream: …}`".to_owned(),
+    None
+}
+
+fn queue_of_another(stream: &str) -> String {
+    format!(
+        "{stream} is a work queue, and another consumer takes these messages: each goes to one consumer alone. Let its \
+         producer publish to a stream of another retention, or let a stream source from it"
+    )
+}
+
+fn queue_from_its_beginning(stream: &str) -> String {
+    format!(
+        "{stream} is a work queue: it can be read from its beginning alone, with `from: all`, and what is read is gone"
     )
 }
 
@@ -219,14 +238,11 @@ fn refused(stream: &Stream, code: Option<ErrorCode>, error: &impl std::fmt::Disp
     let is_queue = info.config.retention == RetentionPolicy::WorkQueue;
     match code {
         Some(ErrorCode::CONSUMER_WQ_MULTIPLE_UNFILTERED | ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE) => {
-            BusError::Request(format!(
-                "{name} is a work queue, and another consumer takes these messages: each goes to one consumer alone. Let \
-                 its producer publish to a stream of another retention, or let a stream source from it"
-            ))
+            BusError::Request(queue_of_another(name))
         }
-        Some(ErrorCode::CONSUMER_WQ_CONSUMER_NOT_DELIVER_ALL) => BusError::Request(format!(
-            "{name} is a work queue: it can be read from its beginning alone, with `from: all`, and what is read is gone"
-        )),
+        Some(ErrorCode::CONSUMER_WQ_CONSUMER_NOT_DELIVER_ALL) => {
+            BusError::Request(queue_from_its_beginning(name))
+        }
         _ if is_queue => BusError::Request(format!("{name} is a work queue, and refuses: {error}")),
         _ => BusError::Request(format!("the stream {name} refuses: {error}")),
     }

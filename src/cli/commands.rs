@@ -58,6 +58,9 @@ pub async fn apply(settings: &Settings, arguments: &Apply) -> Result<(), Failure
             say(&format!("{}: nothing to change", path.display()))?;
         }
     }
+    for note in apply::notes::notes(&bus, &read).await {
+        say(&format!("note: {note}"))?;
+    }
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use crate::explain::past::{Past, Present, Search, Wanted, slices};
 use crate::health::Health;
 use crate::ids::WorkspaceId;
 use crate::publish;
+use crate::schema::shape::TIME_ALLOWED;
 
 /// How often a search says how far it has come.
 const PROGRESS_EVERY: u64 = 250_000;
@@ -45,11 +46,15 @@ pub struct Explain {
     #[arg(long, default_value_t = 1_000_000)]
     limit: u64,
     /// The moment that counts for hours and expiry (RFC 3339): when the broker stored it, or now.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<Timestamp>,
     /// Print what POST /v1/rules/evaluate answers.
     #[arg(long)]
     json: bool,
+}
+
+fn time(text: &str) -> Result<Timestamp, &'static str> {
+    text.parse().map_err(|_| TIME_ALLOWED)
 }
 
 pub async fn explain(settings: &Settings, arguments: &Explain) -> Result<(), Failure> {

@@ -51,6 +51,7 @@ impl Adapters {
         let timeout = spec.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
         let workshop = Workshop { http: self.workshop.http.with_timeout(timeout) };
         let adapter = expanded.and_then(|config| spec.kind.build(&config, &workshop));
+        let adapter = adapter.map_err(|fault| fault.below("/config"));
         if let Err(fault) = &adapter {
             tracing::error!(%workspace, channel = %spec.id, %fault, "the channel cannot be used until its configuration is mended");
         }

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::event_type::{EventType, EventTypeError};
 use super::{Event, Severity};
 use crate::ids::WorkspaceId;
+use crate::rule::fault::{field_pointer, nearest, shortened};
 
 /// Ids and sources are keys of the history and parts of headers: longer ones are refused.
 const NAME_BYTES_MAX: usize = 1024;
@@ -50,8 +51,8 @@ pub enum DecodeError {
     Batch,
     #[error("specversion {0:?} is not supported: 1.0 is")]
     SpecVersion(String),
-    #[error("the event has no {0}")]
-    Missing(&'static str),
+    #[error("the event has no {name}{}", .instead.as_ref().map(|found| format!("; did you mean `{name}` by `{found}`?")).unwrap_or_default())]
+    Missing { name: &'static str, instead: Option<String> },
     #[error("{0}")]
     Type(#[from] EventTypeError),
     #[error("{name} {found:?} is not valid: {legal}")]
@@ -60,8 +61,57 @@ pub enum DecodeError {
         "the source `bugle` and types that begin with `notification` are for what Bugle says about itself"
     )]
     Reserved,
+    #[error("attribute {name:?} is {found}: attributes are texts, numbers or booleans{}", meant(name))]
+    NotScalar { name: String, found: &'static str },
     #[error("the event is {bytes} bytes, more than the {bytes_max} that a delivery can carry")]
     TooLarge { bytes: usize, bytes_max: usize },
+}
+
+impl DecodeError {
+    /// Nothing there could be it.
+    #[must_use]
+    pub fn missing(name: &'static str) -> Self {
+        Self::Missing { name, instead: None }
+    }
+
+    /// Where in a CloudEvent in JSON, as a JSON pointer; empty where the whole is meant.
+    #[must_use]
+    pub fn pointer(&self) -> String {
+        match self {
+            Self::SpecVersion(_) => "/specversion".to_owned(),
+            Self::Type(_) => "/type".to_owned(),
+            Self::Missing { name, .. } | Self::Attribute { name, .. } => field_pointer(name),
+            Self::NotScalar { name, .. } => field_pointer(name),
+            Self::NotUtf8(_)
+            | Self::NotJson(_)
+            | Self::NotAnObject
+            | Self::UnknownEncoding(_)
+            | Self::Batch
+            | Self::Reserved
+            | Self::TooLarge { .. } => String::new(),
+        }
+    }
+}
+
+/// What CloudEvents and Bugle know of an event: who writes something else may have mistyped one of them.
+const KNOWN: [&str; 11] = [
+    "type",
+    "data",
+    "id",
+    "source",
+    "time",
+    "severity",
+    "subject",
+    "recipients",
+    "specversion",
+    "datacontenttype",
+    "traceparent",
+];
+
+/// The end of a sentence about an attribute that cannot be one.
+fn meant(name: &str) -> String {
+    let word = nearest(name, &KNOWN).filter(|word| *word != name);
+    word.map(|word| format!("; did you mean {word}?")).unwrap_or_default()
 }
 
 /// # Errors
@@ -72,10 +122,10 @@ pub fn decode(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
         Some("application/cloudevents+json") => structured(incoming),
         Some(other) if other.starts_with("application/cloudevents-batch") => Err(DecodeError::Batch),
         Some(other) if other.starts_with("application/cloudevents") => {
-            Err(DecodeError::UnknownEncoding(other.to_owned()))
+            Err(DecodeError::UnknownEncoding(excerpt(other)))
         }
         _ if incoming.header("ce-specversion").is_some() => binary(incoming, content_type.as_deref()),
-        Some(other) if !is_json(other) => Err(DecodeError::UnknownEncoding(other.to_owned())),
+        Some(other) if !is_json(other) => Err(DecodeError::UnknownEncoding(excerpt(other))),
         _ => bare(incoming),
     }
 }
@@ -115,15 +165,24 @@ impl Attributes {
         }
     }
 
+    /// An attribute is missing; another one may be it, mistyped.
+    fn without(&self, name: &'static str) -> DecodeError {
+        let is_it = |found: &&String| nearest(found, &KNOWN) == Some(name);
+        DecodeError::Missing { name, instead: self.others.keys().find(is_it).map(|found| shortened(found)) }
+    }
+
     fn event(mut self, incoming: &Incoming<'_>, data: Data) -> Result<Event, DecodeError> {
         match self.specversion.as_deref() {
             Some("1.0") => {}
             Some(other) => return Err(DecodeError::SpecVersion(other.chars().take(20).collect())),
-            None => return Err(DecodeError::Missing("specversion")),
+            None => return Err(self.without("specversion")),
         }
-        let event_type = EventType::parse(&self.event_type.ok_or(DecodeError::Missing("type"))?)?;
-        let id = name("id", self.id.ok_or(DecodeError::Missing("id"))?)?;
-        let source = name("source", self.source.ok_or(DecodeError::Missing("source"))?)?;
+        let event_type = self.event_type.take().ok_or_else(|| self.without("type"))?;
+        let event_type = EventType::parse(&event_type)?;
+        let id = self.id.take().ok_or_else(|| self.without("id"))?;
+        let id = name("id", id)?;
+        let source = self.source.take().ok_or_else(|| self.without("source"))?;
+        let source = name("source", source)?;
         let time = self.time.as_deref().map(parse_time).transpose()?.unwrap_or(incoming.received_at);
         let severity = severity(self.others.remove("severity").as_deref(), &data.value)?;
         let traceparent =
@@ -157,9 +216,9 @@ fn structured(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
         match name.as_str() {
             "data" => data = Some(json_data(raw.get())?),
             "data_base64" => data = Some(base64_data(raw.get())?),
-            "datacontenttype" => attributes.set(&name, scalar_text(raw.get())?),
+            "datacontenttype" => attributes.set(&name, scalar_text(&name, raw.get())?),
             _ if raw.get() == "null" => {}
-            _ => attributes.set(&name, scalar_text(raw.get())?),
+            _ => attributes.set(&name, scalar_text(&name, raw.get())?),
         }
     }
     attributes.event(incoming, data.map_or_else(|| json_data("null"), Ok)?)
@@ -180,7 +239,7 @@ fn binary(incoming: &Incoming<'_>, content_type: Option<&str>) -> Result<Event, 
         Some(text) if text.starts_with("text/") => {
             json_data(&Value::String(incoming.text()?.to_owned()).to_string())?
         }
-        Some(other) => return Err(DecodeError::UnknownEncoding(other.to_owned())),
+        Some(other) => return Err(DecodeError::UnknownEncoding(excerpt(other))),
     };
     attributes.event(incoming, data)
 }
@@ -196,7 +255,7 @@ fn bare(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
     if has("specversion") && has("type") && has("source") {
         return structured(incoming);
     }
-    let event_type = EventType::parse(incoming.subject_type.ok_or(DecodeError::Missing("type"))?)?;
+    let event_type = EventType::parse(incoming.subject_type.ok_or_else(|| DecodeError::missing("type"))?)?;
     Ok(Event {
         workspace: incoming.workspace.clone(),
         source: incoming.fallback_source.to_owned(),
@@ -234,7 +293,7 @@ fn json_data(text: &str) -> Result<Data, DecodeError> {
 
 /// Binary data carried in a structured event: read when it is JSON, since rules and templates read JSON.
 fn base64_data(raw: &str) -> Result<Data, DecodeError> {
-    let text = scalar_text(raw)?;
+    let text = scalar_text("data_base64", raw)?;
     let invalid =
         || DecodeError::Attribute { name: "data_base64", found: excerpt(&text), legal: "base 64 of JSON" };
     let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| invalid())?;
@@ -242,16 +301,15 @@ fn base64_data(raw: &str) -> Result<Data, DecodeError> {
 }
 
 /// A CloudEvents attribute: a string, number or boolean, as text.
-fn scalar_text(raw: &str) -> Result<String, DecodeError> {
-    match serde_json::from_str(raw) {
-        Ok(Value::String(text)) => Ok(text),
-        Ok(Value::Bool(flag)) => Ok(flag.to_string()),
-        Ok(Value::Number(number)) => Ok(number.to_string()),
-        Ok(Value::Null | Value::Array(_) | Value::Object(_)) | Err(_) => Err(DecodeError::Attribute {
-            name: "attribute",
-            found: excerpt(raw),
-            legal: "CloudEvents attributes are strings, numbers or booleans",
-        }),
+fn scalar_text(name: &str, raw: &str) -> Result<String, DecodeError> {
+    let refused = |found| Err(DecodeError::NotScalar { name: shortened(name), found });
+    match serde_json::from_str(raw).map_err(|error| DecodeError::NotJson(error.to_string()))? {
+        Value::String(text) => Ok(text),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Null => refused("null"),
+        Value::Array(_) => refused("a list"),
+        Value::Object(_) => refused("an object"),
     }
 }
 
@@ -277,7 +335,9 @@ fn parse_time(text: &str) -> Result<Timestamp, DecodeError> {
     text.parse().map_err(|_| DecodeError::Attribute { name: "time", found: excerpt(text), legal: "RFC 3339" })
 }
 
-fn media_type(header: &str) -> String {
+/// `application/json` of `Application/JSON; charset=UTF-8`.
+#[must_use]
+pub fn media_type(header: &str) -> String {
     header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 

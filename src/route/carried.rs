@@ -21,6 +21,8 @@ use crate::source::book::SourceBook;
 pub const EVENT_SCOPE: &str = "event";
 /// Where in the data they are.
 const FIELD: &str = "notifications";
+/// The same, seen from the event.
+const PLACE: &str = "/data/notifications";
 const RULES_MAX: usize = 20;
 const BYTES_MAX: usize = 32 * 1024;
 /// Events of one task bring the same rules: so many different ones are kept compiled.
@@ -31,7 +33,7 @@ const CACHED_MAX: usize = 1_000;
 pub struct Carried {
     /// None when none of its rules is valid: then it is as if it had brought nothing.
     pub scope: Option<Arc<Scope>>,
-    /// Places are in the event's data.
+    /// Places are in the event.
     pub faults: Vec<Fault>,
 }
 
@@ -64,7 +66,7 @@ impl Carriers {
         let text = brought.to_string();
         if text.len() > BYTES_MAX {
             let message = format!("has {} bytes: an event brings at most {BYTES_MAX} of rules", text.len());
-            let faults = vec![Fault::new(format!("/{FIELD}"), message)];
+            let faults = vec![Fault::new(PLACE, message)];
             return Some(Arc::new(Carried { scope: None, faults }));
         }
         let key = digest(&[&text]);
@@ -88,7 +90,7 @@ impl Carriers {
 fn compile(brought: &Value) -> Carried {
     let wrong = |place: &str, message: String| Carried {
         scope: None,
-        faults: vec![Fault::new(format!("/{FIELD}{place}"), message)],
+        faults: vec![Fault::new(format!("{PLACE}{place}"), message)],
     };
     let Some(specs) = brought.get("rules").and_then(Value::as_array) else {
         return wrong("/rules", "must be a list of rules".to_owned());
@@ -104,7 +106,7 @@ fn compile(brought: &Value) -> Carried {
     let (mut rules, mut faults) = (Vec::<Rule>::new(), Vec::new());
     for (index, spec) in specs.iter().enumerate() {
         let checked = strict(spec.clone()).and_then(|spec: RuleSpec| check_scoped_rule(&spec));
-        let place = format!("/{FIELD}/rules/{index}");
+        let place = format!("{PLACE}/rules/{index}");
         match checked {
             Ok(rule) if rules.iter().any(|earlier| earlier.id == rule.id) => {
                 faults.push(Fault::new(format!("{place}/id"), format!("rule {} is there twice", rule.id)));
@@ -137,7 +139,11 @@ mod tests {
         let places: Vec<&str> = carried.faults.iter().map(|fault| fault.pointer.as_str()).collect();
         assert_eq!(
             places,
-            ["/notifications/rules/1/channel", "/notifications/rules/2/id", "/notifications/rules/3"]
+            [
+                "/data/notifications/rules/1/channel",
+                "/data/notifications/rules/2/id",
+                "/data/notifications/rules/3"
+            ]
         );
     }
 
@@ -145,10 +151,10 @@ mod tests {
     fn what_is_no_list_of_rules_or_too_long_a_one_brings_none() {
         let many: Vec<Value> = (0..=RULES_MAX).map(|number| rule(&format!("r{number}"))).collect();
         for (brought, place) in [
-            (json!({}), "/notifications/rules"),
-            (json!("all"), "/notifications/rules"),
-            (json!({ "rules": many }), "/notifications/rules"),
-            (json!({ "rules": [rule("a")], "inherit": "yes" }), "/notifications/inherit"),
+            (json!({}), "/data/notifications/rules"),
+            (json!("all"), "/data/notifications/rules"),
+            (json!({ "rules": many }), "/data/notifications/rules"),
+            (json!({ "rules": [rule("a")], "inherit": "yes" }), "/data/notifications/inherit"),
         ] {
             let carried = compile(&brought);
             assert!(carried.scope.is_none(), "{brought}");

@@ -225,7 +225,7 @@ pub fn decoded(bus: &Bus, message: &Received) -> Result<Event, DecodeError> {
 
 fn workspace<'a>(bus: &Bus, message: &'a Received) -> Result<(WorkspaceId, Option<&'a str>), DecodeError> {
     let (workspace, subject_type) =
-        bus.names.event_parts(&message.subject).ok_or(DecodeError::Missing("workspace"))?;
+        bus.names.event_parts(&message.subject).ok_or_else(|| DecodeError::missing("workspace"))?;
     let invalid = |_| DecodeError::Attribute {
         name: "workspace",
         found: workspace.chars().take(80).collect(),

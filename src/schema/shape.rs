@@ -1,11 +1,15 @@
 //! From a schema and a value to the first fault of shape, in words for the person who wrote it.
 //!
-//! It looks at fields, words and types, not at limits and patterns: the code that reads a value says those better. Where
+//! It looks at fields, words, types and times, not at limits and patterns: the code that reads a value says those better. Where
 //! several shapes of object are allowed it stays silent.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::rule::fault::{Fault, field_pointer, unknown_field, unknown_word};
+use crate::rule::fault::{Fault, field_pointer, nearest, shortened, unknown_field, unknown_word};
+
+/// How a time is written.
+pub const TIME_ALLOWED: &str = "RFC 3339 is allowed, such as 2026-01-31T12:00:00Z";
 
 /// Looks for a field that is not known or missing, a word that is not allowed, a value of another type.
 #[must_use]
@@ -33,7 +37,8 @@ impl<'a> Shape<'a> {
                 let mut known = shapes.iter().filter(|shape| shape.contains_key("properties"));
                 match (known.next(), known.next()) {
                     (Some(shape), None) => self.fields(shape, fields),
-                    (Some(_), Some(_)) | (None, _) => None,
+                    (Some(_), Some(_)) => None,
+                    (None, _) => self.entries(&shapes, fields),
                 }
             }
             Value::Array(items) => {
@@ -46,6 +51,12 @@ impl<'a> Shape<'a> {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
         }
+    }
+
+    /// Of a map with names that anybody may choose.
+    fn entries(&self, shapes: &[&'a Map<String, Value>], fields: &Map<String, Value>) -> Option<Fault> {
+        let inner = shapes.iter().find_map(|shape| shape.get("additionalProperties"))?;
+        fields.iter().find_map(|(name, value)| Some(self.fault(inner, value)?.below(&field_pointer(name))))
     }
 
     fn fields(&self, shape: &'a Map<String, Value>, fields: &Map<String, Value>) -> Option<Fault> {
@@ -65,7 +76,12 @@ impl<'a> Shape<'a> {
         let required = shape.get("required").and_then(Value::as_array);
         let mut required = required.into_iter().flatten().filter_map(Value::as_str);
         let missing = required.find(|name| !fields.contains_key(*name))?;
-        Some(Fault::here(format!("`{missing}` is missing")))
+        // Another attribute may be it, mistyped.
+        let is_it = |found: &&String| nearest(found, &[missing]).is_some();
+        let instead = fields.keys().filter(|name| open && !properties.contains_key(*name)).find(is_it);
+        let guess = instead.map(|found| format!("; did you mean `{missing}` by `{}`?", shortened(found)));
+        let message = format!("`{missing}` is missing{}", guess.unwrap_or_default());
+        Some(Fault::new(field_pointer(missing), message))
     }
 
     /// The shapes that a schema allows: itself, or what it refers to and chooses from.
@@ -103,6 +119,9 @@ fn misfit(shapes: &[&Map<String, Value>], value: &Value) -> Option<Fault> {
             None => return None,
         }
     }
+    if let Some(fault) = unreadable(shapes, value) {
+        return Some(fault);
+    }
     if words.contains(&value) || types.iter().any(|wanted| is(value, wanted)) {
         return None;
     }
@@ -118,6 +137,38 @@ fn misfit(shapes: &[&Map<String, Value>], value: &Value) -> Option<Fault> {
         None => format!("found {}; allowed are {}", found(value), words.join(", ")),
     };
     Some(Fault::here(message))
+}
+
+/// What has the right type and is still no time, or no number that the field can hold: a library would say it in its words.
+fn unreadable(shapes: &[&Map<String, Value>], value: &Value) -> Option<Fault> {
+    let all =
+        |test: fn(&Map<String, Value>) -> bool| shapes.iter().all(|shape| is_null(shape) || test(shape));
+    match value {
+        Value::String(text) if all(is_time) && text.parse::<Timestamp>().is_err() => {
+            Some(Fault::here(format!("is no time: {TIME_ALLOWED}")))
+        }
+        Value::Number(number) if all(is_unsigned) && number.as_i64().is_some_and(i64::is_negative) => {
+            Some(Fault::here(format!("found {number}; 0 or more is allowed")))
+        }
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => None,
+    }
+}
+
+fn is_null(shape: &Map<String, Value>) -> bool {
+    shape.get("type").and_then(Value::as_str) == Some("null")
+}
+
+fn is_time(shape: &Map<String, Value>) -> bool {
+    shape.get("format").and_then(Value::as_str) == Some("date-time")
+}
+
+fn is_unsigned(shape: &Map<String, Value>) -> bool {
+    shape.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint"))
 }
 
 fn shown(word: &Value) -> String {

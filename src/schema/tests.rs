@@ -133,7 +133,7 @@ fn refused_channels() -> Refused {
         ),
         ("/channels/0/expiresInMs", json!(3_000_000_000_u64), "/channels/0/expiresInMs", "out of range"),
         ("/channels/0/retry", json!({ "schedule": [1] }), "/channels/0/retry/schedule", "are scheduleMs"),
-        ("/channels/0/retry", json!({}), "/channels/0/retry", "`scheduleMs` is missing"),
+        ("/channels/0/retry", json!({}), "/channels/0/retry/scheduleMs", "`scheduleMs` is missing"),
         ("/channels/0/retry", json!({ "scheduleMs": [0] }), "/channels/0/retry/scheduleMs/0", "out of range"),
         (
             "/channels/0/retry",
@@ -151,7 +151,7 @@ fn refused_channels() -> Refused {
         ),
         ("/channels/0/config/headers/a", json!(1), "/channels/0/config/headers/a", "expected a string"),
         (channel, telegram, "/channels/0/config/botToken", "is missing"),
-        (channel, json!({ "id": "c" }), "/channels/0", "`kind` is missing"),
+        (channel, json!({ "id": "c" }), "/channels/0/kind", "`kind` is missing"),
         (channel, json!({ "id": "c", "kind": "slack" }), "/channels/0/config/webhookUrl", "is missing"),
         (
             channel,
@@ -164,10 +164,10 @@ fn refused_channels() -> Refused {
 
 fn refused_rules() -> Refused {
     vec![
-        ("/rules/0", json!({ "id": "r", "events": ["a"] }), "/rules/0", "`channels` is missing"),
+        ("/rules/0", json!({ "id": "r", "events": ["a"] }), "/rules/0/channels", "`channels` is missing"),
         ("/rules/0/chanels", json!([]), "/rules/0/chanels", "did you mean `channels`?"),
         ("/rules/0/cooldown_ms", json!(1), "/rules/0/cooldown_ms", "did you mean `cooldownMs`?"),
-        ("/rules/0/cooldownMs", json!(-1), "/rules/0/cooldownMs", "-1"),
+        ("/rules/0/cooldownMs", json!(-1), "/rules/0/cooldownMs", "found -1; 0 or more is allowed"),
         ("/rules/0/cooldownMs", json!(40_000_000_000_u64), "/rules/0/cooldownMs", "more than a year"),
         ("/rules/0/severity", json!("warn"), "/rules/0/severity", "allowed are info, warning, critical"),
         ("/rules/0/enabled", json!("true"), "/rules/0/enabled", "found a text; true or false is allowed"),
@@ -235,6 +235,27 @@ fn what_our_checks_refuse_for_its_shape_the_schema_refuses_too() {
         assert!(fault.message.contains(part), "{place} {found}: {fault}");
         assert!(judge.refusal(&value).is_some(), "the schema takes {found} at {place}");
     }
+}
+
+#[test]
+fn no_word_of_a_library_is_said_of_times_numbers_and_words_in_maps() {
+    let rule = json!({ "id": "r", "events": ["a"], "channels": ["c"] });
+    for (name, found, said) in [
+        ("expiresAt", json!("tomorrow"), "is no time: RFC 3339 is allowed, such as 2026-01-31T12:00:00Z"),
+        ("expiresAt", json!("2026-02-30T00:00:00Z"), "is no time: RFC 3339"),
+        ("cooldownMs", json!(-1), "found -1; 0 or more is allowed"),
+    ] {
+        let mut rule = rule.clone();
+        rule[name] = found;
+        let fault = strict::<RuleSpec>(rule).unwrap_err();
+        assert_eq!(fault.pointer, format!("/{name}"));
+        assert!(fault.message.contains(said), "{fault}");
+    }
+    let source = json!({ "id": "s", "events": { "source": "x" }, "severities": { "P1": "fatal" } });
+    assert_eq!(
+        strict::<crate::source::SourceSpec>(source).unwrap_err(),
+        Fault::new("/severities/P1", "found `fatal`; allowed are info, warning, critical")
+    );
 }
 
 #[test]

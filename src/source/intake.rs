@@ -93,7 +93,7 @@ pub async fn publish(bus: &Bus, source: &Source, arrival: &Arrival) -> Result<Ta
             Became::Duplicate => taken.duplicates += 1,
             Became::Refused(error) => {
                 taken.too_large |= matches!(error, DecodeError::TooLarge { .. });
-                taken.faults.push(Fault::here(error.to_string()));
+                taken.faults.push(Fault::new(error.pointer(), error.to_string()));
             }
         }
     }

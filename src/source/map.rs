@@ -8,9 +8,11 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map as Fields, Value, json};
 
 use super::{Format, Source, SourceSpec, alertmanager};
+use crate::event::decode::media_type;
 use crate::event::{Event, EventType, Incoming, Severity, decode};
 use crate::ids::{WorkspaceId, digest};
 use crate::route::template::Template;
@@ -143,7 +145,7 @@ pub struct Draft {
     pub once: Option<String>,
 }
 
-/// What a message came to. Several alerts come in one message, and some may be broken.
+/// What a message came to. Several alerts or events come in one message, and some may be broken.
 #[derive(Debug, Default)]
 pub struct Reading {
     pub drafts: Vec<Draft>,
@@ -156,7 +158,7 @@ pub fn read(source: &Source, arrival: &Arrival) -> Reading {
     let mut reading = Reading::default();
     let raw = match source.format {
         Format::Json => payload(&arrival.body).map(|data| vec![Ok(json_event(source, arrival, data))]),
-        Format::CloudEvents => cloud_event(source, arrival).map(|raw| vec![Ok(raw)]),
+        Format::CloudEvents => cloud_events(source, arrival),
         Format::Alertmanager => {
             payload(&arrival.body).and_then(|data| alertmanager::read(source, arrival.received_at, &data))
         }
@@ -219,20 +221,43 @@ pub(super) fn message_id(source: &Source, id: &str) -> String {
     format!("source/{}", digest(&[source.workspace.as_str(), source.spec.id.as_str(), id]))
 }
 
-fn cloud_event(source: &Source, arrival: &Arrival) -> Result<Raw, Fault> {
-    let headers: Vec<(&str, &str)> =
-        arrival.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+/// One event, or those of a batch.
+fn cloud_events(source: &Source, arrival: &Arrival) -> Result<Vec<Result<Raw, Fault>>, Fault> {
+    let is_content_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+    let pairs = || arrival.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let declared = pairs().find(|(name, _)| is_content_type(name)).map(|(_, value)| media_type(value));
+    if declared.as_deref() != Some("application/cloudevents-batch+json") {
+        let headers: Vec<(&str, &str)> = pairs().collect();
+        return cloud_event(source, arrival, &headers, &arrival.body).map(|raw| vec![Ok(raw)]);
+    }
+    let events: Vec<&RawValue> = serde_json::from_slice(&arrival.body)
+        .map_err(|error| Fault::here(format!("the body is no JSON list, as a batch is: {error}")))?;
+    let mut headers: Vec<(&str, &str)> = pairs().filter(|(name, _)| !is_content_type(name)).collect();
+    headers.push(("content-type", "application/cloudevents+json"));
+    let one = |(index, event): (usize, &&RawValue)| {
+        let raw = cloud_event(source, arrival, &headers, event.get().as_bytes());
+        raw.map_err(|fault| fault.below(&format!("/{index}")))
+    };
+    Ok(events.iter().enumerate().map(one).collect())
+}
+
+fn cloud_event(
+    source: &Source,
+    arrival: &Arrival,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Raw, Fault> {
     let id = arrival.id();
     let event = decode(&Incoming {
         workspace: source.workspace.clone(),
         subject_type: None,
-        headers: &headers,
-        body: &arrival.body,
+        headers,
+        body,
         fallback_id: &id,
         fallback_source: "nats",
         received_at: arrival.received_at,
     });
-    let event = event.map_err(|error| Fault::here(error.to_string()))?;
+    let event = event.map_err(|error| Fault::new(error.pointer(), error.to_string()))?;
     Ok(Raw { fields: fields_of(&event), data: event.data, message_id: None, once: None })
 }
 

@@ -120,16 +120,25 @@ pub fn mask(spec: &mut Value) {
     each(spec, |_, secret| *secret = MASK.into());
 }
 
-/// Puts what is stored back where the mask stands: what was read may be sent back whole.
+/// Puts what is stored back where the mask stands: what was read may be sent back whole. One mask and one stored secret
+/// belong together wherever they stand, so that a secret can be rotated by whoever does not know it.
 ///
 /// # Errors
 /// When a list of another length has a mask in it: which secret is meant cannot be told.
 pub fn unmask(spec: &mut Value, stored: Option<&Value>) -> Result<(), Fault> {
     const LIST: &str = "/http/secrets";
+    let known: Vec<(String, Value)> = stored.cloned().map(|mut stored| all(&mut stored)).unwrap_or_default();
+    let masked: Vec<String> = all(spec)
+        .into_iter()
+        .filter(|(_, secret)| secret.as_str() == Some(MASK))
+        .map(|(place, _)| place)
+        .collect();
+    if let ([place], [(_, secret)]) = (&*masked, &*known) {
+        spec.pointer_mut(place).into_iter().for_each(|found| *found = secret.clone());
+        return Ok(());
+    }
     let length = |spec: &Value| spec.pointer(LIST).and_then(Value::as_array).map(Vec::len);
-    let list = spec.pointer(LIST).and_then(Value::as_array);
-    let masked = list.is_some_and(|list| list.iter().any(|secret| secret.as_str() == Some(MASK)));
-    if masked && length(spec) != stored.and_then(length) {
+    if masked.iter().any(|place| place.starts_with(LIST)) && length(spec) != stored.and_then(length) {
         let message = format!(
             "{MASK} stands for a secret in its old place: in a list of another length write them out"
         );
@@ -137,12 +146,19 @@ pub fn unmask(spec: &mut Value, stored: Option<&Value>) -> Result<(), Fault> {
     }
     each(spec, |place, secret| {
         if secret.as_str() == Some(MASK)
-            && let Some(found) = stored.and_then(|stored| stored.pointer(place))
+            && let Some((_, found)) = known.iter().find(|(stored, _)| stored == place)
         {
             *secret = found.clone();
         }
     });
     Ok(())
+}
+
+/// The secrets with their places.
+fn all(spec: &mut Value) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    each(spec, |place, secret| found.push((place.to_owned(), secret.clone())));
+    found
 }
 
 /// True for a place in a document that holds a secret.

@@ -125,6 +125,33 @@ fn secrets_print_nowhere_and_come_from_variables() {
 }
 
 #[test]
+fn the_one_mask_is_the_one_secret_that_is_stored_wherever_it_stands() {
+    let unmasked = |http: Value, stored: Value| {
+        let mut spec = json!({ "http": http });
+        secrets::unmask(&mut spec, Some(&json!({ "http": stored }))).map(|()| spec["http"].clone())
+    };
+    let rotating = json!({ "secrets": [SECRET, "new"] });
+    assert_eq!(
+        unmasked(json!({ "secrets": ["***", "new"] }), json!({ "secret": SECRET })).unwrap(),
+        rotating
+    );
+    assert_eq!(
+        unmasked(json!({ "secrets": ["***", "new"] }), json!({ "secrets": [SECRET] })).unwrap(),
+        rotating
+    );
+    assert_eq!(
+        unmasked(json!({ "secret": "***" }), json!({ "secrets": [SECRET] })).unwrap(),
+        json!({ "secret": SECRET })
+    );
+    for (sent, stored) in [
+        (json!({ "secrets": ["***", "***"] }), json!({ "secret": SECRET })),
+        (json!({ "secrets": ["***"] }), json!({ "secrets": [SECRET, "b"] })),
+    ] {
+        assert_eq!(unmasked(sent, stored).unwrap_err().pointer, "/http/secrets");
+    }
+}
+
+#[test]
 fn without_a_map_a_message_is_an_event_of_its_subject_and_a_webhook_one_of_its_source() {
     let orders = compiled(json!({ "id": "orders", "nats": { "subjects": ["orders.>"] } })).unwrap();
     let draft = one(read(&orders, &message("orders.eu.created", &json!({ "n": 1 }))));
@@ -209,6 +236,10 @@ fn what_is_no_event_says_why() {
     assert!(fault(read(&mapped, &webhook(&json!([1])))).message.contains("not an object"));
     let cloud = source(json!({ "format": "cloudevents" }));
     assert!(fault(read(&cloud, &webhook(&json!({ "specversion": "1.0" })))).message.contains("type"));
+    let event = json!({ "specversion": "1.0", "type": "a", "id": "1", "source": "s", "dta": {} });
+    let mistyped = fault(read(&cloud, &webhook(&event)));
+    assert_eq!(mistyped.pointer, "/dta");
+    assert!(mistyped.message.contains("did you mean data?"), "{mistyped}");
 }
 
 #[test]
@@ -220,6 +251,26 @@ fn a_cloud_event_stays_what_it_is_but_for_what_is_mapped() {
     expected["type"] = json!("com:shop:paid");
     expected["recipients"] = json!("ann");
     assert_eq!(Value::Object(one(read(&mapped, &webhook(&event))).fields), expected);
+}
+
+#[test]
+fn each_event_of_a_batch_is_one_and_a_broken_one_does_not_hold_up_the_others() {
+    let cloud = source(json!({ "format": "cloudevents" }));
+    let event = |id: &str| json!({ "specversion": "1.0", "type": "a", "source": "s", "id": id });
+    let batch = |body: &Value| {
+        let headers =
+            vec![("Content-Type".to_owned(), "application/cloudevents-batch+json; charset=utf-8".to_owned())];
+        read(&cloud, &Arrival { headers, ..webhook(body) })
+    };
+    let reading = batch(&json!([event("1"), { "specversion": "1.0", "typ": "a" }, event("2")]));
+    let ids: Vec<&Value> = reading.drafts.iter().map(|draft| &draft.fields["id"]).collect();
+    assert_eq!(ids, ["1", "2"]);
+    assert_eq!(
+        reading.faults,
+        [Fault::new("/1/type", "the event has no type; did you mean `type` by `typ`?")]
+    );
+    assert!(batch(&json!([])).faults.is_empty());
+    assert!(fault(batch(&event("1"))).message.contains("no JSON list"));
 }
 
 /// The example of Alertmanager's documentation of `webhook_config`, filled in.

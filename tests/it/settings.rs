@@ -120,7 +120,7 @@ async fn a_file_that_cannot_be_used_is_refused_in_one_sentence() {
         let file = bugle.folder.write("bugle.toml", text).display().to_string();
         bugle.cli(&["--config", &file, "check-config"]).await
     };
-    refused(&in_file("[nats]\nprefx = 1\n").await, &["prefx", "nats"]);
+    refused(&in_file("[nats]\nprefx = 1\n").await, &["unknown key \"prefx\" in [nats];", "`prefix`"]);
     refused(&in_file("[worker]\nslots = \"s3cr3t\"\n").await, &["worker.slots"]);
     refused(&in_file("[database\n").await, &["bugle.toml"]);
     refused(&in_file("documents = [\"missing.yaml\"]\n").await, &["missing.yaml"]);

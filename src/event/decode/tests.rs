@@ -88,11 +88,41 @@ fn what_is_not_an_event_is_refused_with_its_reason() {
         assert!(error.contains(expected), "{error:?} does not say {expected:?}");
     }
     let nameless = Incoming { subject_type: None, ..incoming(&[], b"{}") };
-    assert_eq!(decode(&nameless).unwrap_err(), DecodeError::Missing("type"));
+    assert_eq!(decode(&nameless).unwrap_err(), DecodeError::missing("type"));
 }
 
 #[test]
 fn json_nested_beyond_reason_is_refused_not_overflown() {
     let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(matches!(decode(&incoming(&[], deep.as_bytes())), Err(DecodeError::NotJson(_))));
+}
+
+#[test]
+fn a_mistyped_attribute_is_named_with_the_one_that_was_meant() {
+    let refusal = |fields: &str| {
+        let body = format!(r#"{{"specversion":"1.0","id":"1","source":"s",{fields}}}"#);
+        let error = decode(&incoming(&[("content-type", "application/cloudevents+json")], body.as_bytes()))
+            .unwrap_err();
+        (error.pointer(), error.to_string())
+    };
+    let said = |pointer: &str, text: &str| (pointer.to_owned(), text.to_owned());
+    assert_eq!(
+        refusal(r#""type":"task:x","dta":{"to":"failed"}"#),
+        said(
+            "/dta",
+            "attribute \"dta\" is an object: attributes are texts, numbers or booleans; did you mean data?"
+        )
+    );
+    assert_eq!(
+        refusal(r#""typ":"task:x""#),
+        said("/type", "the event has no type; did you mean `type` by `typ`?")
+    );
+    assert_eq!(refusal(r#""n":1"#), said("/type", "the event has no type"));
+    assert_eq!(
+        refusal(r#""type":"task:x","recipients":["ann"]"#),
+        said("/recipients", "attribute \"recipients\" is a list: attributes are texts, numbers or booleans")
+    );
+    let (pointer, text) = refusal(&format!(r#""type":"a","severity":"{}""#, "x".repeat(1000)));
+    assert_eq!(pointer, "/severity");
+    assert!(text.len() < 160, "{text}");
 }

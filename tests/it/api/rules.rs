@@ -75,6 +75,14 @@ async fn a_rule_lives_from_its_making_to_its_removal_and_can_be_brought_back() {
         (&json!(false), None, &json!(3))
     );
 
+    // What changes nothing is no version.
+    let read = api.get("/v1/rules/r").await;
+    let tag_now = read.header("etag");
+    for (method, body) in [("PATCH", json!({})), ("PUT", read.expect(200))] {
+        let unchanged = write(&api, method, "/v1/rules/r", Some(("If-Match", &tag_now)), &body).await;
+        assert_eq!(unchanged.header("etag"), tag_now, "{method}");
+        assert_eq!(unchanged.expect(200)["meta"], patched["meta"], "{method}");
+    }
     let versions = api.get("/v1/rules/r/versions").await.expect(200)["versions"].clone();
     let numbers: Vec<_> =
         versions.as_array().unwrap().iter().map(|one| one["meta"]["version"].clone()).collect();
@@ -133,6 +141,9 @@ async fn what_a_rule_may_not_say_is_refused_with_its_place() {
         assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
     }
     write(&api, "PUT", "/v1/rules/other", None, &base).await.expect_problem(400);
+    let twice = api.request("POST", "/v1/rules").header("content-type", "application/json");
+    let twice = reply(twice.body(r#"{"id":"r","events":["a"],"channels":["hook"],"id":"s"}"#)).await;
+    assert_eq!(twice.expect_problem(400)["pointer"], "/id");
     write(&api, "PATCH", "/v1/rules/r", None, &json!({ "name": "x" })).await.expect_problem(404);
     write(&api, "PUT", "/v1/rules/r", Some(("If-Match", "17")), &base).await.expect_problem(400);
     // What a file owns is the file's.
@@ -237,7 +248,7 @@ async fn what_an_event_would_lead_to_is_told_without_doing_it() {
     assert_eq!((&rule_said["fired"], &rule_said["reason"]), (&json!(false), &json!("condition")), "{no}");
     assert_eq!(
         (&rule_said["condition"][0]["pointer"], &rule_said["condition"][0]["found"]),
-        (&json!("/and/1"), &json!(1))
+        (&json!("/condition/and/1"), &json!(1))
     );
     let failed = json!({ "to": "failed", "task": { "retries": 3 } });
     let yes = evaluate(&failed).await;

@@ -60,6 +60,66 @@ async fn an_existing_stream_is_read_from_where_it_is_told_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_source_says_whether_it_is_attached_and_what_stands_in_the_way() {
+    let (bugle, sink, wire) = fleet(&json!([])).await;
+    let (name, subject) = (unique("STREAM"), unique("queue"));
+    let api = bugle.api();
+    let status = async |id: &str| api.get(&format!("/v1/sources/{id}")).await.expect(200)["status"].clone();
+    put(&api, "late", &json!({ "nats": { "stream": name, "from": "all" }, "map": { "type": "late" } })).await;
+    let absent = status("late").await;
+    assert_eq!(absent["attached"], false);
+    assert!(absent["why"].as_str().unwrap().contains(&format!("there is no stream {name}")), "{absent}");
+
+    foreign_stream(&wire, &name, &format!("{subject}.>")).await;
+    attached(&bugle, &wire, &name, "late").await;
+    wire.put(&format!("{subject}.a"), &[], "{}").await;
+    sink.receives(1, "/hook").await;
+    eventually("all of it is taken", SOON, async || {
+        let found = status("late").await;
+        let wanted = json!({ "attached": true, "why": null, "pending": 0, "inHand": 0 });
+        ensure(found == wanted, format!("{found}"))
+    })
+    .await;
+    // What was read may be sent back whole.
+    let read = api.get("/v1/sources/late").await.expect(200);
+    let written = put(&api, "late", &read).await;
+    assert_eq!((written.get("status"), &written["meta"]["version"]), (None, &json!(1)));
+
+    put(&api, "taken", &json!({ "nats": { "subjects": [format!("{subject}.a")] } })).await;
+    let elsewhere = status("taken").await;
+    assert_eq!(elsewhere["attached"], false);
+    assert!(
+        elsewhere["why"].as_str().unwrap().contains(&format!("lies in the stream {name}")),
+        "{elsewhere}"
+    );
+    let queue = Config {
+        name: unique("QUEUE"),
+        subjects: vec![unique("jobs")],
+        retention: RetentionPolicy::WorkQueue,
+        ..Default::default()
+    };
+    wire.js.create_stream(queue.clone()).await.unwrap();
+    let documents = json!({ "sources": [
+        { "id": "queue", "nats": { "stream": queue.name } },
+        { "id": "closed", "http": { "secret": "${NOT_SET_ANYWHERE}" } },
+        { "id": "off", "enabled": false, "nats": { "stream": "NONE" } },
+    ] });
+    let applied = bugle.apply_as("file", &documents).await.ok();
+    for said in [
+        "note: source default/closed takes nothing where the API finds, as here: at /secret: the variable NOT_SET_ANYWHERE",
+        &format!("note: source default/queue cannot be attached now: {} is a work queue", queue.name),
+    ] {
+        assert!(applied.contains(said), "{applied}");
+    }
+    assert_eq!(applied.matches("note: ").count(), 2, "{applied}");
+    assert!(status("queue").await["why"].as_str().unwrap().contains("with `from: all`"));
+    let closed = status("closed").await;
+    assert_eq!(closed["secretsReadable"], false);
+    assert!(closed["why"].as_str().unwrap().contains("the variable NOT_SET_ANYWHERE is not set"), "{closed}");
+    assert_eq!(status("off").await["why"], "it is switched off");
+}
+
+#[tokio::test]
 async fn sources_of_several_workspaces_meet_their_own_rules() {
     let (bugle, sink, wire) = fleet(&json!([])).await;
     let (name, subject) = (unique("STREAM"), unique("teams"));

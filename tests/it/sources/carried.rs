@@ -83,7 +83,7 @@ async fn a_brought_rule_that_is_not_valid_is_kept_with_its_place_and_the_others_
     let letters = bugle.buries(1).await;
     assert_eq!(letters[0]["reason"], "invalid_rule", "{letters:#?}");
     assert!(
-        letters[0]["detail"].as_str().unwrap().contains("at /notifications/rules/0/condition/op"),
+        letters[0]["detail"].as_str().unwrap().contains("at /data/notifications/rules/0/condition/op"),
         "{letters:#?}"
     );
     eventually("the other rule counts", SOON, async || {
