@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod notes;
+pub mod objection;
 pub mod plan;
 
 use async_nats::jetstream::kv;
@@ -16,7 +17,8 @@ use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, DocumentFile, Key};
 use crate::rule::fault::Fault;
 use crate::shelf;
-use plan::{Change, plan};
+use objection::Objection;
+use plan::{Change, Plan, plan};
 
 /// Somebody else's change in the middle: look again and go on, this often.
 const TRIES_MAX: u32 = 5;
@@ -26,7 +28,7 @@ const TRIES_MAX: u32 = 5;
 pub struct Options {
     /// Only say what would be done.
     pub dry_run: bool,
-    /// Remove channels although rules of others name them.
+    /// Do it in spite of all [`Objection`]s.
     pub force: bool,
 }
 
@@ -34,38 +36,43 @@ pub struct Options {
 pub enum ApplyError {
     #[error("{0}")]
     File(String),
-    #[error("{key} belongs to {owner}: {mine} cannot change it")]
-    Foreign { key: Key, owner: String, mine: String },
     #[error(
-        "{channel} would be removed, and {user} names it: change that first, or remove it all the same with `bugle apply --force`"
+        "{} belongs to {owner}: {mine} cannot change it. A file that was renamed keeps its owner by its old name in `name:`",
+        key.as_written()
     )]
-    ChannelInUse { channel: Key, user: Key },
+    Foreign { key: Key, owner: String, mine: String },
+    #[error("{0}")]
+    Refused(Objection),
     #[error("the documents change faster than they can be applied: try again")]
     Contended,
     #[error(transparent)]
     Bus(#[from] BusError),
 }
 
-/// Applies files that were read and checked, and returns what was done for each.
+/// Applies files that were read and checked, and returns what was done for each, and what had spoken against it.
 ///
 /// # Errors
-/// When a document has another owner, a rule names a channel that nobody has, a channel that others name would go, or the
-/// broker refuses. Nothing is done then that was not asked for; applying again is safe.
-pub async fn apply(
-    bus: &Bus,
-    files: &[DocumentFile],
-    options: Options,
-) -> Result<Vec<Vec<Change>>, ApplyError> {
+/// When a document has another owner, a rule names a channel that nobody has, something speaks against it (and it is neither
+/// forced nor a dry run), or the broker refuses. Nothing is done then that was not asked for; applying again is safe.
+pub async fn apply(bus: &Bus, files: &[DocumentFile], options: Options) -> Result<Plan, ApplyError> {
     check_sources(bus, files)?;
     let bucket = topology::config_bucket(bus).await?;
-    let mut done: Vec<Vec<Change>> = vec![Vec::new(); files.len()];
+    let mut done = Plan { changes: vec![Vec::new(); files.len()], objections: Vec::new() };
     for _ in 0..TRIES_MAX {
         let found = shelf::read_all(bus).await?;
-        let planned = plan(files, &found, resolved, options.force)?;
+        let planned = plan(files, &found, resolved)?;
         if options.dry_run {
             return Ok(planned);
         }
-        if apply_once(&bucket, planned, &mut done).await? {
+        for objection in planned.objections {
+            if !options.force {
+                return Err(ApplyError::Refused(objection));
+            }
+            if !done.objections.contains(&objection) {
+                done.objections.push(objection);
+            }
+        }
+        if apply_once(&bucket, planned.changes, &mut done.changes).await? {
             return Ok(done);
         }
     }

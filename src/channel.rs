@@ -224,6 +224,14 @@ macro_rules! registry {
                 }
             }
 
+            /// What its adapter makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
+            #[must_use]
+            pub fn show(self, delivery: &Delivery) -> Value {
+                match self {
+                    $(Self::$variant => $module::$adapter::show(delivery),)+
+                }
+            }
+
             /// The JSON Schema of a configuration before `${VAR}` is replaced.
             #[must_use]
             pub fn config_schema(self) -> Value {

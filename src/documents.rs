@@ -98,6 +98,16 @@ impl Key {
         }
     }
 
+    /// For people: as it is called in the bucket, with an id that is encoded there as it was written.
+    #[must_use]
+    pub fn as_written(&self) -> String {
+        match self {
+            Self::Scope(workspace, id) => format!("scopes.{workspace}.{id}"),
+            Self::Recipient(workspace, id) => format!("recipients.{workspace}.{id}"),
+            Self::Channel(..) | Self::Rule(..) | Self::Source(..) | Self::Token(_) => self.to_string(),
+        }
+    }
+
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '.');

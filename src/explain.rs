@@ -17,9 +17,11 @@ use crate::event::{Event, EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId};
 use crate::outcome::{Reason, words};
 use crate::recipient::{Addressing, RecipientSpec};
+use crate::route::carried::Carried;
 use crate::route::explain::{Judged, Verdict, explain};
 use crate::route::{Firing, Step, World, throttle};
 use crate::rule::condition;
+use crate::rule::fault::Fault;
 use crate::shelf;
 
 words! {
@@ -45,6 +47,9 @@ pub struct Explanation {
     pub event_type: EventType,
     /// The scopes that it falls into, the nearest first.
     pub scopes: Vec<String>,
+    /// What is wrong with the rules that the event brings; places are in its data. These rules do not count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub invalid: Vec<Fault>,
     pub rules: Vec<Answer>,
 }
 
@@ -122,6 +127,9 @@ pub struct Planned {
     pub body: String,
     pub link: Option<String>,
     pub note: Option<String>,
+    /// What the channel's kind makes of it: a text, or the JSON that its provider gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Value>,
 }
 
 /// Holds an event against a world. A stored one that goes by its `place` ([`throttle::place`]) is not held back by a
@@ -153,7 +161,16 @@ pub async fn explained(
         rules.push(answer);
     }
     let scopes = world.scopes.0.iter().map(|scope| scope.name.clone()).collect();
-    Ok(Explanation { event: None, stored_at: None, event_type: event.event_type.clone(), scopes, rules })
+    let (event_type, invalid) = (event.event_type.clone(), Vec::new());
+    Ok(Explanation { event: None, stored_at: None, event_type, scopes, invalid, rules })
+}
+
+impl Explanation {
+    /// With what was wrong with the rules that its event brought.
+    #[must_use]
+    pub fn of_carried(self, carried: Option<&Carried>) -> Self {
+        Self { invalid: carried.map(|carried| carried.faults.clone()).unwrap_or_default(), ..self }
+    }
 }
 
 /// Who has no address gets nothing.
@@ -322,6 +339,7 @@ impl Planned {
             body: delivery.body.clone(),
             link: delivery.link.clone(),
             note: delivery.note.clone(),
+            shown: delivery.kind.map(|kind| kind.show(delivery)),
         }
     }
 }

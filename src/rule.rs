@@ -89,7 +89,8 @@ pub struct RuleSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DedupeSpec {
-    /// A template.
+    /// A template, not empty.
+    #[schemars(length(min = 1))]
     pub key: String,
     #[schemars(range(min = 1, max = WINDOW_MS_MAX))]
     pub window_ms: u64,
@@ -99,7 +100,8 @@ pub struct DedupeSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CollapseSpec {
-    /// A template.
+    /// A template, not empty.
+    #[schemars(length(min = 1))]
     pub key: String,
     /// Counted from the first; without it they stay one for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,14 +243,22 @@ fn cooldown(spec: &RuleSpec) -> Result<Option<Cooldown>, Fault> {
 }
 
 fn dedupe(spec: &DedupeSpec) -> Result<Dedupe, Fault> {
-    let key = Template::compile(&spec.key).map_err(|fault| fault.below("/dedupe/key"))?;
+    let key = key("/dedupe/key", &spec.key)?;
     Ok(Dedupe { window: positive("/dedupe/windowMs", spec.window_ms)?, key })
 }
 
 fn collapse(spec: &CollapseSpec) -> Result<Collapse, Fault> {
-    let key = Template::compile(&spec.key).map_err(|fault| fault.below("/collapse/key"))?;
+    let key = key("/collapse/key", &spec.key)?;
     let window = spec.window_ms.map(|ms| positive("/collapse/windowMs", ms)).transpose()?;
     Ok(Collapse { window, key })
+}
+
+/// An event whose key is empty is like no other: an empty template would never do anything.
+fn key(place: &str, text: &str) -> Result<Template, Fault> {
+    if text.trim().is_empty() {
+        return Err(Fault::new(place, "is empty: a template is needed, such as `{{ task.id }}`"));
+    }
+    Template::compile(text).map_err(|fault| fault.below(place))
 }
 
 fn positive(place: &str, ms: u64) -> Result<Duration, Fault> {

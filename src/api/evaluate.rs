@@ -36,7 +36,8 @@ struct Question {
 /// Say what an event would lead to.
 ///
 /// `{event: {type, data, …}, rules?}`: the stored rules where none are given. Every rule whose patterns match is answered,
-/// with the comparison that said no, the scope that decided, the state of its windows and the texts of each channel.
+/// with the comparison that said no, the scope that decided, the state of its windows and the texts of each channel. `invalid`
+/// says what is wrong with rules that the event brings.
 #[utoipa::path(
     post,
     path = "/v1/rules/evaluate",
@@ -65,8 +66,8 @@ pub async fn evaluate(
         .map_err(|error| Problem::fault(Fault::new(error.pointer(), error.to_string()).below("/event")))?;
     let snapshot = api.directory.snapshot();
     let given = question.rules.map(|rules| given(&workspace, rules)).transpose()?;
-    let stored = || snapshot.scopes_of(&event, None, &Carriers::default()).0;
-    let scopes = if given.is_some() { EventScopes::default() } else { stored() };
+    let stored = || snapshot.scopes_of(&event, None, &Carriers::default());
+    let (scopes, carried) = if given.is_some() { (EventScopes::default(), None) } else { stored() };
     let world = World {
         rules: given.as_ref().unwrap_or(&snapshot.rules),
         scopes: &scopes,
@@ -74,7 +75,7 @@ pub async fn evaluate(
         texts: &api.texts,
         at: clock::now(),
     };
-    Ok(Json(explained(&api.bus, &event, world, None).await?))
+    Ok(Json(explained(&api.bus, &event, world, None).await?.of_carried(carried.as_deref())))
 }
 
 fn given(workspace: &WorkspaceId, rules: Vec<Value>) -> Result<RuleSet, Problem> {

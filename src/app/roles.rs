@@ -160,7 +160,7 @@ impl Parts<'_> {
         topology::setup(&self.bus, &settings.keep).await.map_err(Failure::run)?;
         let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
         let applied = apply::apply(&self.bus, &files, apply::Options::default()).await;
-        for (path, changes) in settings.documents.iter().zip(applied.map_err(Failure::config)?) {
+        for (path, changes) in settings.documents.iter().zip(applied.map_err(Failure::config)?.changes) {
             tracing::info!(file = %path.display(), changes = changes.len(), "documents applied");
         }
         let store = open_store(self.role, settings, embedded)?;
@@ -332,6 +332,6 @@ pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<
     say("database is up to date".to_owned());
     let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
     let applied = apply::apply(&bus, &files, apply::Options::default()).await.map_err(Failure::config)?;
-    applied.iter().flatten().for_each(|change| say(change.to_string()));
+    applied.changes.iter().flatten().for_each(|change| say(change.to_string()));
     Ok(())
 }

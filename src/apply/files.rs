@@ -21,10 +21,25 @@ use crate::source::secrets::Keys;
 /// # Errors
 /// When one is not valid, or two have one owner: each would remove what the other made.
 pub fn read_all(paths: &[PathBuf]) -> Result<Vec<DocumentFile>, String> {
+    together(paths, read_file)
+}
+
+/// As [`read_all`], for who names files on a command line: `-` is standard input, in YAML or JSON, and its name is `stdin`.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_given(paths: &[PathBuf]) -> Result<Vec<DocumentFile>, String> {
+    together(paths, |path| if path == Path::new("-") { read_stdin() } else { read_file(path) })
+}
+
+fn together(
+    paths: &[PathBuf],
+    read: impl Fn(&Path) -> Result<DocumentFile, String>,
+) -> Result<Vec<DocumentFile>, String> {
     let mut owners: BTreeMap<String, &Path> = BTreeMap::new();
     let mut files = Vec::new();
     for path in paths {
-        let file = read_file(path)?;
+        let file = read(path)?;
         let checked = check_channels(&file).and_then(|()| check_sources(&file));
         checked.map_err(|fault| format!("{}: {fault}", path.display()))?;
         let owner = file.name.clone().unwrap_or_default();
@@ -58,6 +73,13 @@ fn read_file(path: &Path) -> Result<DocumentFile, String> {
     let value = read_value(path)?;
     let file = checked_file(value).map_err(|fault| format!("{}: {fault}", path.display()))?;
     Ok(DocumentFile { name: file.name.or_else(|| file_name(path)), ..file })
+}
+
+fn read_stdin() -> Result<DocumentFile, String> {
+    let text = std::io::read_to_string(std::io::stdin()).map_err(|error| format!("stdin: {error}"))?;
+    let value = yaml(&text).map_err(|error| format!("stdin: {}", one_line(&error.to_string())))?;
+    let file = checked_file(value).map_err(|fault| format!("stdin: {fault}"))?;
+    Ok(DocumentFile { name: file.name.or_else(|| Some("stdin".to_owned())), ..file })
 }
 
 /// YAML, JSON or TOML, by the file's extension.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::ApplyError;
+use super::objection::{Objection, objections};
 use crate::channel::ChannelSpec;
 use crate::documents::{DocumentFile, Key, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
@@ -33,12 +34,12 @@ const SHOWN_CHARS: usize = 100;
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = &self.key;
+        let (key, name) = (&self.key, self.key.as_written());
         match (&self.before, &self.after) {
-            (_, None) => write!(f, "removed {key}"),
-            (None, Some(_)) => write!(f, "created {key}"),
+            (_, None) => write!(f, "removed {name}"),
+            (None, Some(_)) => write!(f, "created {name}"),
             (Some(before), Some(after)) => {
-                write!(f, "updated {key}")?;
+                write!(f, "updated {name}")?;
                 let mut lines = Vec::new();
                 differences("", &before.document.spec, after, &mut lines);
                 for (place, was, is) in lines {
@@ -84,59 +85,45 @@ fn differences<'a>(place: &str, was: &'a Value, is: &'a Value, lines: &mut Vec<D
 }
 
 /// The documents of one file.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     file: &'a DocumentFile,
-    owner: String,
-    documents: BTreeMap<Key, Value>,
+    pub(super) owner: String,
+    pub(super) documents: BTreeMap<Key, Value>,
 }
 
-/// What has to be done, file by file, in an order in which no rule ever names a channel that is not there.
-///
+/// What has to be done, and what speaks against it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// File by file, in an order in which no rule ever names a channel that is not there.
+    pub changes: Vec<Vec<Change>>,
+    pub objections: Vec<Objection>,
+}
+
 /// # Errors
-/// When a document has another owner, a rule names a channel that nobody has, or (unless `force`) a channel is to go that
-/// rules of others name.
+/// When a document has another owner, or a rule names a channel that nobody has.
 pub fn plan(
     files: &[DocumentFile],
     found: &Found,
     resolve: impl Fn(&ChannelSpec) -> ChannelSpec,
-    force: bool,
-) -> Result<Vec<Vec<Change>>, ApplyError> {
+) -> Result<Plan, ApplyError> {
     let wanted: Vec<Wanted<'_>> =
         files.iter().map(|file| Wanted::of(file, &resolve)).collect::<Result<_, _>>()?;
     for one in &wanted {
         one.check_owners(found)?;
     }
-    let gone = |key: &Key, held: &Held| {
-        wanted.iter().any(|one| one.owner == held.document.owner && !one.documents.contains_key(key))
-    };
-    let staying: Vec<(&Key, &Held)> = found.iter().filter(|(key, held)| !gone(key, held)).collect();
-    let channels: BTreeSet<(&WorkspaceId, &ChannelId)> = staying
-        .iter()
-        .map(|(key, _)| *key)
-        .chain(wanted.iter().flat_map(|one| one.documents.keys()))
-        .filter_map(channel_of)
-        .collect();
+    let gone =
+        |key: &Key, held: &Held| wanted.iter().any(|one| one.owns(held) && !one.documents.contains_key(key));
+    let staying = found.iter().filter(|(key, held)| !gone(key, held)).map(|(key, _)| key);
+    let channels: BTreeSet<(&WorkspaceId, &ChannelId)> =
+        staying.chain(wanted.iter().flat_map(|one| one.documents.keys())).filter_map(channel_of).collect();
     for one in &wanted {
         one.check_channels(&channels)?;
     }
-    let replaced = |key: &Key| wanted.iter().any(|one| one.documents.contains_key(key));
-    if !force {
-        for (key, _) in found.iter().filter(|(key, held)| gone(key, held)) {
-            let Some((workspace, channel)) = channel_of(key).filter(|channel| !channels.contains(channel))
-            else {
-                continue;
-            };
-            let others =
-                staying.iter().filter(|(key, _)| !replaced(key) && key.workspace() == Some(workspace));
-            if let Some((user, _)) = others.into_iter().find(|(key, held)| names(key, held, channel)) {
-                return Err(ApplyError::ChannelInUse { channel: key.clone(), user: (*user).clone() });
-            }
-        }
-    }
-    Ok(wanted.iter().map(|one| one.changes(found)).collect())
+    let changes = wanted.iter().map(|one| one.changes(found)).collect();
+    Ok(Plan { changes, objections: objections(&wanted, found, &channels) })
 }
 
-fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
+pub(super) fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
     match key {
         Key::Channel(workspace, id) => Some((workspace, id)),
         Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
@@ -144,7 +131,7 @@ fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
 }
 
 /// True for a rule, or a scope with one, that sends through the channel.
-fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
+pub(super) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
     let spec = held.document.spec.clone();
     match key {
         Key::Rule(..) => {
@@ -176,9 +163,13 @@ impl<'a> Wanted<'a> {
         Ok(Self { file, owner, documents })
     }
 
+    pub(super) fn owns(&self, held: &Held) -> bool {
+        held.document.owner == self.owner
+    }
+
     fn check_owners(&self, found: &Found) -> Result<(), ApplyError> {
         for key in self.documents.keys() {
-            if let Some(held) = found.get(key).filter(|held| held.document.owner != self.owner) {
+            if let Some(held) = found.get(key).filter(|held| !self.owns(held)) {
                 return Err(ApplyError::Foreign {
                     key: key.clone(),
                     owner: held.document.owner.clone(),
@@ -227,7 +218,7 @@ impl<'a> Wanted<'a> {
         let gone = found
             .iter()
             .rev()
-            .filter(|(key, held)| held.document.owner == self.owner && !self.documents.contains_key(key))
+            .filter(|(key, held)| self.owns(held) && !self.documents.contains_key(key))
             .map(|(key, held)| change(key, Some(held), None));
         written.chain(gone).collect()
     }
@@ -258,14 +249,17 @@ mod tests {
     }
 
     fn planned(files: &[DocumentFile], found: &Found, force: bool) -> Result<Vec<String>, String> {
-        let plan = plan(files, found, Clone::clone, force).map_err(|error| error.to_string())?;
-        Ok(plan.into_iter().flatten().map(|change| change.to_string()).collect())
+        let plan = plan(files, found, Clone::clone).map_err(|error| error.to_string())?;
+        if let Some(objection) = plan.objections.first().filter(|_| !force) {
+            return Err(objection.to_string());
+        }
+        Ok(plan.changes.into_iter().flatten().map(|change| change.to_string()).collect())
     }
 
     /// The bucket after the files were applied.
     fn after(files: &[DocumentFile], found: &Found) -> Found {
         let mut found = found.clone();
-        for change in plan(files, &found.clone(), Clone::clone, true).unwrap().into_iter().flatten() {
+        for change in plan(files, &found.clone(), Clone::clone).unwrap().changes.into_iter().flatten() {
             let Some(spec) = change.after else {
                 found.remove(&change.key);
                 continue;
@@ -324,9 +318,10 @@ mod tests {
     #[test]
     fn a_channel_that_others_use_goes_only_when_forced() {
         let rules = file("rules", json!({"rules": [rule("r", "hook")]}));
-        let channels = file("channels", json!({"channels": [channel("hook")]}));
-        let found = after(&[rules, channels], &Found::new());
-        let without = file("channels", json!({}));
+        let channels = file("channels", json!({"channels": [channel("hook"), channel("other")]}));
+        let scoped = file("s", json!({"scopes": [{"task": "T 1", "rules": [rule("q", "hook")]}]}));
+        let found = after(&[rules, channels, scoped], &Found::new());
+        let without = file("channels", json!({"channels": [channel("other")]}));
         let refused = planned(std::slice::from_ref(&without), &found, false).unwrap_err();
         assert!(
             refused.contains("channels.default.hook") && refused.contains("rules.default.r"),
@@ -336,8 +331,38 @@ mod tests {
             planned(std::slice::from_ref(&without), &found, true).unwrap(),
             ["removed channels.default.hook"]
         );
+        let forced = plan(std::slice::from_ref(&without), &found, Clone::clone).unwrap();
+        assert_eq!(
+            forced.objections[0].remains().unwrap(),
+            "left with a channel that does not exist, channels.default.hook: rules.default.r, scopes.default.task:T 1"
+        );
         // Together with its rules it goes without force.
-        let both = [without, file("rules", json!({}))];
-        assert_eq!(planned(&both, &found, false).unwrap().len(), 2);
+        let others = json!({"rules": [rule("r", "other")]});
+        let scoped = json!({"scopes": [{"task": "T 1", "rules": []}]});
+        let all = [without, file("rules", others), file("s", scoped)];
+        assert_eq!(planned(&all, &found, false).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_file_that_keeps_nothing_of_what_its_owner_has_is_taken_for_another_file() {
+        let one = json!({"channels": [channel("a")], "rules": [rule("r", "a")]});
+        let found = after(&[file("rules.yaml", one)], &Found::new());
+        let other = file("rules.yaml", json!({"channels": [channel("b")], "rules": [rule("q", "b")]}));
+        let refused = planned(std::slice::from_ref(&other), &found, false).unwrap_err();
+        assert!(
+            refused.starts_with(
+                "everything that file:rules.yaml has would be removed: channels.default.a, rules.default.r."
+            ) && refused.contains("give this one a `name`"),
+            "{refused}"
+        );
+        assert_eq!(planned(std::slice::from_ref(&other), &found, true).unwrap().len(), 4);
+        assert!(planned(&[file("rules.yaml", json!({}))], &found, false).is_err());
+        // Who keeps something means it, and so does who has nothing yet.
+        let kept = file("rules.yaml", json!({"channels": [channel("a")]}));
+        assert_eq!(planned(&[kept], &found, false).unwrap(), ["removed rules.default.r"]);
+        assert_eq!(
+            planned(&[DocumentFile { name: Some("q".into()), ..other }], &found, false).unwrap().len(),
+            2
+        );
     }
 }

@@ -358,3 +358,22 @@ async fn a_configured_proxy_is_used_and_checks_addresses_itself() {
     channel.send(&sample(), None, Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(proxy.requests().len(), 1);
 }
+
+#[test]
+fn every_kind_shows_its_own_form_of_a_delivery() {
+    let mut delivery = sample();
+    for (kind, title) in [
+        (Kind::Console, "Task <created> & more"),
+        (Kind::Webhook, "Task <created> & more"),
+        (Kind::Slack, "Task &lt;created&gt; &amp; more"),
+        (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
+    ] {
+        let shown = kind.show(&delivery);
+        assert!(shown.to_string().contains(title), "{kind}: {shown:#}");
+        let wanted = matches!(kind, Kind::Console | Kind::Telegram);
+        assert_eq!(shown.is_string(), wanted, "{kind}: {shown:#}");
+    }
+    delivery.data =
+        std::sync::Arc::from(serde_json::value::RawValue::from_string("1e999".to_owned()).unwrap());
+    assert!(Kind::Webhook.show(&delivery).is_null(), "no JSON value of ours holds such a number");
+}

@@ -61,6 +61,12 @@ impl Console {
         crate::schema::config::<ConsoleConfig>()
     }
 
+    /// The block, without colours.
+    #[must_use]
+    pub fn show(delivery: &Delivery) -> Value {
+        block(delivery, false).into()
+    }
+
     /// # Errors
     /// When `config` has any field.
     pub fn new(config: &Value, _workshop: &Workshop) -> Result<Self, Fault> {

@@ -65,6 +65,12 @@ impl Slack {
         crate::schema::config::<SlackConfig>()
     }
 
+    /// The message in Block Kit.
+    #[must_use]
+    pub fn show(delivery: &Delivery) -> Value {
+        message(delivery)
+    }
+
     /// # Errors
     /// The place in `config` and what is wrong with it.
     pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {

@@ -129,6 +129,12 @@ impl Telegram {
         crate::schema::config::<TelegramConfig>()
     }
 
+    /// The message's HTML.
+    #[must_use]
+    pub fn show(delivery: &Delivery) -> Value {
+        text(delivery).into()
+    }
+
     /// # Errors
     /// The place in `config` and what is wrong with it.
     pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {

@@ -80,6 +80,12 @@ impl Webhook {
         crate::schema::config::<WebhookConfig>()
     }
 
+    /// The payload; null when a number in the data is beyond what a JSON value holds here.
+    #[must_use]
+    pub fn show(delivery: &Delivery) -> Value {
+        serde_json::to_value(Payload::of(delivery)).unwrap_or_default()
+    }
+
     /// # Errors
     /// The place in `config` and what is wrong with it.
     pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::say;
 use crate::app::{Failure, roles};
 use crate::apply;
+use crate::apply::objection::Objection;
 use crate::config::Settings;
 use crate::dead::letters::{self, Letter};
 use crate::ids::WorkspaceId;
@@ -30,13 +31,13 @@ pub async fn setup(settings: &Settings) -> Result<(), Failure> {
 
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// A file of documents (YAML, JSON or TOML); may be given several times.
+    /// A file of documents (YAML, JSON or TOML), or - for standard input (YAML or JSON); may be given several times.
     #[arg(short, long = "file", required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Remove channels although rules of others name them.
+    /// Remove channels although rules of others name them, and all that an owner has.
     #[arg(long)]
     force: bool,
 }
@@ -44,13 +45,13 @@ pub struct Apply {
 pub async fn apply(settings: &Settings, arguments: &Apply) -> Result<(), Failure> {
     let Apply { files, dry_run, force } = arguments;
     let bus = roles::connect_now(settings).await?;
-    let read = apply::files::read_all(files).map_err(Failure::config)?;
+    let read = apply::files::read_given(files).map_err(Failure::config)?;
     let options = apply::Options { dry_run: *dry_run, force: *force };
     let applied = apply::apply(&bus, &read, options).await.map_err(Failure::config)?;
     if *dry_run {
         say("nothing is done; this would be:")?;
     }
-    for (path, changes) in files.iter().zip(&applied) {
+    for (path, changes) in files.iter().zip(&applied.changes) {
         for change in changes {
             say(&change.to_string())?;
         }
@@ -58,6 +59,11 @@ pub async fn apply(settings: &Settings, arguments: &Apply) -> Result<(), Failure
             say(&format!("{}: nothing to change", path.display()))?;
         }
     }
+    if !force && !applied.objections.is_empty() {
+        let objections: Vec<String> = applied.objections.iter().map(Objection::to_string).collect();
+        return Err(Failure::config(objections.join("\n")));
+    }
+    applied.objections.iter().filter_map(Objection::remains).try_for_each(|line| say(&line))?;
     for note in apply::notes::notes(&bus, &read).await {
         say(&format!("note: {note}"))?;
     }

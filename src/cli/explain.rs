@@ -51,6 +51,9 @@ pub struct Explain {
     /// Print what POST /v1/rules/evaluate answers.
     #[arg(long)]
     json: bool,
+    /// Print what each channel's kind makes of the texts too: HTML, Block Kit, a payload.
+    #[arg(long, conflicts_with = "json")]
+    shown: bool,
 }
 
 fn time(text: &str) -> Result<Timestamp, &'static str> {
@@ -60,7 +63,7 @@ fn time(text: &str) -> Result<Timestamp, &'static str> {
 pub async fn explain(settings: &Settings, arguments: &Explain) -> Result<(), Failure> {
     let workspace = arguments.workspace.as_deref().map(WorkspaceId::parse).transpose();
     let workspace = workspace.map_err(Failure::config)?;
-    let item = if names_a_file(&arguments.event) { Some(item(&arguments.event)?) } else { None };
+    let item = item(&arguments.event)?;
     let present = present(settings).await?;
     let (owner, explanation) = if let Some(item) = item {
         let workspace = workspace.unwrap_or_default();
@@ -73,39 +76,42 @@ pub async fn explain(settings: &Settings, arguments: &Explain) -> Result<(), Fai
         (past.event.workspace, explanation)
     };
     let explanation = explanation.map_err(Failure::run)?;
-    show(&present, &owner, &explanation, arguments.json)
+    show(&present, &owner, &explanation, arguments)
 }
 
 fn show(
     present: &Present,
     workspace: &WorkspaceId,
     explanation: &Explanation,
-    as_json: bool,
+    arguments: &Explain,
 ) -> Result<(), Failure> {
-    if as_json {
+    if arguments.json {
         return say(&serde_json::to_string_pretty(explanation).map_err(Failure::run)?);
     }
     let rules = present.directory.snapshot().rules.all(workspace).len();
-    say(page::page(explanation, &page::Around { workspace, rules }, Paint::stdout()).trim_end())
+    let texts = if arguments.shown { page::Detail::Shown } else { page::Detail::Plain };
+    say(page::page(explanation, &page::Around { workspace, rules, texts }, Paint::stdout()).trim_end())
 }
 
-/// An id is whatever is no file.
-fn names_a_file(text: &str) -> bool {
+/// The event of a file; None when the text is the id of one. A file that is called as an id is, without a known ending, is
+/// meant when it holds an event.
+fn item(text: &str) -> Result<Option<Map<String, Value>>, Failure> {
     let path = Path::new(text);
-    let named = path.extension().and_then(|extension| extension.to_str());
-    text == "-" || matches!(named, Some("json" | "yaml" | "yml")) || path.is_file()
-}
-
-fn item(text: &str) -> Result<Map<String, Value>, Failure> {
+    let ending = path.extension().and_then(|extension| extension.to_str());
     let value = if text == "-" {
         let mut whole = String::new();
         std::io::stdin().read_to_string(&mut whole).map_err(Failure::run)?;
         files::yaml(&whole).map_err(|error| Failure::data(format!("standard input: {error}")))?
+    } else if matches!(ending, Some("json" | "yaml" | "yml" | "toml")) {
+        files::read_value(path).map_err(Failure::data)?
     } else {
-        files::read_value(Path::new(text)).map_err(Failure::data)?
+        let found = std::fs::read_to_string(path).ok().and_then(|whole| files::yaml(&whole).ok());
+        return Ok(found
+            .and_then(|found| found.as_object().cloned())
+            .filter(|item| item.contains_key("type")));
     };
     match value {
-        Value::Object(fields) => Ok(fields),
+        Value::Object(fields) => Ok(Some(fields)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(Failure::data(format!("{text}: an event is an object with a `type` and `data`")))
         }
@@ -162,11 +168,16 @@ fn only(search: Search, wanted: &Wanted) -> Result<Past, Failure> {
         return Err(Failure::data(sentence));
     }
     found.into_iter().next().ok_or_else(|| {
+        let workspace = wanted.workspace.as_ref().map(|workspace| format!(" in workspace {workspace}"));
+        let event_type = wanted.on_subject_of.as_ref().map(|name| format!(" of type {name}"));
+        let (of, within) = (event_type.unwrap_or_default(), workspace.unwrap_or_default());
+        let source = wanted.source.as_ref().map(|source| format!(" from {source}")).unwrap_or_default();
         let end = if bounded {
             "and that is the limit: raise it with --limit, or narrow the search with --type and --workspace"
+                .to_owned()
         } else {
-            "which are all that are stored"
+            format!("which are all that are stored{of}{within}")
         };
-        Failure::data(format!("no event with the id {} among {looked_at} events, {end}", wanted.id))
+        Failure::data(format!("no event with the id {}{source} among {looked_at} events, {end}", wanted.id))
     })
 }

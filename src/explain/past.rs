@@ -119,10 +119,11 @@ impl Present {
         let snapshot = self.directory.snapshot();
         let place = message.map(|message| throttle::place(&message.epoch, message.sequence, &event.id));
         let through = message.and_then(through);
-        let (scopes, _) = snapshot.scopes_of(event, through, &Carriers::default());
+        let (scopes, carried) = snapshot.scopes_of(event, through, &Carriers::default());
         let (rules, channels, texts) = (&snapshot.rules, &snapshot.channels, &*self.texts);
-        explained(&self.bus, event, World { rules, scopes: &scopes, channels, texts, at }, place.as_deref())
-            .await
+        let world = World { rules, scopes: &scopes, channels, texts, at };
+        let explanation = explained(&self.bus, event, world, place.as_deref()).await?;
+        Ok(explanation.of_carried(carried.as_deref()))
     }
 }
 

@@ -84,7 +84,7 @@ impl Texts {
                 like.push((event_type, other.replace('.', ":"), place));
             }
         }
-        for (event_type, other, place) in like {
+        for (event_type, other, place) in in_order(like)? {
             let Some(other) = self.0.get(&other).cloned() else {
                 return Err(Fault::new(format!("{place}/like"), format!("there are no texts of {other:?}")));
             };
@@ -100,6 +100,37 @@ impl Texts {
     pub fn of(&self, event: &Event) -> Option<&Entry> {
         self.0.get(event.event_type.as_str())
     }
+}
+
+/// A type, the type whose texts it takes over, and the place of the former.
+type Like = (EventType, String, String);
+
+/// What is taken over comes before what takes it over.
+fn in_order(mut like: Vec<Like>) -> Result<Vec<Like>, Fault> {
+    let next: HashMap<String, String> =
+        like.iter().map(|(of, other, _)| (of.as_str().to_owned(), other.clone())).collect();
+    let way = |(of, other, _): &Like| -> Vec<String> {
+        let mut way = vec![of.as_str().to_owned(), other.clone()];
+        // One that leads into a circle which it is no part of ends here; the circle's own are found.
+        while let Some(other) = next.get(&way[way.len() - 1]).filter(|_| way.len() <= next.len()) {
+            if way[way.len() - 1] == way[0] {
+                break;
+            }
+            way.push(other.clone());
+        }
+        way
+    };
+    for one in &like {
+        let way = way(one);
+        if way.last() == way.first() {
+            return Err(Fault::new(
+                format!("{}/like", one.2),
+                format!("goes in a circle: {}", way.join(" → ")),
+            ));
+        }
+    }
+    like.sort_by_cached_key(|one| way(one).len());
+    Ok(like)
 }
 
 fn fields(value: &Value) -> Result<&Map<String, Value>, Fault> {

@@ -8,7 +8,7 @@ use std::fmt;
 /// Guesses are offered for words up to this length; nobody mistypes more, and the distance takes quadratic time.
 const GUESS_CHARS_MAX: usize = 40;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Fault {
     /// RFC 6901; empty where the whole is meant.
     pub pointer: String,

@@ -30,9 +30,9 @@ pub struct HoursSpec {
 #[serde(rename_all = "camelCase")]
 pub struct WindowSpec {
     /// The days on which it begins; all of them when left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(pattern("^(mon|tue|wed|thu|fri|sat|sun)$")))]
-    pub days: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), inner(pattern("^(mon|tue|wed|thu|fri|sat|sun)$")))]
+    pub days: Option<Vec<String>>,
     /// `HH:MM`.
     #[serde(default = "midnight")]
     pub from: String,
@@ -102,13 +102,8 @@ impl Hours {
 
 impl Window {
     fn compile(spec: &WindowSpec) -> Result<Self, Fault> {
-        let mut days = Vec::new();
-        for (index, word) in spec.days.iter().enumerate() {
-            days.push(day(word).map_err(|fault| fault.below(&format!("/days/{index}")))?);
-        }
-        if days.is_empty() {
-            days.extend(DAYS.map(|(_, day)| day));
-        }
+        let days = spec.days.as_deref().map_or_else(|| Ok(DAYS.map(|(_, day)| day).to_vec()), days);
+        let days = days.map_err(|fault| fault.below("/days"))?;
         let from = minutes(&spec.from).filter(|minutes| *minutes < DAY_MINUTES);
         let from = from.ok_or_else(|| no_time("/from", &spec.from, "23:59"))?;
         let to = minutes(&spec.to).ok_or_else(|| no_time("/to", &spec.to, "24:00"))?;
@@ -133,6 +128,15 @@ const DAYS: [(&str, Weekday); 7] = [
     ("sat", Weekday::Saturday),
     ("sun", Weekday::Sunday),
 ];
+
+/// An empty list reads like never, and would have to mean always: it is neither.
+fn days(words: &[String]) -> Result<Vec<Weekday>, Fault> {
+    if words.is_empty() {
+        return Err(Fault::here("is empty: name a day, or leave `days` out for all of them"));
+    }
+    let days = words.iter().enumerate();
+    days.map(|(index, word)| day(word).map_err(|fault| fault.below(&format!("/{index}")))).collect()
+}
 
 fn day(word: &str) -> Result<Weekday, Fault> {
     if let Some((_, day)) = DAYS.iter().find(|(name, _)| *name == word) {
@@ -216,6 +220,7 @@ mod tests {
         for (spec, place, word) in [
             (json!({"windows": []}), "/windows", "0 entries"),
             (json!({"timeZone": "Berlin", "windows": [{}]}), "/timeZone", "Berlin"),
+            (json!({"windows": [{"days": []}]}), "/windows/0/days", "leave `days` out"),
             (json!({"windows": [{"days": ["Monday"]}]}), "/windows/0/days/0", "did you mean mon?"),
             (json!({"windows": [{"from": "24:00"}]}), "/windows/0/from", "23:59"),
             (json!({"windows": [{"from": "9:00"}]}), "/windows/0/from", "9:00"),

@@ -30,7 +30,8 @@ impl<'a> Shape<'a> {
             return None;
         }
         if let Some(fault) = misfit(&shapes, value) {
-            return Some(fault);
+            let message = self.several(schema).map(|what| format!("{}: {what}", fault.message));
+            return Some(Fault { message: message.unwrap_or(fault.message), ..fault });
         }
         match value {
             Value::Object(fields) => {
@@ -84,6 +85,20 @@ impl<'a> Shape<'a> {
         Some(Fault::new(field_pointer(missing), message))
     }
 
+    /// What a value is that may be one of several objects, in the words of its schema.
+    fn several(&self, schema: &'a Value) -> Option<String> {
+        if let Some(place) = schema.get("$ref").and_then(Value::as_str) {
+            return self.several(self.root.pointer(place.strip_prefix('#')?)?);
+        }
+        let choices = ["anyOf", "oneOf"].into_iter().find_map(|word| schema.get(word)?.as_array())?;
+        if choices.iter().filter(|choice| choice.get("properties").is_some()).count() < 2 {
+            return choices.iter().find_map(|choice| self.several(choice));
+        }
+        let words = schema.get("description")?.as_str()?.trim_end_matches('.');
+        let mut characters = words.chars();
+        Some(characters.next()?.to_lowercase().chain(characters).collect())
+    }
+
     /// The shapes that a schema allows: itself, or what it refers to and chooses from.
     fn collect(&self, schema: &'a Value, shapes: &mut Vec<&'a Map<String, Value>>) {
         let Some(fields) = schema.as_object() else { return };
@@ -127,7 +142,12 @@ fn misfit(shapes: &[&Map<String, Value>], value: &Value) -> Option<Fault> {
     }
     types.retain(|wanted| *wanted != "null");
     if words.is_empty() {
-        let wanted: Vec<&str> = types.into_iter().map(named).collect();
+        let mut wanted: Vec<&str> = Vec::new();
+        for name in types.into_iter().map(named) {
+            if !wanted.contains(&name) {
+                wanted.push(name);
+            }
+        }
         return Some(Fault::here(format!("found {}; {} is allowed", found(value), wanted.join(" or "))));
     }
     let words: Vec<String> = words.into_iter().filter(|word| !word.is_null()).map(shown).collect();

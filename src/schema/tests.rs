@@ -169,6 +169,14 @@ fn refused_rules() -> Refused {
         ("/rules/0/cooldown_ms", json!(1), "/rules/0/cooldown_ms", "did you mean `cooldownMs`?"),
         ("/rules/0/cooldownMs", json!(-1), "/rules/0/cooldownMs", "found -1; 0 or more is allowed"),
         ("/rules/0/cooldownMs", json!(40_000_000_000_u64), "/rules/0/cooldownMs", "more than a year"),
+        ("/rules/0/dedupe", json!({ "key": "", "windowMs": 1 }), "/rules/0/dedupe/key", "is empty"),
+        ("/rules/0/collapse", json!({ "key": "" }), "/rules/0/collapse/key", "is empty"),
+        (
+            "/rules/0/activeHours",
+            json!({ "windows": [{ "days": [] }] }),
+            "/rules/0/activeHours/windows/0/days",
+            "is empty",
+        ),
         ("/rules/0/severity", json!("warn"), "/rules/0/severity", "allowed are info, warning, critical"),
         ("/rules/0/enabled", json!("true"), "/rules/0/enabled", "found a text; true or false is allowed"),
         ("/rules/0/events", json!([]), "/rules/0/events", "empty"),
@@ -193,6 +201,12 @@ fn refused_conditions() -> Refused {
             "did you mean `value`?",
         ),
         ("/rules/0/condition/and/0/value", json!([1]), "/rules/0/condition/and/0/value", "found a list"),
+        (
+            "/rules/0/condition",
+            json!("to == 1"),
+            "/rules/0/condition",
+            "found a text; an object is allowed: one of and, or, not, or a comparison",
+        ),
         ("/rules/0/condition/or", json!([]), "/rules/0/condition/or", "beside"),
         ("/rules/0/condition", json!({ "not": [] }), "/rules/0/condition/not", "found a list"),
         (

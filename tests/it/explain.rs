@@ -57,10 +57,29 @@ async fn an_event_of_the_past_is_found_by_its_id_and_explained() {
     let held: Value = serde_json::from_str(&bugle.cli(&["explain", "e-2", "--json"]).await.ok()).unwrap();
     assert_eq!(rules(&held), [("failed", "fired"), ("off", "disabled"), ("quiet", "cooldown")], "{held:#}");
     assert_eq!(held["event"]["id"], "e-2");
+    let payload = &held["rules"][0]["deliveries"][0]["shown"];
+    assert_eq!(
+        (&payload["type"], &payload["data"]["to"]),
+        (&json!("task:done"), &json!("failed")),
+        "{held:#}"
+    );
 
     let missing = bugle.cli(&["explain", "e-3", "--type", "task:done"]).await;
     assert_eq!(missing.code, 65, "{missing:?}");
     assert!(missing.stderr.contains("no event with the id e-3 among 2 events"), "{missing:?}");
+    assert!(missing.stderr.contains("which are all that are stored of type task:done"), "{missing:?}");
+    let nowhere = bugle.cli(&["explain", "e-1", "--workspace", "nope", "--source", "s3"]).await;
+    let part = "with the id e-1 from s3 among 0 events, which are all that are stored in workspace nope";
+    assert!(nowhere.code == 65 && nowhere.stderr.contains(part), "{nowhere:?}");
+    // Files that are called as ids are.
+    bugle.folder.write("e-1", "no event");
+    let said = bugle.cli(&["explain", "e-1", "--shown"]).await.ok();
+    assert!(
+        said.contains("e-1 from") && said.contains("hook shows") && said.contains("\"severity\": \"info\""),
+        "{said}"
+    );
+    bugle.folder.write("e-9", "{ type: task:done }");
+    assert!(bugle.cli(&["explain", "e-9"]).await.ok().contains("task:done"), "it holds an event");
     let bounded = bugle.cli(&["explain", "e-2", "--limit", "1"]).await;
     assert!(bounded.stderr.contains("among 1 events, and that is the limit"), "{bounded:?}");
 }

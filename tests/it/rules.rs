@@ -93,20 +93,54 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
     assert_eq!(said, again, "nothing was done");
     // A rule of somebody else's keeps the channel from going.
     bugle.apply_as("two", &json!({ "rules": [rule("theirs", "*", "hook")] })).await.ok();
-    let refused = bugle.apply_as("one", &json!({})).await;
-    assert_eq!(refused.code, 78, "{refused:?}");
-    assert!(
-        refused.stderr.contains("rules.default.theirs") && refused.stderr.contains("--force"),
-        "{refused:?}"
-    );
+    let other = json!({ "channels": [webhook("other", "https://a.example/")], "rules": [rule("everything", "*", "other")] });
+    let file = bugle.folder.write("one.json", &other.to_string()).display().to_string();
+    for arguments in [&["apply", "-f", &file][..], &["apply", "--dry-run", "-f", &file]] {
+        let refused = bugle.cli(arguments).await;
+        assert_eq!(refused.code, 78, "{refused:?}");
+        assert!(
+            refused.stderr.contains("rules.default.theirs would still name it")
+                && refused.stderr.contains("--force"),
+            "{refused:?}"
+        );
+        let shown = refused.stdout.contains("removed channels.default.hook");
+        assert_eq!(shown, arguments.contains(&"--dry-run"), "{refused:?}");
+    }
     let refused = bugle.apply_as("three", &json!({ "rules": [rule("new", "*", "hok")] })).await;
     assert!(
         refused.stderr.contains("/rules/0/channels/0") && refused.stderr.contains("did you mean hook?"),
         "{refused:?}"
     );
     let file = bugle.folder.write("one.json", "{}").display().to_string();
-    bugle.cli(&["apply", "--force", "-f", &file]).await.ok();
+    let said = bugle.cli(&["apply", "--force", "-f", &file]).await.ok();
+    let left = "left with a channel that does not exist, channels.default.hook: rules.default.theirs";
+    assert!(said.contains(left), "{said}");
     assert_eq!(documents(&bugle).await, ["rules.default.theirs"]);
+}
+
+#[tokio::test]
+async fn a_file_that_keeps_nothing_of_its_owners_is_refused_and_one_comes_by_standard_input() {
+    let bugle = Bugle::new().await;
+    bugle.cli(&["setup"]).await.ok();
+    bugle.apply_as("rules", &everything_to("https://a.example/")).await.ok();
+    let other = json!({ "channels": [webhook("other", "https://b.example/")] });
+    let refused = bugle.apply_as("rules", &other).await;
+    assert_eq!(refused.code, 78, "{refused:?}");
+    let all = "everything that file:rules.json has would be removed: channels.default.hook, rules.default.everything";
+    assert!(refused.stderr.contains(all) && refused.stderr.contains("`name`"), "{refused:?}");
+    let file = bugle.folder.write("rules.json", &other.to_string()).display().to_string();
+    let refused = bugle.cli(&["apply", "--dry-run", "-f", &file]).await;
+    assert_eq!(refused.code, 78, "{refused:?}");
+    assert!(refused.stdout.contains("removed rules.default.everything") && refused.stderr.contains(all));
+    assert_eq!(documents(&bugle).await, ["channels.default.hook", "rules.default.everything"]);
+
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_bugle"));
+    command.args(["apply", "-f", "-"]).envs(bugle.variables()).kill_on_drop(true);
+    let said = command.stdin(std::fs::File::open(file).unwrap()).output().await.unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).contains("created channels.default.other"), "{said:?}");
+    let refused = bugle.apply_as("rules", &other).await;
+    assert!(refused.stderr.contains("channels.default.other belongs to file:stdin"), "{refused:?}");
+    assert!(refused.stderr.contains("by its old name in `name:`"), "{refused:?}");
 }
 
 #[tokio::test]
@@ -123,7 +157,8 @@ async fn two_files_never_touch_each_others_documents() {
     assert!(refused.stderr.contains("belongs to file:one.json"), "{refused:?}");
     assert_eq!(documents(&bugle).await.len(), 4, "a refused file changes nothing");
 
-    bugle.apply_as("two", &json!({})).await.ok();
+    let file = bugle.folder.write("two.json", "{}").display().to_string();
+    bugle.cli(&["apply", "--force", "-f", &file]).await.ok();
     assert_eq!(documents(&bugle).await, ["channels.default.hook", "rules.default.everything"]);
 }
 

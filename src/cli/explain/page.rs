@@ -21,14 +21,27 @@ pub struct Around<'a> {
     pub workspace: &'a WorkspaceId,
     /// How many rules the workspace has.
     pub rules: usize,
+    pub texts: Detail,
+}
+
+/// How the texts of deliveries stand on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    Plain,
+    /// Besides, what each channel's kind makes of them.
+    Shown,
 }
 
 /// Writing to a String cannot fail, so the results are let go.
 #[must_use]
 pub fn page(explanation: &Explanation, around: &Around<'_>, paint: Paint) -> String {
     let mut page = head(explanation, around, paint);
+    for fault in &explanation.invalid {
+        let said = format!("a rule that it brings is not valid and does not count: {fault}");
+        writeln!(page, "{}", paint.bad(one_line(&said))).ok();
+    }
     if explanation.rules.is_empty() {
-        let Around { workspace, rules } = around;
+        let Around { workspace, rules, .. } = around;
         let event_type = one_line(explanation.event_type.as_str());
         writeln!(page, "no rule's patterns match {event_type}: workspace {workspace} has {rules} rules").ok();
         return page;
@@ -58,7 +71,7 @@ pub fn page(explanation: &Explanation, around: &Around<'_>, paint: Paint) -> Str
             if let Some(key) = collapse.as_ref().and_then(|key| key.get(2)) {
                 writeln!(page, "    one with others of “{}”", one_line(key)).ok();
             }
-            write_deliveries(&mut page, deliveries, paint);
+            write_deliveries(&mut page, deliveries, around.texts, paint);
         }
     }
     writeln!(page, "\n{}", summary(explanation)).ok();
@@ -102,16 +115,20 @@ fn write_window(page: &mut String, window: &Window, paint: Paint) {
 }
 
 /// Deliveries that say the same share the text.
-fn write_deliveries(page: &mut String, deliveries: &[Planned], paint: Paint) {
+fn write_deliveries(page: &mut String, deliveries: &[Planned], texts: Detail, paint: Paint) {
     let text = |planned: &Planned| (planned.title.clone(), planned.body.clone(), planned.link.clone());
     let mut rest: Vec<&Planned> = deliveries.iter().collect();
     while let Some(first) = rest.first().copied() {
         let (same, others): (Vec<&Planned>, Vec<&Planned>) =
             rest.into_iter().partition(|planned| text(planned) == text(first));
-        for planned in same {
+        for planned in &same {
             writeln!(page, "    {}", line(planned, paint)).ok();
         }
         write_text(page, first, paint);
+        match texts {
+            Detail::Plain => {}
+            Detail::Shown => same.into_iter().for_each(|planned| write_shown(page, planned, paint)),
+        }
         rest = others;
     }
 }
@@ -151,6 +168,15 @@ fn write_text(page: &mut String, planned: &Planned, paint: Paint) {
     }
 }
 
+fn write_shown(page: &mut String, planned: &Planned, paint: Paint) {
+    let Some(shown) = &planned.shown else { return };
+    let text = shown.as_str().map_or_else(|| format!("{shown:#}"), str::to_owned);
+    writeln!(page, "      {}", paint.faint(format!("{} shows", planned.channel))).ok();
+    for line in text.lines() {
+        writeln!(page, "        {}", crate::channel::text::clean(line)).ok();
+    }
+}
+
 fn summary(explanation: &Explanation) -> String {
     let fired = explanation.rules.iter().filter(|answer| answer.fired).count();
     let planned = explanation.rules.iter().filter_map(|answer| match &answer.why {
@@ -184,6 +210,7 @@ mod tests {
     use crate::route::texts::Texts;
     use crate::route::{Channels, World};
     use crate::rule::Rule;
+    use crate::rule::fault::Fault;
 
     /// What rules make of an event, with a window of `quiet` closed.
     fn explained(rules: &[Value], event: Value) -> Explanation {
@@ -212,7 +239,8 @@ mod tests {
             Answer::of(&judged, closed.into_iter().collect())
         });
         let rules = answers.collect();
-        Explanation { event: None, stored_at: None, event_type: event.event_type, scopes: Vec::new(), rules }
+        let (event_type, scopes, invalid) = (event.event_type, Vec::new(), Vec::new());
+        Explanation { event: None, stored_at: None, event_type, scopes, invalid, rules }
     }
 
     fn rule(id: &str, more: Value) -> Value {
@@ -223,7 +251,18 @@ mod tests {
     }
 
     fn shown(explanation: &Explanation, paint: Paint) -> String {
-        page(explanation, &Around { workspace: &WorkspaceId::default(), rules: 4 }, paint)
+        let (workspace, texts) = (&WorkspaceId::default(), Detail::Plain);
+        page(explanation, &Around { workspace, rules: 4, texts }, paint)
+    }
+
+    #[test]
+    fn what_a_channel_makes_of_a_text_is_shown_to_who_asks_and_is_clean_too() {
+        let evil = rule("r", json!({ "template": { "title": "{{x}}" } }));
+        let said = explained(&[evil], json!({ "type": "task:x", "data": { "x": "a\u{1b}[2Jb" } }));
+        let (workspace, texts) = (&WorkspaceId::default(), Detail::Shown);
+        let page = page(&said, &Around { workspace, rules: 1, texts }, Paint::PLAIN);
+        assert!(page.contains("      log shows\n        ┃ info · task:x · "), "{page}");
+        assert!(!shown(&said, Paint::PLAIN).contains("shows") && !page.contains('\u{1b}'), "{page:?}");
     }
 
     #[test]
@@ -267,6 +306,10 @@ mod tests {
             shown(&none, Paint::PLAIN)
                 .contains("no rule's patterns match a:b: workspace default has 4 rules")
         );
+        let fault = Fault::new("/notifications/rules/0/severity", "found `loud\u{1b}`");
+        let invalid = shown(&Explanation { invalid: vec![fault], ..none }, Paint::PLAIN);
+        assert!(invalid.contains("not count: at /notifications/rules/0/severity: found `loud"), "{invalid}");
+        assert!(!invalid.contains('\u{1b}'), "{invalid:?}");
         let evil = rule(
             "r",
             json!({ "template": { "title": "{{x}}", "body": "{{x}}", "link": "{{x}}" },

@@ -62,6 +62,10 @@ fn write_problem(page: &mut String, problem: &Problem, paint: Paint) {
             writeln!(page, "        {}{line}", paint.bad(format!("{:<WORD$}  ", "missing"))).ok();
             writeln!(page, "        {:WORD$}  {}", "", one_line(why)).ok();
         }
+        Complaint::Invalid(fault) => {
+            let line = one_line(&fault.to_string());
+            writeln!(page, "        {}{line}", paint.bad(format!("{:<WORD$}  ", "invalid"))).ok();
+        }
         Complaint::Unexpected { rule, delivery } => {
             let line = to(rule, &delivery.channel, delivery.recipient.as_ref());
             writeln!(

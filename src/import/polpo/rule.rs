@@ -47,7 +47,7 @@ impl Reader {
                 "channels" => Some(self.rule_channels(value, &here)?),
                 "condition" => Some(self.condition(value, &here)),
                 "severity" => self.severity(value, &here),
-                "cooldownMs" => cooldown(value),
+                "cooldownMs" => self.cooldown(value, &here),
                 "template" => self.template(value, &here),
                 "name" => Some(value.clone()),
                 other => {
@@ -142,6 +142,18 @@ impl Reader {
         None
     }
 
+    /// Milliseconds; Polpo has no cooldown at 0 and below, and Bugle no fractions of one.
+    fn cooldown(&mut self, found: &Value, place: &str) -> Option<Value> {
+        let Some(ms) = found.as_f64().filter(|ms| *ms != 0.0) else { return Some(found.clone()) };
+        if ms < 0.0 {
+            self.left_out(place, format!("{found} is less than 0: the rule has no cooldown, as in Polpo"));
+            return None;
+        }
+        // One that Bugle cannot count is refused with the rule.
+        let whole = format!("{:.0}", ms.ceil()).parse::<u64>().ok();
+        Some(whole.map_or_else(|| found.clone(), |ms| Value::Number(Number::from(ms))))
+    }
+
     /// A text is the body alone.
     fn template(&mut self, found: &Value, place: &str) -> Option<Value> {
         let Some(text) = found.as_str() else {
@@ -184,13 +196,6 @@ impl Reader {
 
 fn remaining(taken: Vec<Value>, had_some: bool, place: &str, message: &str) -> Result<Value, Fault> {
     if taken.is_empty() && had_some { Err(Fault::new(place, message)) } else { Ok(taken.into()) }
-}
-
-/// Milliseconds; Polpo has no cooldown at 0 and below, and Bugle no fractions of one.
-fn cooldown(found: &Value) -> Option<Value> {
-    let Some(ms) = found.as_f64() else { return Some(found.clone()) };
-    let whole = format!("{:.0}", ms.ceil()).parse::<u64>().ok().filter(|ms| *ms > 0);
-    whole.map(|ms| Value::Number(Number::from(ms)))
 }
 
 /// Polpo knows `{{a.b_1}}`, without white space, and nothing else.

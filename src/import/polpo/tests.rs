@@ -110,6 +110,7 @@ fn a_rule_that_would_mean_something_else_is_left_out() {
         ),
         (json!({ "condition": { "field": "", "op": "exists" } }), "left out at /rules/0/condition/field: "),
         (json!({ "cooldownMs": "1s" }), "left out at /rules/0/cooldownMs: found a text"),
+        (json!({ "cooldownMs": 1e300 }), "left out at /rules/0/cooldownMs: "),
         (json!({ "name": 7 }), "left out at /rules/0/name: found a number"),
     ] {
         let import = with_rule(&more);
@@ -119,10 +120,19 @@ fn a_rule_that_would_mean_something_else_is_left_out() {
 }
 
 #[test]
+fn a_cooldown_below_nothing_goes_and_the_rule_stays() {
+    let import = with_rule(&json!({ "cooldownMs": -5 }));
+    assert_eq!(import.rules[0].cooldown_ms, None);
+    assert_eq!(
+        remarks(&import),
+        ["left out at /rules/0/cooldownMs: -5 is less than 0: the rule has no cooldown, as in Polpo"]
+    );
+}
+
+#[test]
 fn what_means_the_same_is_taken_without_a_word() {
     for (more, field, taken) in [
-        (json!({ "cooldownMs": 0 }), "cooldownMs", Value::Null),
-        (json!({ "cooldownMs": -5 }), "cooldownMs", Value::Null),
+        (json!({ "cooldownMs": 0 }), "cooldownMs", json!(0)),
         (json!({ "cooldownMs": 1.5 }), "cooldownMs", json!(2)),
         (json!({ "template": "" }), "template", Value::Null),
         (json!({ "actions": [], "includeOutcomes": false }), "actions", Value::Null),

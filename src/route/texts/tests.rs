@@ -95,6 +95,13 @@ fn a_file_adds_types_and_changes_what_it_names() {
 }
 
 #[test]
+fn what_takes_over_the_texts_of_one_that_takes_them_over_has_them_in_any_order() {
+    let more = json!({ "a:a": { "like": "b:b" }, "b:b": { "like": "c:c" }, "c:c": { "title": "C" } });
+    let texts = texts().with(&more).unwrap();
+    assert_eq!(rendered(entry(&texts, "a:a"), &json!({})).0, "C");
+}
+
+#[test]
 fn a_file_that_cannot_be_used_is_refused_with_its_place() {
     for (table, expected) in [
         (json!([]), "must be an object of event types"),
@@ -106,6 +113,11 @@ fn a_file_that_cannot_be_used_is_refused_with_its_place() {
         ),
         (json!({ "a:b": { "title": 5 } }), "at /a:b/title: must be a text"),
         (json!({ "a:b": { "body": "x\n{{ y" } }), "at /a:b/body: line 2: `{{` is not closed"),
+        (
+            json!({ "a:b": { "like": "c:d" }, "c:d": { "like": "e.f" }, "e:f": { "like": "c:d", "title": "x" } }),
+            "at /c:d/like: goes in a circle: c:d → e:f → c:d",
+        ),
+        (json!({ "a:b": { "like": "a.b" } }), "at /a:b/like: goes in a circle: a:b → a:b"),
         (json!({ "a:b": { "like": "c:d" } }), "at /a:b/like: there are no texts of \"c:d\""),
     ] {
         let fault = texts().with(&table).unwrap_err().to_string();

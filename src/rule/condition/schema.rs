@@ -19,7 +19,7 @@ impl JsonSchema for Condition {
         let scalar = json!({ "type": ["string", "number", "boolean", "null"] });
         let several = json!({ "type": "array", "items": scalar, "maxItems": COMPARISONS_MAX });
         json_schema!({
-            "description": "One of and, or, not, or a comparison of a field of the event's data.",
+            "description": "One of and, or, not, or a comparison of a field of the event's data, such as {field: to, op: ==, value: failed}.",
             "anyOf": [
                 combinator("and", &list),
                 combinator("or", &list),

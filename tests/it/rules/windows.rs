@@ -136,7 +136,7 @@ async fn a_scope_of_a_file_replaces_or_extends_the_rules_for_its_task_alone() {
     // A file without its scopes takes them away.
     let without = json!({ "channels": documents["channels"], "rules": documents["rules"] });
     let said = bugle.apply_as("documents", &without).await.ok();
-    assert!(said.contains("removed scopes.default.task.YWxvbmU"), "{said}");
+    assert!(said.contains("removed scopes.default.task:alone"), "{said}");
     let mut number = 0;
     eventually("the task has no rules of its own any more", LATER, async || {
         number += 1;

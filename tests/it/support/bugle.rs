@@ -154,7 +154,7 @@ impl Bugle {
         lock(&self.settings).insert(name.to_owned(), value.to_owned());
     }
 
-    fn variables(&self) -> Vec<(String, String)> {
+    pub fn variables(&self) -> Vec<(String, String)> {
         lock(&self.settings).iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
