@@ -77,7 +77,7 @@ fn read_file(path: &Path) -> Result<DocumentFile, String> {
 
 fn read_stdin() -> Result<DocumentFile, String> {
     let text = std::io::read_to_string(std::io::stdin()).map_err(|error| format!("stdin: {error}"))?;
-    let value = yaml(&text).map_err(|error| format!("stdin: {}", one_line(&error.to_string())))?;
+    let value = yaml(&text).map_err(|error| format!("stdin: {}", one_line(&error)))?;
     let file = checked_file(value).map_err(|fault| format!("stdin: {fault}"))?;
     Ok(DocumentFile { name: file.name.or_else(|| Some("stdin".to_owned())), ..file })
 }
