@@ -306,9 +306,12 @@ mod tests {
             shown(&none, Paint::PLAIN)
                 .contains("no rule's patterns match a:b: workspace default has 4 rules")
         );
-        let fault = Fault::new("/notifications/rules/0/severity", "found `loud\u{1b}`");
+        let fault = Fault::new("/data/notifications/rules/0/severity", "found `loud\u{1b}`");
         let invalid = shown(&Explanation { invalid: vec![fault], ..none }, Paint::PLAIN);
-        assert!(invalid.contains("not count: at /notifications/rules/0/severity: found `loud"), "{invalid}");
+        assert!(
+            invalid.contains("not count: at /data/notifications/rules/0/severity: found `loud"),
+            "{invalid}"
+        );
         assert!(!invalid.contains('\u{1b}'), "{invalid:?}");
         let evil = rule(
             "r",

@@ -91,12 +91,12 @@ async fn a_brought_rule_that_is_not_valid_is_kept_with_its_place_and_the_others_
     })
     .await;
     let said = bugle.cli(&["explain", "mixed"]).await.ok();
-    assert!(said.contains("does not count: at /notifications/rules/0/condition/op: "), "{said}");
+    assert!(said.contains("does not count: at /data/notifications/rules/0/condition/op: "), "{said}");
     let said: Value = serde_json::from_str(&bugle.cli(&["explain", "mixed", "--json"]).await.ok()).unwrap();
-    assert_eq!(said["invalid"][0]["pointer"], "/notifications/rules/0/condition/op", "{said:#}");
+    assert_eq!(said["invalid"][0]["pointer"], "/data/notifications/rules/0/condition/op", "{said:#}");
     let event = json!({ "type": "task:transition", "source": "polpo", "data": { "notifications": { "rules": [1] } } });
     let said = bugle.api().post("/v1/rules/evaluate", &json!({ "event": event })).await.expect(200);
-    assert_eq!(said["invalid"][0]["pointer"], "/notifications/rules/0", "{said:#}");
+    assert_eq!(said["invalid"][0]["pointer"], "/data/notifications/rules/0", "{said:#}");
     let refused = bugle.cli(&["dead", "redrive", &letters[0]["sequence"].to_string()]).await;
     assert!(refused.code == 1 && refused.stdout.contains("its other rules"), "{refused:?}");
 
