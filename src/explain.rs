@@ -10,19 +10,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::bus::{Bus, BusError};
+use crate::bus::{Bus, BusError, people};
 use crate::channel::Kind;
-use crate::documents::Key;
 use crate::event::{Event, EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId};
 use crate::outcome::{Reason, words};
-use crate::recipient::{Addressing, RecipientSpec};
+use crate::recipient::Addressing;
 use crate::route::carried::Carried;
 use crate::route::explain::{Judged, Verdict, explain};
 use crate::route::{Firing, Step, World, throttle};
 use crate::rule::condition;
 use crate::rule::fault::Fault;
-use crate::shelf;
 
 words! {
     /// What would become of a delivery.
@@ -186,11 +184,8 @@ async fn look_up_addresses(
         if let (Some(Addressing::Contact(contact)), Some(recipient)) =
             (spec.map(|spec| spec.addressing()), &planned.recipient)
         {
-            let key = Key::Recipient(event.workspace.clone(), recipient.clone());
-            let held = shelf::get(bus, &key).await?;
-            let found =
-                held.map(|held| serde_json::from_value::<RecipientSpec>(held.document.spec)).transpose()?;
-            if found.is_none_or(|found| contact.of(&found.contacts).is_none()) {
+            let (_, contacts) = people::read(bus, &event.workspace, recipient).await?;
+            if contacts.is_none_or(|contacts| contact.of(&contacts).is_none()) {
                 (planned.would, planned.reason) = (Would::Suppress, Some(Reason::NoAddress));
             }
         }
@@ -240,9 +235,7 @@ impl Answer {
         let fired = matches!(judged.verdict, Verdict::Fired(_));
         Self { id: judged.rule.id.clone(), scope: judged.scope.to_owned(), fired, reason, why }
     }
-}
 
-impl Answer {
     /// The verdict in a line.
     #[must_use]
     pub fn words(&self) -> String {

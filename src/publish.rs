@@ -42,12 +42,6 @@ enum Whose {
 
 /// Publishes one event: a CloudEvent in JSON, or `{type, data, id?, source?, time?, severity?, …}`.
 pub async fn publish(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Published {
-    if item.get("workspace").is_some() {
-        let id = text(&item, "id").unwrap_or_default();
-        let error = "the workspace of an event is that of the request, not one of its attributes".to_owned();
-        let pointer = Some("/workspace".to_owned());
-        return Published { status: 400, id, error: Some(error), pointer, ..Published::default() };
-    }
     publish_as(bus, workspace, item, Whose::Others).await
 }
 
@@ -59,41 +53,45 @@ pub async fn publish_own(bus: &Bus, workspace: &WorkspaceId, item: Value) -> Pub
 async fn publish_as(bus: &Bus, workspace: &WorkspaceId, item: Value, whose: Whose) -> Published {
     let id = text(&item, "id").unwrap_or_default();
     let source = text(&item, "source").unwrap_or_default();
-    let refused = |status: u16, error: String| Published {
-        status,
-        id,
-        source,
-        duplicate: false,
-        error: Some(error),
-        pointer: None,
+    let refused = |status: u16, error: String, pointer: String| {
+        let pointer = Some(pointer).filter(|pointer| !pointer.is_empty());
+        Published { status, id, source, duplicate: false, error: Some(error), pointer }
     };
-    let Value::Object(fields) = item else {
-        return refused(400, "an event is a JSON object".to_owned());
+    let (event, body) = match whole(bus, workspace, item, whose) {
+        Ok(whole) => whole,
+        Err(error) => {
+            let status = if matches!(error, DecodeError::TooLarge { .. }) { 413 } else { 400 };
+            return refused(status, error.to_string(), error.pointer());
+        }
     };
-    let body = match serde_json::to_vec(&complete(fields)) {
-        Ok(body) => body,
-        Err(error) => return refused(400, error.to_string()),
-    };
+    match store(bus, workspace, &event, body).await {
+        Ok(duplicate) => {
+            let Event { id, source, .. } = event;
+            Published { status: 202, id, source, duplicate, error: None, pointer: None }
+        }
+        Err(error) => refused(SERVICE_UNAVAILABLE, error.to_string(), String::new()),
+    }
+}
+
+/// The event that an item is, and its bytes as they are published.
+fn whole(
+    bus: &Bus,
+    workspace: &WorkspaceId,
+    item: Value,
+    whose: Whose,
+) -> Result<(Event, Vec<u8>), DecodeError> {
+    let Value::Object(fields) = item else { return Err(DecodeError::NotAnObject) };
+    let body = complete(fields)?.to_string().into_bytes();
     let bytes_max = bus.event_bytes_max();
     if body.len() > bytes_max {
-        return refused(413, DecodeError::TooLarge { bytes: body.len(), bytes_max }.to_string());
+        return Err(DecodeError::TooLarge { bytes: body.len(), bytes_max });
     }
-    match checked(workspace, &body) {
-        Err(error) => {
-            let pointer = Some(error.pointer()).filter(|pointer| !pointer.is_empty());
-            Published { pointer, ..refused(400, error.to_string()) }
-        }
-        Ok(event) if whose == Whose::Others && event.is_own() => {
-            refused(400, DecodeError::Reserved.to_string())
-        }
-        Ok(event) => match store(bus, workspace, &event, body).await {
-            Ok(duplicate) => {
-                let Event { id, source, .. } = event;
-                Published { status: 202, id, source, duplicate, error: None, pointer: None }
-            }
-            Err(error) => refused(SERVICE_UNAVAILABLE, error.to_string()),
-        },
+    let event = checked(workspace, &body)?;
+    match whose {
+        Whose::Ours => {}
+        Whose::Others => not_our_own(&event)?,
     }
+    Ok((event, body))
 }
 
 fn text(item: &Value, name: &str) -> Option<String> {
@@ -101,7 +99,10 @@ fn text(item: &Value, name: &str) -> Option<String> {
 }
 
 /// Adds what a CloudEvent needs and the sender left out.
-fn complete(mut fields: Map<String, Value>) -> Value {
+fn complete(mut fields: Map<String, Value>) -> Result<Value, DecodeError> {
+    if fields.contains_key("workspace") {
+        return Err(DecodeError::Workspace);
+    }
     let mut default = |name: &str, value: fn() -> String| {
         if fields.get(name).is_none_or(Value::is_null) {
             fields.insert(name.to_owned(), Value::String(value()));
@@ -111,7 +112,7 @@ fn complete(mut fields: Map<String, Value>) -> Value {
     default("source", || SOURCE.to_owned());
     default("id", clock::random_id);
     default("time", || clock::now().to_string());
-    Value::Object(fields)
+    Ok(Value::Object(fields))
 }
 
 fn checked(workspace: &WorkspaceId, body: &[u8]) -> Result<Event, DecodeError> {
@@ -136,7 +137,7 @@ fn not_our_own(event: &Event) -> Result<(), DecodeError> {
 /// # Errors
 /// What is wrong with it.
 pub fn imagined(workspace: &WorkspaceId, fields: Map<String, Value>) -> Result<Event, DecodeError> {
-    checked(workspace, complete(fields).to_string().as_bytes())
+    checked(workspace, complete(fields)?.to_string().as_bytes())
 }
 
 /// The header that names the source, `<workspace>/<id>`, through which an event came.
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn a_short_form_becomes_a_whole_cloud_event() {
         let Value::Object(fields) = json!({"type": "a.b", "data": {"n": 1}, "tenant": "x"}) else { panic!() };
-        let body = serde_json::to_vec(&complete(fields)).unwrap();
+        let body = serde_json::to_vec(&complete(fields).unwrap()).unwrap();
         let event = checked(&WorkspaceId::default(), &body).unwrap();
         assert_eq!((event.event_type.as_str(), event.source.as_str()), ("a:b", SOURCE));
         assert_eq!(event.attributes.get("tenant").map(String::as_str), Some("x"));

@@ -91,9 +91,7 @@ impl Firing {
             }
         }
     }
-}
 
-impl Firing {
     /// Whoever can replace what it said replaces what has the same id.
     pub fn collapse_into(&mut self, id: &str) {
         for step in &mut self.steps {

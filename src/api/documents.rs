@@ -2,6 +2,7 @@
 //!
 //! A document is answered as it was written, with its `meta` beside it; what was read may be sent back whole.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use axum::Json;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::auth::{Permission, Principal};
 use super::problem::Problem;
-use super::query::Query;
+use super::query::{Query, cursor_of};
 use crate::documents::{Key, unique, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
@@ -111,6 +112,13 @@ pub fn answer(status: StatusCode, key: &Key, held: &Held) -> Response {
     tagged(status, view(key, held), held.revision)
 }
 
+/// What was made or replaced.
+#[must_use]
+pub fn answer_written(key: &Key, written: &Written) -> Response {
+    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    answer(status, key, &written.held)
+}
+
 /// The same with a field beside it, unless that is null.
 #[must_use]
 pub fn answer_with(status: StatusCode, (key, held): (&Key, &Held), (name, value): (&str, Value)) -> Response {
@@ -160,6 +168,25 @@ pub fn merge(target: &mut Value, patch: Value) {
 }
 
 impl Api {
+    /// A page of documents in the order of their keys, and the cursor behind it where there are more. `wanted` as in
+    /// [`Library::page`](crate::bus::library::Library::page).
+    ///
+    /// # Errors
+    /// 400 for a bad `limit` or `cursor`.
+    pub fn page(
+        &self,
+        query: &Query,
+        wanted: impl FnMut(&Key, &Held) -> Option<bool>,
+    ) -> Result<(Vec<Value>, Option<String>), Problem> {
+        let (limit, after) = (query.limit()? as usize, query.key_cursor()?);
+        let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found = self.directory.snapshot().library.page(after, limit + 1, wanted);
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next_cursor = found.last().filter(|_| more).map(|(key, _)| cursor_of(key));
+        Ok((found.iter().map(|(key, held)| view(key, held)).collect(), next_cursor))
+    }
+
     /// Writes a document and waits until this process follows it.
     ///
     /// # Errors

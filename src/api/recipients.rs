@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Shared;
 use super::auth::{Permission, Principal};
-use super::documents::{answer, condition, named, sent};
+use super::documents::{answer, answer_written, condition, named, sent};
 use super::problem::Problem;
 use super::query::Query;
 use crate::documents::{Key, strict};
@@ -81,8 +81,7 @@ pub async fn put(
     let change = |_: Option<&shelf::Held>| Ok::<Value, Problem>(value.clone());
     let written = shelf::write(&api.bus, &key, &principal.name, condition(&headers)?, change).await?;
     tracing::info!(%key, version = written.held.document.version, by = principal.name, "recipient written");
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer(status, &key, &written.held))
+    Ok(answer_written(&key, &written))
 }
 
 /// Forget a recipient.

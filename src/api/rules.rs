@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::Shared;
 use super::auth::Principal;
-use super::documents::{answer, answer_versions, condition, merge, named, sent};
+use super::documents::{answer, answer_versions, answer_written, condition, merge, named, sent};
 use super::problem::Problem;
 use super::query::Query;
 use crate::clock;
@@ -122,8 +122,7 @@ pub async fn put(
     api.check_channels(&workspace, &spec.channels).await?;
     let key = Key::Rule(workspace, spec.id.clone());
     let written = api.write_document(&principal, &key, condition(&headers)?, |_| value(&spec)).await?;
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer(status, &key, &written.held))
+    Ok(answer_written(&key, &written))
 }
 
 /// Change fields of a rule (JSON Merge Patch, RFC 7396): null takes a field away.

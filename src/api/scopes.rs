@@ -1,7 +1,5 @@
 //! Scopes at run time: the rules of a task or a mission, set when it begins and removed when it ends.
 
-use std::ops::Bound;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -12,9 +10,9 @@ use serde_json::{Map, Value};
 
 use super::Shared;
 use super::auth::Principal;
-use super::documents::{answer, condition, named, sent, view};
+use super::documents::{answer, answer_written, condition, named, sent};
 use super::problem::Problem;
-use super::query::{Query, cursor_of};
+use super::query::Query;
 use crate::documents::{Key, check_scope, strict};
 use crate::ids::{ScopedId, WorkspaceId};
 use crate::rule::fault::Fault;
@@ -54,18 +52,13 @@ pub async fn list(
     principal.reads_documents()?;
     let query = query.only(&["workspace", "limit", "cursor"])?;
     let workspace = principal.reads(query.workspace()?)?;
-    let (limit, after) = (query.limit()? as usize, query.key_cursor()?);
     let wanted = |key: &Key, _: &Held| match key {
         Key::Channel(..) | Key::Rule(..) => Some(false),
         Key::Scope(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
         Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
     };
-    let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut found = api.directory.snapshot().library.page(after, limit + 1, wanted);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|(key, _)| cursor_of(key));
-    Ok(Json(ScopePage { scopes: found.iter().map(|(key, held)| view(key, held)).collect(), next_cursor }))
+    let (scopes, next_cursor) = api.page(&query, wanted)?;
+    Ok(Json(ScopePage { scopes, next_cursor }))
 }
 
 /// Read the rules of a task or a mission.
@@ -149,8 +142,7 @@ async fn write(
     let value = serde_json::to_value(spec).map_err(crate::bus::BusError::from)?;
     let key = Key::Scope(workspace, scope);
     let written = api.write_document(principal, &key, condition(headers)?, |_| Ok(value.clone())).await?;
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer(status, &key, &written.held))
+    Ok(answer_written(&key, &written))
 }
 
 /// Remove the rules of a task or a mission.

@@ -1,7 +1,5 @@
 //! Sources at run time. Their secrets are written and never read: answers have `***`, which may be sent back as it is.
 
-use std::ops::Bound;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -12,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::auth::{Permission, Principal};
-use super::documents::{answer, answer_versions, answer_with, condition, named, sent, view};
+use super::documents::{answer_versions, answer_with, answer_written, condition, named, sent};
 use super::problem::Problem;
-use super::query::{Query, cursor_of};
+use super::query::Query;
 use crate::bus::attach::look::{Standing, look};
 use crate::bus::{Bus, attach};
 use crate::config;
@@ -60,18 +58,13 @@ pub async fn list(
     may(&principal)?;
     let query = query.only(&["workspace", "limit", "cursor"])?;
     let workspace = principal.reads(query.workspace()?)?;
-    let (limit, after) = (query.limit()? as usize, query.key_cursor()?);
     let wanted = |key: &Key, _: &Held| match key {
         Key::Channel(..) | Key::Rule(..) | Key::Scope(..) => Some(false),
         Key::Source(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
         Key::Recipient(..) | Key::Token(_) => None,
     };
-    let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut found = api.directory.snapshot().library.page(after, limit + 1, wanted);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|(key, _)| cursor_of(key));
-    Ok(Json(SourcePage { sources: found.iter().map(|(key, held)| view(key, held)).collect(), next_cursor }))
+    let (sources, next_cursor) = api.page(&query, wanted)?;
+    Ok(Json(SourcePage { sources, next_cursor }))
 }
 
 /// Read a source.
@@ -146,8 +139,7 @@ pub async fn put(
         serde_json::to_value(&source.spec).map_err(|error| crate::bus::BusError::from(error).into())
     };
     let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer(status, &key, &written.held))
+    Ok(answer_written(&key, &written))
 }
 
 /// Remove a source.

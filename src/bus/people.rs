@@ -73,9 +73,8 @@ impl People {
         if let Some(found) = self.remembered(&key) {
             return Ok(found);
         }
-        let held = shelf::get(&self.bus, &Key::Recipient(key.0.clone(), key.1.clone())).await?;
-        let revision = held.as_ref().map_or(0, |held| held.revision);
-        let found = held.map(|held| Arc::new(contacts(held.document.spec)));
+        let (revision, found) = read(&self.bus, workspace, id).await?;
+        let found = found.map(Arc::new);
         self.remember(key, revision, found.clone());
         Ok(found)
     }
@@ -97,7 +96,7 @@ impl People {
             known.clear();
         }
         match known.get(&key) {
-            Some(newer) if newer.revision > revision => {}
+            Some(newer) if newer.revision > revision && newer.at.elapsed() < BELIEVED_FOR => {}
             Some(_) | None => drop(known.insert(key, Read { revision, at: Instant::now(), found })),
         }
     }
@@ -150,6 +149,20 @@ impl People {
         let found = (!removed).then(|| Arc::new(contacts(spec())));
         self.remember((workspace, id), entry.sequence, found);
     }
+}
+
+/// A recipient's contacts as they lie in the bucket, with their revision; 0 where nobody has written any.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn read(
+    bus: &Bus,
+    workspace: &WorkspaceId,
+    id: &Recipient,
+) -> Result<(u64, Option<Contacts>), BusError> {
+    let held = shelf::get(bus, &Key::Recipient(workspace.clone(), id.clone())).await?;
+    let revision = held.as_ref().map_or(0, |held| held.revision);
+    Ok((revision, held.map(|held| contacts(held.document.spec))))
 }
 
 /// Contacts that this version cannot read are none, aloud; the error's text would name them.

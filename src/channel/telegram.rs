@@ -197,7 +197,8 @@ impl Channel for Telegram {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             let answer = self.http.post(self.url.expose(), headers, Bytes::from(body), at).await?;
-            classify(&answer, self.token.expose())
+            let secrets = [Some(self.token.expose()), to.map(Redacted::expose)];
+            classify(&answer, &secrets.map(|secret| secret.map_or("", String::as_str)))
         })
     }
 }
@@ -270,7 +271,8 @@ struct Parameters {
     migrate_to_chat_id: Option<i64>,
 }
 
-fn classify(answer: &Answer, token: &str) -> Result<Receipt, SendError> {
+/// Of `secrets` nothing may be quoted: the token, and the chat of a recipient.
+fn classify(answer: &Answer, secrets: &[&str]) -> Result<Receipt, SendError> {
     let Ok(api) = serde_json::from_slice::<ApiAnswer>(&answer.body) else {
         classify_provider_status(answer.status, answer.retry_after)?;
         // It may have been sent: another try may repeat it, giving up may lose it.
@@ -290,7 +292,7 @@ fn classify(answer: &Answer, token: &str) -> Result<Receipt, SendError> {
         let detail = "the group has become a supergroup and has a new chat id";
         return Err(SendError::Permanent(failure(Reason::Gone, detail)));
     }
-    let said = quotable(&api.description, token);
+    let said = quotable(&api.description, secrets);
     Err(match code {
         400 if is_gone(&api.description) => SendError::Permanent(failure(Reason::Gone, &said)),
         // A wrong token is an unknown path, or a known one that is not authorized.
@@ -323,9 +325,10 @@ fn is_gone(description: &str) -> bool {
 }
 
 /// Telegram's own words, which say best what is wrong, unless they could hold an address or the token.
-fn quotable(description: &str, token: &str) -> String {
+fn quotable(description: &str, secrets: &[&str]) -> String {
     let description = one_line(description);
-    let secret = token.split(':').any(|part| !part.is_empty() && description.contains(part));
+    let mut parts = secrets.iter().flat_map(|secret| secret.split(':')).filter(|part| !part.is_empty());
+    let secret = parts.any(|part| description.contains(part));
     if description.is_empty() || secret || description.contains('/') {
         return "Telegram refused the message".to_owned();
     }

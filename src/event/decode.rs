@@ -61,6 +61,8 @@ pub enum DecodeError {
         "the source `bugle` and types that begin with `notification` are for what Bugle says about itself"
     )]
     Reserved,
+    #[error("the workspace of an event is that of the request, and no attribute")]
+    Workspace,
     #[error("attribute {name:?} is {found}: attributes are texts, numbers or booleans{}", meant(name))]
     NotScalar { name: String, found: &'static str },
     #[error("the event is {bytes} bytes, more than the {bytes_max} that a delivery can carry")]
@@ -79,6 +81,7 @@ impl DecodeError {
     pub fn pointer(&self) -> String {
         match self {
             Self::SpecVersion(_) => "/specversion".to_owned(),
+            Self::Workspace => "/workspace".to_owned(),
             Self::Type(_) => "/type".to_owned(),
             Self::Missing { name, .. } | Self::Attribute { name, .. } => field_pointer(name),
             Self::NotScalar { name, .. } => field_pointer(name),

@@ -197,5 +197,6 @@ async fn what_comes_back_through_a_webhook_goes_round_five_times_and_no_more() {
         assert!(refused["detail"].as_str().unwrap().contains("says about itself"), "{refused}");
     }
     let elsewhere = json!({"type": "a:b", "workspace": "other"});
-    api.post("/v1/events", &elsewhere).await.expect_problem(400);
+    assert_eq!(api.post("/v1/events", &elsewhere).await.expect_problem(400)["pointer"], "/workspace");
+    api.post("/v1/rules/evaluate", &json!({"event": elsewhere})).await.expect_problem(400);
 }

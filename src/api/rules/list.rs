@@ -1,7 +1,5 @@
 //! Lists of rules, by any combination of filters.
 
-use std::ops::Bound;
-
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -9,9 +7,8 @@ use serde_json::Value;
 
 use crate::api::Shared;
 use crate::api::auth::Principal;
-use crate::api::documents::view;
 use crate::api::problem::Problem;
-use crate::api::query::{self, Query};
+use crate::api::query::Query;
 use crate::documents::Key;
 use crate::event::EventType;
 use crate::rule::{Rule, RuleSpec};
@@ -57,18 +54,12 @@ pub async fn list(
         query.only(&["workspace", "enabled", "channel", "event", "label", "owner", "limit", "cursor"])?;
     let workspace = principal.reads(query.workspace()?)?;
     let filter = Filter::of(&query)?;
-    let (limit, after) = (query.limit()? as usize, query.key_cursor()?);
     let wanted = |key: &Key, held: &Held| match key {
         Key::Channel(..) => Some(false),
         Key::Rule(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of) && filter.holds(held)),
         Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
     };
-    let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut found = api.directory.snapshot().library.page(after, limit + 1, wanted);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|(key, _)| query::cursor_of(key));
-    let rules = found.iter().map(|(key, held)| view(key, held)).collect();
+    let (rules, next_cursor) = api.page(&query, wanted)?;
     Ok(Json(RulePage { rules, next_cursor }))
 }
 

@@ -5,6 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::channel::conformance::{sample, workshop};
 
+/// Of a recipient.
+const CHAT: &str = "4815162342";
 const TOKEN: &str = "123456:hunter2-token";
 
 fn telegram(config: &Value) -> Result<Telegram, Fault> {
@@ -97,7 +99,7 @@ fn faults_name_the_place_and_no_secret() {
 
 fn seen(status: u16, body: &str) -> String {
     let answer = Answer { status, retry_after: None, body: body.as_bytes().to_vec() };
-    match classify(&answer, TOKEN) {
+    match classify(&answer, &[TOKEN]) {
         Ok(receipt) => format!("ok {:?}", receipt.provider_id),
         Err(SendError::Transient { failure, .. }) => format!("transient {}", failure.reason),
         Err(SendError::RateLimited { failure, retry_after }) => {
@@ -151,12 +153,12 @@ fn every_status_has_its_class() {
 #[test]
 fn descriptions_are_quoted_unless_they_could_leak() {
     assert_eq!(
-        quotable("Bad Request: chat not found", TOKEN),
+        quotable("Bad Request: chat not found", &[TOKEN, CHAT]),
         "Telegram answered: Bad Request: chat not found"
     );
-    for leak in ["", "no https://api.example", "unknown bot 123456", "x hunter2-token x", "/bot/sendMessage"]
+    for leak in ["", "no https://api.example", "unknown bot 123456", "no chat 4815162342", "x hunter2-token x", "/bot/sendMessage"]
     {
-        assert_eq!(quotable(leak, TOKEN), "Telegram refused the message", "{leak}");
+        assert_eq!(quotable(leak, &[TOKEN, CHAT]), "Telegram refused the message", "{leak}");
     }
-    assert!(units(&quotable(&"x".repeat(5000), TOKEN)) <= DESCRIPTION_UNITS_MAX);
+    assert!(units(&quotable(&"x".repeat(5000), &[TOKEN, CHAT])) <= DESCRIPTION_UNITS_MAX);
 }
