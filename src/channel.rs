@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -108,14 +109,28 @@ fn empty_object() -> Value {
 
 /// Makes one try of one delivery.
 pub trait Channel: Send + Sync {
-    /// `to` is the recipient's address, for a channel that has none of its own. `at` is the moment of the try: adapters have
-    /// no clock. The caller bounds its time.
-    fn send<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        to: Option<&'a Redacted<String>>,
-        at: Timestamp,
-    ) -> BoxFuture<'a, Result<Receipt, SendError>>;
+    /// The caller bounds its time.
+    fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>>;
+}
+
+/// What an adapter is told of a try. It has no memory and no clock of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Try<'a> {
+    pub delivery: &'a Delivery,
+    /// The recipient's address, for a channel that has none of its own.
+    pub to: Option<&'a Redacted<String>>,
+    /// The [`Receipt::handle`] of what was sent before under the same collapse id: to be replaced or answered.
+    pub earlier: Option<&'a str>,
+    /// The moment of the try.
+    pub at: Timestamp,
+}
+
+impl<'a> Try<'a> {
+    /// To the one place of the channel, with nothing sent before.
+    #[must_use]
+    pub fn of(delivery: &'a Delivery, at: Timestamp) -> Self {
+        Self { delivery, to: None, earlier: None, at }
+    }
 }
 
 /// What the provider said when it accepted.
@@ -123,6 +138,26 @@ pub trait Channel: Send + Sync {
 pub struct Receipt {
     pub provider_id: Option<String>,
     pub code: Option<u16>,
+    /// What it takes to replace or answer this message later, in the adapter's own words. Kept for whoever has the same
+    /// collapse id; holds no secret.
+    pub handle: Option<String>,
+    /// What did not go out although the message did, like an attachment. Recorded as the detail.
+    pub note: Option<String>,
+}
+
+/// What every kind gives to the registry.
+pub trait Adapter: Channel + Sized + 'static {
+    /// Its settings, with unknown fields refused.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Builds it from its settings, in which `${VAR}` is already replaced.
+    ///
+    /// # Errors
+    /// The place in `config` and what is wrong with it. Never the value of a secret.
+    fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault>;
+
+    /// What it makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
+    fn show(delivery: &Delivery) -> Value;
 }
 
 /// Why a try failed, and so what to do: the variant says what to do, the reason what to count.
@@ -210,7 +245,7 @@ macro_rules! registry {
             /// The place and the fault, relative to `config`. Never the value of a secret.
             pub fn build(self, config: &Value, workshop: &Workshop) -> Result<Box<dyn Channel>, Fault> {
                 match self {
-                    $(Self::$variant => Ok(Box::new($module::$adapter::new(config, workshop)?)),)+
+                    $(Self::$variant => Ok(Box::new(<$module::$adapter as Adapter>::new(config, workshop)?)),)+
                 }
             }
 
@@ -220,7 +255,7 @@ macro_rules! registry {
             /// The place and the fault, relative to `config`. Never the value of a secret.
             pub fn check(self, config: &Value) -> Result<(), Fault> {
                 match self {
-                    $(Self::$variant => $module::$adapter::check(config),)+
+                    $(Self::$variant => settings::read::<<$module::$adapter as Adapter>::Config>(config).map(drop),)+
                 }
             }
 
@@ -228,7 +263,7 @@ macro_rules! registry {
             #[must_use]
             pub fn show(self, delivery: &Delivery) -> Value {
                 match self {
-                    $(Self::$variant => $module::$adapter::show(delivery),)+
+                    $(Self::$variant => <$module::$adapter as Adapter>::show(delivery),)+
                 }
             }
 
@@ -236,7 +271,7 @@ macro_rules! registry {
             #[must_use]
             pub fn config_schema(self) -> Value {
                 match self {
-                    $(Self::$variant => $module::$adapter::schema(),)+
+                    $(Self::$variant => crate::schema::config::<<$module::$adapter as Adapter>::Config>(),)+
                 }
             }
         }

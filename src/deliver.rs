@@ -2,7 +2,9 @@
 
 pub mod adapters;
 pub mod addresses;
+mod attempt;
 pub mod finished;
+mod hand;
 pub mod handler;
 pub mod pauses;
 pub mod share;
@@ -121,6 +123,7 @@ impl Decision {
         let verdict = Verdict {
             code: receipt.code,
             provider_id: receipt.provider_id,
+            detail: receipt.note,
             ..Verdict::new(State::Sent, crate::outcome::Reason::Accepted)
         };
         Self { verdict, next: Next::Settled, pause_until: None }

@@ -6,13 +6,29 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::attachment::Attachment;
 use crate::channel::Kind;
 use crate::event::{EventRef, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId, WorkspaceId};
 use crate::outcome::Reason;
+
+/// A button that opens a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
+pub struct Action {
+    /// One line of 1 to 75 characters.
+    pub label: String,
+    /// http(s), or a path that begins with `/`.
+    pub url: String,
+}
+
+/// So many buttons every provider that has some shows.
+pub const ACTIONS_MAX: usize = 5;
+/// Slack's limit, the strictest.
+pub const LABEL_CHARS_MAX: usize = 75;
 
 /// The version of every message that one process writes for another. A reader refuses a newer one, aloud.
 pub const ENVELOPE_VERSION: u16 = 1;
@@ -79,6 +95,12 @@ pub struct Delivery {
     pub body: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+    /// Buttons, in their order, where the channel has some; links elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
+    /// Files that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
     /// The event's data, word for word.
     pub data: Arc<RawValue>,
     /// What went wrong on the way here without stopping it (a template that could not render).

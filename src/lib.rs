@@ -2,7 +2,7 @@
 //!
 //! The modules, in the order in which an event travels:
 //!
-//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`outcome`], [`channel`], [`recipient`],
+//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`attachment`], [`outcome`], [`channel`], [`recipient`],
 //!   [`documents`]
 //! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
@@ -24,6 +24,7 @@
 pub mod api;
 pub mod app;
 pub mod apply;
+pub mod attachment;
 pub mod bus;
 pub mod channel;
 pub mod cli;

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::attachment::{self, Attachment};
 use crate::channel::{ChannelSpec, Enabled};
 use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::event::{Event, Severity};
@@ -148,7 +149,10 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     let asleep = rule.hours.as_ref().is_some_and(|hours| !hours.contain(world.at));
     let severity = rule.severity.or(event.severity).unwrap_or_default();
     let mut wording = Wording::new(event, rule, world.texts, severity);
-    let (recipients, bad_recipients) = recipients(event, rule);
+    let (recipients, mut notes) = recipients(event, rule);
+    let found = rule.attachments.as_ref().and_then(|path| path.find(event));
+    let (attachments, bad) = found.map(|found| attachment::read(&found)).unwrap_or_default();
+    notes.extend(bad);
     let mut steps = Vec::new();
     for id in &rule.channels {
         let spec = channels.get(&(event.workspace.clone(), id.clone())).map(Arc::as_ref);
@@ -157,8 +161,9 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
             if fixed || recipients.is_empty() { vec![None] } else { recipients.iter().map(Some).collect() };
         let text = wording.of(spec.map(|spec| spec.kind));
         for recipient in addressed {
-            let draft = Draft { event, candidate, severity, text, channel: id, recipient };
-            steps.push(match step(&draft, spec, &bad_recipients) {
+            let draft =
+                Draft { event, candidate, severity, text, attachments: &attachments, channel: id, recipient };
+            steps.push(match step(&draft, spec, &notes) {
                 Step::Deliver(delivery) if asleep => Step::Suppress(delivery, Reason::OutsideHours),
                 step @ (Step::Deliver(_) | Step::Suppress(..) | Step::GiveUp(..)) => step,
             });
@@ -176,12 +181,13 @@ struct Draft<'a> {
     candidate: Candidate<'a>,
     severity: Severity,
     text: &'a Text,
+    attachments: &'a [Attachment],
     channel: &'a ChannelId,
     recipient: Option<&'a Recipient>,
 }
 
-fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, bad_recipients: &[String]) -> Step {
-    let delivery = draft.delivery(spec, bad_recipients);
+fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, notes: &[String]) -> Step {
+    let delivery = draft.delivery(spec, notes);
     match spec {
         None => {
             let detail = format!(
@@ -199,7 +205,7 @@ fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, bad_recipients: &[String]
 }
 
 impl Draft<'_> {
-    fn delivery(&self, spec: Option<&ChannelSpec>, bad_recipients: &[String]) -> Delivery {
+    fn delivery(&self, spec: Option<&ChannelSpec>, more_notes: &[String]) -> Delivery {
         let key = DeliveryKey {
             workspace: &self.event.workspace,
             source: &self.event.source,
@@ -210,7 +216,7 @@ impl Draft<'_> {
             recipient: self.recipient,
         };
         let mut notes: Vec<&str> = self.text.notes.iter().map(String::as_str).collect();
-        notes.extend(bad_recipients.iter().map(String::as_str));
+        notes.extend(more_notes.iter().map(String::as_str));
         Delivery {
             v: ENVELOPE_VERSION,
             id: key.id(),
@@ -225,6 +231,8 @@ impl Draft<'_> {
             title: self.text.title.clone(),
             body: self.text.body.clone(),
             link: self.text.link.clone(),
+            actions: self.text.actions.clone(),
+            attachments: self.attachments.to_vec(),
             data: self.event.data_json.clone(),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
             held_back: 0,

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, Recipient, RuleId};
 use crate::route::template::Template;
-use condition::Condition;
+use condition::{Condition, Path};
 use fault::{Fault, field_pointer};
 use hours::{Hours, HoursSpec};
 use pattern::Pattern;
@@ -83,6 +83,9 @@ pub struct RuleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "template_spec::schema")]
     pub template: Option<Value>,
+    /// The path to a list of attachments in the event's data, like `report.files`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<String>,
 }
 
 /// Events that render the same key within the window are one; one that renders an empty key is like no other.
@@ -129,6 +132,7 @@ pub struct Rule {
     pub hours: Option<Hours>,
     pub expires_at: Option<Timestamp>,
     pub templates: Templates,
+    pub attachments: Option<Path>,
 }
 
 /// Whom an entry of `recipients` names.
@@ -179,6 +183,7 @@ impl Rule {
             recipients.push(recipient(text).map_err(|fault| fault.below(&format!("/recipients/{index}")))?);
         }
         let templates = spec.template.as_ref().map(Templates::compile).transpose();
+        let attachments = spec.attachments.as_deref().map(Path::parse).transpose();
         Ok(Self {
             id: spec.id.clone(),
             enabled: spec.enabled,
@@ -193,6 +198,7 @@ impl Rule {
             hours: hours.map_err(|fault| fault.below("/activeHours"))?,
             expires_at: spec.expires_at,
             templates: templates.map_err(|fault| fault.below("/template"))?.unwrap_or_default(),
+            attachments: attachments.map_err(|error| Fault::new("/attachments", error.to_string()))?,
         })
     }
 

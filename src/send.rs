@@ -3,6 +3,8 @@
 //! A send's id is derived from its idempotency key, so that a request that died half-way is finished by its repeat.
 //! The delivery is stored first and recorded then: a record without a delivery would be a lie.
 
+pub mod fate;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::attachment::{self, Attachment};
 use crate::bus::claim::{self, First};
 use crate::bus::schedule;
 use crate::bus::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
 use crate::clock;
 use crate::deliver::after;
-use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
+use crate::delivery::{Action, Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::documents::{Document, Key, strict};
 use crate::event::{EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, DeliveryKey, Recipient, WorkspaceId, digest};
@@ -25,6 +28,7 @@ use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::recipient::Addressing;
 use crate::route::{expiry, texts};
 use crate::rule::fault::Fault;
+use fate::{Fate, settle_fate};
 
 const SOURCE: &str = "bugle:send";
 const EVENT_TYPE: &str = "direct:send";
@@ -34,8 +38,6 @@ const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 const KEY_BYTES_MAX: usize = 255;
 const TITLE_CHARS_MAX: usize = 512;
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// So long a send that fired is known to have fired: as long as the broker may hand it out again after a crash.
-const FIRED_KEPT: Duration = Duration::from_secs(600);
 
 /// What to send.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema, schemars::JsonSchema)]
@@ -50,6 +52,11 @@ pub struct SendRequest {
     pub severity: Severity,
     #[serde(default)]
     pub link: Option<String>,
+    /// Buttons that open a page.
+    #[serde(default)]
+    pub actions: Vec<Action>,
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub recipient: Option<Recipient>,
@@ -215,6 +222,8 @@ fn check(request: &SendRequest, now: Timestamp) -> Result<Timestamp, Fault> {
     if request.link.as_deref().is_some_and(|link| !texts::is_link(link)) {
         return Err(Fault::new("/link", "is neither http(s) nor a path that begins with /, or too long"));
     }
+    texts::check_actions(&request.actions).map_err(|fault| fault.below("/actions"))?;
+    attachment::check(&request.attachments).map_err(|fault| fault.below("/attachments"))?;
     let due = match (request.delay_ms, request.send_at) {
         (Some(_), Some(_)) => return Err(Fault::new("/sendAt", "and delayMs exclude each other")),
         (Some(delay), None) => after(now, Duration::from_millis(delay)),
@@ -280,6 +289,8 @@ fn delivery(
         title: texts::one_line(&request.title, TITLE_CHARS_MAX),
         body: request.body.clone(),
         link: request.link.clone(),
+        actions: request.actions.clone(),
+        attachments: request.attachments.clone(),
         data: data.into(),
         note: None,
         held_back: 0,
@@ -355,34 +366,4 @@ pub async fn cancel(
         Outcome::of(&pending, Verdict::new(State::Suppressed, Reason::Cancelled), None, clock::now());
     bus.record(&outcome, &format!("{id}/cancel")).await?;
     Ok(Cancellation::Done)
-}
-
-/// What became of a send: whoever says it first is right. The broker's own condition on the timer is not enough: in a
-/// cluster a timer can fire while it is taken back, or once more when its server is back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fate {
-    /// The message of this sequence is tried.
-    Fired(u64),
-    Cancelled,
-}
-
-/// Says what is to become of a send, and returns what does.
-///
-/// # Errors
-/// When the broker does not answer; asking again is safe.
-pub async fn settle_fate(bus: &Bus, delivery: &Delivery, wanted: Fate) -> Result<Fate, BusError> {
-    let keep = match wanted {
-        Fate::Fired(_) => FIRED_KEPT,
-        // What was cancelled may lie in a queue until it expires.
-        Fate::Cancelled => {
-            let left = delivery.expires_at.duration_since(clock::now());
-            Duration::try_from(left).unwrap_or_default().max(FIRED_KEPT)
-        }
-    };
-    let subject = bus.names.fate(&delivery.workspace, &delivery.id);
-    match claim::first(bus, &subject, &wanted, Some(keep)).await? {
-        First::Mine(_) => Ok(wanted),
-        First::Theirs(fate, _) => Ok(fate),
-    }
 }

@@ -118,6 +118,8 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         title: format!("t-{number} failed"),
         body: format!("Task t-{number} moved to failed"),
         link: None,
+        actions: Vec::new(),
+        attachments: Vec::new(),
         data: RawValue::from_string(String::from_utf8(data).expect("it is JSON")).expect("it is JSON").into(),
         note: None,
         held_back: 0,

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use self::server::{Behaviour, Server};
 use self::subjects::{Subject, documented, subjects};
 use super::http::{HttpClient, HttpPolicy};
-use super::{Channel, Kind, SendError, Workshop};
+use super::{Channel, Kind, SendError, Try, Workshop};
 use crate::delivery::Delivery;
 use crate::event::{EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, RuleId, WorkspaceId};
@@ -56,6 +56,8 @@ pub(super) fn sample() -> Delivery {
         title: "Task <created> & more".to_owned(),
         body: "**bold** snake_case_name\n\n<!channel>".to_owned(),
         link: None,
+        actions: Vec::new(),
+        attachments: Vec::new(),
         data: Arc::from(data),
         note: None,
         held_back: 0,
@@ -102,7 +104,7 @@ fn build(subject: &Subject, base: &str) -> Box<dyn Channel> {
 
 async fn failure(subject: &Subject, base: &str) -> SendError {
     let channel = build(subject, base);
-    let error = channel.send(&sample(), None, AT.parse().unwrap()).await.unwrap_err();
+    let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
     assert_no_leak(&error, base);
     error
 }
@@ -131,7 +133,7 @@ fn assert_no_leak(error: &SendError, base: &str) {
 async fn a_success_has_a_receipt() {
     for subject in subjects() {
         let server = Server::answering(200, &[], subject.success).await;
-        let sent = build(&subject, &server.base).send(&sample(), None, AT.parse().unwrap()).await.unwrap();
+        let sent = build(&subject, &server.base).send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap();
         assert_eq!(
             (sent.provider_id.as_deref(), sent.code),
             (subject.provider_id, Some(200)),
@@ -153,7 +155,7 @@ async fn two_tries_send_the_same_body() {
         let server = Server::answering(200, &[], subject.success).await;
         let channel = build(&subject, &server.base);
         for at in ["2026-11-20T10:00:05Z", "2026-11-20T11:00:05Z"] {
-            channel.send(&sample(), None, at.parse().unwrap()).await.unwrap();
+            channel.send(Try::of(&sample(), at.parse().unwrap())).await.unwrap();
         }
         let requests = server.requests();
         assert_eq!(requests[0].body, requests[1].body, "{}", subject.kind);
@@ -275,7 +277,7 @@ async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
     for subject in subjects() {
         let server = Server::start(Behaviour::Hang).await;
         let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
-        let error = channel.send(&sample(), None, AT.parse().unwrap()).await.unwrap_err();
+        let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
         assert_eq!(
             (class(&error), error.failure().reason),
             ("transient", Reason::Timeout),
@@ -289,7 +291,7 @@ async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
 async fn an_answer_that_breaks_off_is_judged_by_what_came() {
     for subject in subjects() {
         let server = Server::start(Behaviour::HalfBody).await;
-        let sent = build(&subject, &server.base).send(&sample(), None, AT.parse().unwrap()).await;
+        let sent = build(&subject, &server.base).send(Try::of(&sample(), AT.parse().unwrap())).await;
         match subject.kind {
             // The status says it all.
             Kind::Webhook | Kind::Slack => assert_eq!(sent.unwrap().code, Some(200)),
@@ -305,7 +307,7 @@ async fn a_receiver_that_accepts_and_then_stalls_is_not_sent_to_again() {
     let subject = subjects().find(|subject| subject.kind == Kind::Webhook).unwrap();
     let server = Server::start(Behaviour::StalledBody).await;
     let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
-    let sent = channel.send(&sample(), None, AT.parse().unwrap()).await;
+    let sent = channel.send(Try::of(&sample(), AT.parse().unwrap())).await;
     assert_eq!(sent.unwrap().code, Some(200));
 }
 
@@ -318,7 +320,7 @@ async fn an_answer_without_an_end_is_read_up_to_a_limit() {
             let delivery = sample();
             let sent = tokio::time::timeout(
                 Duration::from_secs(5),
-                channel.send(&delivery, None, AT.parse().unwrap()),
+                channel.send(Try::of(&delivery, AT.parse().unwrap())),
             );
             let sent = sent.await.expect("it does not read for ever");
             assert_eq!(
@@ -340,7 +342,7 @@ async fn a_forbidden_address_is_refused_before_anything_is_sent() {
         let by_name = server.base.replace("127.0.0.1", "localhost");
         for base in [&server.base, &by_name] {
             let channel = subject.kind.build(&(subject.config)(base), &strict).unwrap();
-            let error = channel.send(&sample(), None, AT.parse().unwrap()).await.unwrap_err();
+            let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
             assert_eq!((class(&error), error.failure().reason), ("permanent", Reason::BlockedAddress));
             assert_no_leak(&error, base);
         }
@@ -355,7 +357,7 @@ async fn a_configured_proxy_is_used_and_checks_addresses_itself() {
         HttpPolicy { allow_plain_http: true, proxy: Some(proxy.base.clone()), ..HttpPolicy::default() };
     let behind = Workshop { http: HttpClient::new(policy).unwrap() };
     let channel = Kind::Webhook.build(&json!({ "url": "http://10.1.2.3/x" }), &behind).unwrap();
-    channel.send(&sample(), None, Timestamp::UNIX_EPOCH).await.unwrap();
+    channel.send(Try::of(&sample(), Timestamp::UNIX_EPOCH)).await.unwrap();
     assert_eq!(proxy.requests().len(), 1);
 }
 

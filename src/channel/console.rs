@@ -9,16 +9,15 @@ use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::markdown::Document;
 use super::text::one_line;
-use super::secret::Redacted;
-use super::{Channel, Failure, Receipt, SendError, Workshop, settings};
-use crate::delivery::Delivery;
+use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
+use crate::attachment::Content;
+use crate::delivery::{Action, Delivery};
 use crate::event::Severity;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
@@ -31,7 +30,7 @@ const RESET: &str = "\x1b[0m";
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ConsoleConfig {}
+pub struct ConsoleConfig {}
 
 type Sink = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
 
@@ -46,30 +45,14 @@ impl fmt::Debug for Console {
     }
 }
 
-impl Console {
-    /// The fields and their types.
-    ///
-    /// # Errors
-    /// The place in `config` and what is wrong with it.
-    pub fn check(config: &Value) -> Result<(), Fault> {
-        settings::read::<ConsoleConfig>(config).map(drop)
-    }
+impl Adapter for Console {
+    type Config = ConsoleConfig;
 
-    /// The same as a JSON Schema.
-    #[must_use]
-    pub fn schema() -> Value {
-        crate::schema::config::<ConsoleConfig>()
-    }
-
-    /// The block, without colours.
-    #[must_use]
-    pub fn show(delivery: &Delivery) -> Value {
+    fn show(delivery: &Delivery) -> Value {
         block(delivery, false).into()
     }
 
-    /// # Errors
-    /// When `config` has any field.
-    pub fn new(config: &Value, _workshop: &Workshop) -> Result<Self, Fault> {
+    fn new(config: &Value, _workshop: &Workshop) -> Result<Self, Fault> {
         let ConsoleConfig {} = settings::read(config)?;
         Ok(Self { sink: Arc::new(print), coloured: io::stdout().is_terminal() })
     }
@@ -82,13 +65,9 @@ fn print(block: &str) -> io::Result<()> {
 }
 
 impl Channel for Console {
-    fn send<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        _to: Option<&'a Redacted<String>>,
-        _at: Timestamp,
-    ) -> BoxFuture<'a, Result<Receipt, SendError>> {
+    fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
+            let Try { delivery, .. } = attempt;
             let block = block(delivery, self.coloured);
             let sink = Arc::clone(&self.sink);
             // A pipe that nobody reads blocks: that must not hold up the others of this thread.
@@ -122,8 +101,14 @@ fn block(delivery: &Delivery, coloured: bool) -> String {
         writeln!(block, "{colour}┃{reset} {bold}{title}{reset}").ok();
     }
     let body = Document::parse(&delivery.body).to_plain(BODY_UNITS_MAX);
-    let link = delivery.link.as_deref().map(one_line);
-    for line in body.lines().chain(link.as_deref()) {
+    let actions = delivery.actions.iter().map(|Action { label, url }| format!("[{label}] {url}"));
+    let files = delivery.attachments.iter().map(|file| match file.content() {
+        Content::Link(url) => format!("+ {}: {url}", file.name),
+        Content::Bytes(bytes) => format!("+ {} ({} bytes)", file.name, bytes.len()),
+    });
+    let more: Vec<String> =
+        delivery.link.iter().cloned().chain(actions).chain(files).map(|line| one_line(&line)).collect();
+    for line in body.lines().chain(more.iter().map(String::as_str)) {
         writeln!(block, "{colour}┃{reset} {line}").ok();
     }
     block
@@ -131,6 +116,7 @@ fn block(delivery: &Delivery, coloured: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -166,7 +152,7 @@ mod tests {
     async fn an_output_that_cannot_be_written_is_our_own_trouble() {
         let sink: Sink = Arc::new(|_| Err(io::ErrorKind::BrokenPipe.into()));
         let console = Console { sink, coloured: false };
-        let sent = console.send(&sample(), None, Timestamp::UNIX_EPOCH).await;
+        let sent = console.send(Try::of(&sample(), Timestamp::UNIX_EPOCH)).await;
         assert!(matches!(sent, Err(SendError::Ours(failure)) if failure.reason == Reason::Internal));
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 use jiff::Timestamp;
+use reqwest::Method;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use url::{Host, Url};
 
@@ -152,8 +153,23 @@ impl HttpClient {
         body: Bytes,
         at: Timestamp,
     ) -> Result<Answer, SendError> {
+        self.ask(Method::POST, url, headers, body, at).await
+    }
+
+    /// The same with any method.
+    ///
+    /// # Errors
+    /// As [`HttpClient::post`].
+    pub async fn ask(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        at: Timestamp,
+    ) -> Result<Answer, SendError> {
         self.check_literal(url)?;
-        let request = self.client.post(url.clone()).headers(headers).body(body);
+        let request = self.client.request(method, url.clone()).headers(headers).body(body);
         let answered = tokio::time::timeout(self.timeout, request.send()).await;
         let mut response = answered
             .map_err(|_| SendError::late(self.timeout))?

@@ -7,7 +7,6 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,7 +17,7 @@ use super::http::{Answer, HttpClient, classify_provider_status, parse_endpoint, 
 use super::markdown::{Document, escape_slack, safe_link};
 use super::secret::Redacted;
 use super::text::{cut, cut_by, one_line};
-use super::{Channel, Failure, Receipt, SendError, Workshop, settings};
+use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
 use crate::delivery::Delivery;
 use crate::event::Severity;
 use crate::outcome::Reason;
@@ -38,7 +37,7 @@ const TYPE_UNITS_MAX: usize = 200;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SlackConfig {
+pub struct SlackConfig {
     webhook_url: Redacted<String>,
     /// Takes the place of `https://hooks.slack.com`; the path stays.
     api_base: Option<String>,
@@ -50,30 +49,14 @@ pub struct Slack {
     url: Redacted<Url>,
 }
 
-impl Slack {
-    /// The fields and their types.
-    ///
-    /// # Errors
-    /// The place in `config` and what is wrong with it.
-    pub fn check(config: &Value) -> Result<(), Fault> {
-        settings::read::<SlackConfig>(config).map(drop)
-    }
+impl Adapter for Slack {
+    type Config = SlackConfig;
 
-    /// The same as a JSON Schema.
-    #[must_use]
-    pub fn schema() -> Value {
-        crate::schema::config::<SlackConfig>()
-    }
-
-    /// The message in Block Kit.
-    #[must_use]
-    pub fn show(delivery: &Delivery) -> Value {
+    fn show(delivery: &Delivery) -> Value {
         message(delivery)
     }
 
-    /// # Errors
-    /// The place in `config` and what is wrong with it.
-    pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
+    fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
         let config: SlackConfig = settings::read(config)?;
         let policy = workshop.http.policy();
         let url = parse_endpoint(config.webhook_url.expose(), policy, "/webhookUrl")?;
@@ -87,13 +70,9 @@ impl Slack {
 }
 
 impl Channel for Slack {
-    fn send<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        _to: Option<&'a Redacted<String>>,
-        at: Timestamp,
-    ) -> BoxFuture<'a, Result<Receipt, SendError>> {
+    fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
+            let Try { delivery, at, .. } = attempt;
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             let body = Bytes::from(message(delivery).to_string());
@@ -173,7 +152,7 @@ fn classify(answer: &Answer) -> Result<Receipt, SendError> {
     let accepted = (200..300).contains(&answer.status);
     let word = match &refused {
         Some(refused) => refused.error.as_str(),
-        None if accepted => return Ok(Receipt { provider_id: None, code: Some(answer.status) }),
+        None if accepted => return Ok(Receipt { code: Some(answer.status), ..Receipt::default() }),
         None => body.trim(),
     };
     if let Some(error) = classify_word(word, answer) {

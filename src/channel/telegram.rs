@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
@@ -21,7 +20,7 @@ use super::http::{Answer, HttpClient, classify_provider_status, parse_endpoint, 
 use super::markdown::{Document, escape_html, safe_link};
 use super::secret::Redacted;
 use super::text::{cut, one_line, units};
-use super::{Channel, Failure, Receipt, SendError, Workshop, settings};
+use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
 use crate::delivery::Delivery;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
@@ -42,7 +41,7 @@ const DESCRIPTION_UNITS_MAX: usize = 200;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TelegramConfig {
+pub struct TelegramConfig {
     bot_token: Redacted<String>,
     /// A number, the same as text (from a variable), or `@name` of a public channel. None: each recipient's own chat.
     chat_id: Option<Id>,
@@ -114,30 +113,14 @@ pub struct Telegram {
     thread_id: Option<i64>,
 }
 
-impl Telegram {
-    /// The fields and their types.
-    ///
-    /// # Errors
-    /// The place in `config` and what is wrong with it.
-    pub fn check(config: &Value) -> Result<(), Fault> {
-        settings::read::<TelegramConfig>(config).map(drop)
-    }
+impl Adapter for Telegram {
+    type Config = TelegramConfig;
 
-    /// The same as a JSON Schema.
-    #[must_use]
-    pub fn schema() -> Value {
-        crate::schema::config::<TelegramConfig>()
-    }
-
-    /// The message's HTML.
-    #[must_use]
-    pub fn show(delivery: &Delivery) -> Value {
+    fn show(delivery: &Delivery) -> Value {
         text(delivery).into()
     }
 
-    /// # Errors
-    /// The place in `config` and what is wrong with it.
-    pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
+    fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
         let config: TelegramConfig = settings::read(config)?;
         let token = config.bot_token.expose();
         if token.is_empty()
@@ -173,13 +156,9 @@ impl Telegram {
 }
 
 impl Channel for Telegram {
-    fn send<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        to: Option<&'a Redacted<String>>,
-        at: Timestamp,
-    ) -> BoxFuture<'a, Result<Receipt, SendError>> {
+    fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
+            let Try { delivery, to, at, .. } = attempt;
             let recipients = to.and_then(|to| to.expose().parse().ok()).map(Id::Number);
             let chat_id = self.chat_id.as_ref().or(recipients.as_ref()).ok_or_else(|| {
                 SendError::Ours(Failure::new(Reason::Misconfigured, "there is no chat to send it to"))
@@ -281,7 +260,7 @@ fn classify(answer: &Answer, secrets: &[&str]) -> Result<Receipt, SendError> {
     };
     if api.ok {
         let provider_id = api.result.map(|message| message.message_id.to_string());
-        return Ok(Receipt { provider_id, code: Some(answer.status) });
+        return Ok(Receipt { provider_id, code: Some(answer.status), ..Receipt::default() });
     }
     let code = api.error_code.unwrap_or(answer.status);
     let asked = api.parameters.retry_after.filter(|&seconds| seconds > 0);

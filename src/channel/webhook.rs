@@ -22,8 +22,9 @@ use url::Url;
 
 use super::http::{HttpClient, classify_status, parse_endpoint};
 use super::secret::{Redacted, below};
-use super::{Channel, Failure, Receipt, SendError, Workshop, settings};
-use crate::delivery::Delivery;
+use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
+use crate::attachment::Attachment;
+use crate::delivery::{Action, Delivery};
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 
@@ -47,7 +48,7 @@ const OWN_HEADERS: [&str; 11] = [
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct WebhookConfig {
+pub struct WebhookConfig {
     url: Redacted<String>,
     /// `whsec_…`, the first one in use and older ones until receivers have changed. Empty ones are ignored.
     #[serde(default)]
@@ -65,30 +66,14 @@ pub struct Webhook {
     headers: HeaderMap,
 }
 
-impl Webhook {
-    /// The fields and their types.
-    ///
-    /// # Errors
-    /// The place in `config` and what is wrong with it.
-    pub fn check(config: &Value) -> Result<(), Fault> {
-        settings::read::<WebhookConfig>(config).map(drop)
-    }
+impl Adapter for Webhook {
+    type Config = WebhookConfig;
 
-    /// The same as a JSON Schema.
-    #[must_use]
-    pub fn schema() -> Value {
-        crate::schema::config::<WebhookConfig>()
-    }
-
-    /// The payload; null when a number in the data is beyond what a JSON value holds here.
-    #[must_use]
-    pub fn show(delivery: &Delivery) -> Value {
+    fn show(delivery: &Delivery) -> Value {
         serde_json::to_value(Payload::of(delivery)).unwrap_or_default()
     }
 
-    /// # Errors
-    /// The place in `config` and what is wrong with it.
-    pub fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
+    fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
         let config: WebhookConfig = settings::read(config)?;
         let url = parse_endpoint(config.url.expose(), workshop.http.policy(), "/url")?;
         let mut secrets = Vec::new();
@@ -105,7 +90,9 @@ impl Webhook {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(Self { http: workshop.http.clone(), url: Redacted::new(url), secrets, headers })
     }
+}
 
+impl Webhook {
     fn headers(&self, delivery: &Delivery, body: &[u8], at: Timestamp) -> HeaderMap {
         let mut headers = self.headers.clone();
         let id = delivery.id.as_str();
@@ -171,20 +158,16 @@ fn sign(secret: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
 pub const HOPS_HEADER: &str = "bugle-hops";
 
 impl Channel for Webhook {
-    fn send<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        _to: Option<&'a Redacted<String>>,
-        at: Timestamp,
-    ) -> BoxFuture<'a, Result<Receipt, SendError>> {
+    fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
+            let Try { delivery, at, .. } = attempt;
             let body = serde_json::to_vec(&Payload::of(delivery)).map_err(|_| {
                 SendError::Ours(Failure::new(Reason::Internal, "the delivery could not be written as JSON"))
             })?;
             let headers = self.headers(delivery, &body, at);
             let answer = self.http.post(self.url.expose(), headers, Bytes::from(body), at).await?;
             classify_status(answer.status, answer.retry_after)?;
-            Ok(Receipt { provider_id: None, code: Some(answer.status) })
+            Ok(Receipt { code: Some(answer.status), ..Receipt::default() })
         })
     }
 }
@@ -204,6 +187,10 @@ struct Payload<'a> {
     title: &'a str,
     body: &'a str,
     link: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[Action]>::is_empty")]
+    actions: &'a [Action],
+    #[serde(skip_serializing_if = "<[Attachment]>::is_empty")]
+    attachments: &'a [Attachment],
     recipient: Option<&'a str>,
     /// How many like it were held back since the last one.
     #[serde(rename = "heldBack")]
@@ -233,6 +220,8 @@ impl<'a> Payload<'a> {
             title: &delivery.title,
             body: &delivery.body,
             link: delivery.link.as_deref(),
+            actions: &delivery.actions,
+            attachments: &delivery.attachments,
             recipient: delivery.recipient.as_ref().map(crate::ids::Recipient::as_str),
             held_back: delivery.held_back,
             collapse_id: delivery.collapse_id.as_deref(),

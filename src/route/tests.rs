@@ -293,3 +293,20 @@ fn an_explanation_fires_what_the_plan_fires_and_says_of_the_others_why_not() {
         ["own fired", "fires task:decides", "off disabled", "over expired", "says-no task:decides",]
     );
 }
+
+#[test]
+fn attachments_come_from_the_path_that_the_rule_names() {
+    let files = json!([{"name": "a.txt", "text": "x"}, {"name": "../b", "text": "x"}]);
+    let event = event("a:b", &json!({"report": {"files": files}}));
+    let delivered = |more: Value| {
+        let firings = planned(&rule(&more), &event, MORNING);
+        firings[0].steps[0].delivery().clone()
+    };
+    let delivery = delivered(json!({"attachments": "report.files"}));
+    assert_eq!(delivery.attachments.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["a.txt"]);
+    assert!(delivery.note.unwrap().contains("/1/name"));
+    let without = delivered(json!({"attachments": "report.none"}));
+    assert!(without.attachments.is_empty() && without.note.is_none());
+    let broken: RuleSpec = serde_json::from_value(rule(&json!({"attachments": ".."}))).unwrap();
+    assert_eq!(Rule::compile(&broken).unwrap_err().pointer, "/attachments");
+}

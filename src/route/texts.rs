@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::template::Template;
 use crate::channel::markdown::literal;
+use crate::delivery::{ACTIONS_MAX, Action, LABEL_CHARS_MAX};
 use crate::event::{Event, EventType, Severity};
 use crate::rule::fault::{Fault, field_pointer, nearest};
 
@@ -35,6 +36,31 @@ pub fn is_link(text: &str) -> bool {
     let absolute = ["https://", "http://", "mailto:"].into_iter().any(begins);
     let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
     (absolute || path) && text.len() <= LINK_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+/// # Errors
+/// The place and the fault, relative to the list.
+pub fn check_actions(actions: &[Action]) -> Result<(), Fault> {
+    if actions.len() > ACTIONS_MAX {
+        return Err(Fault::here(format!("has {} entries: at most {ACTIONS_MAX}", actions.len())));
+    }
+    for (index, action) in actions.iter().enumerate() {
+        check_action(action).map_err(|fault| fault.below(&format!("/{index}")))?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// The place and the fault, relative to the action.
+pub fn check_action(action: &Action) -> Result<(), Fault> {
+    let label = &action.label;
+    if label.trim().is_empty() || one_line(label, LABEL_CHARS_MAX) != *label {
+        return Err(Fault::new("/label", format!("is not one line of 1 to {LABEL_CHARS_MAX} characters")));
+    }
+    if !is_link(&action.url) {
+        return Err(Fault::new("/url", "is neither http(s) nor a path that begins with /, or too long"));
+    }
+    Ok(())
 }
 
 /// The texts of the known types.

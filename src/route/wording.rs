@@ -6,8 +6,10 @@
 use super::template::{RenderError, Template};
 use super::texts::{self, Texts};
 use crate::channel::Kind;
+use crate::delivery::{Action, LABEL_CHARS_MAX};
 use crate::event::{Event, Severity};
 use crate::rule::Rule;
+use crate::rule::template_spec::ActionTemplate;
 
 /// Longer titles are cut: no provider shows them.
 const TITLE_CHARS_MAX: usize = 512;
@@ -18,6 +20,7 @@ pub(super) struct Text {
     pub title: String,
     pub body: String,
     pub link: Option<String>,
+    pub actions: Vec<Action>,
     pub notes: Vec<String>,
 }
 
@@ -79,7 +82,29 @@ impl<'a> Wording<'a> {
             notes.push("the link was left out: it is neither http(s) nor a path".to_owned());
         }
         let link = link.filter(|_| usable);
-        Text { title, body, link, notes }
+        let actions = own.actions.as_ref().or(general.actions.as_ref());
+        let actions = actions.map(|all| self.actions(all, &mut notes)).unwrap_or_default();
+        Text { title, body, link, actions, notes }
+    }
+
+    /// One whose label or address renders empty is left out without a word: that is how a template says so.
+    fn actions(&self, templates: &[ActionTemplate], notes: &mut Vec<String>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for template in templates {
+            let rendered = template.label.render(self.event).and_then(|label| {
+                let url = template.url.render(self.event)?;
+                Ok(Action { label: texts::one_line(&label, LABEL_CHARS_MAX - 1), url: url.trim().to_owned() })
+            });
+            match rendered {
+                Ok(action) if action.label.is_empty() || action.url.is_empty() => {}
+                Ok(action) => match texts::check_action(&action) {
+                    Ok(()) => actions.push(action),
+                    Err(fault) => notes.push(format!("an action was left out: {fault}")),
+                },
+                Err(error) => notes.push(format!("an action was left out: it could not render: {error}")),
+            }
+        }
+        actions
     }
 }
 

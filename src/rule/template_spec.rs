@@ -9,9 +9,12 @@ use serde_json::{Map, Value, json};
 
 use super::fault::{Fault, field_pointer, nearest};
 use crate::channel::Kind;
+use crate::delivery::ACTIONS_MAX;
 use crate::route::template::Template;
 
-const PARTS: [&str; 3] = ["title", "body", "link"];
+const TEXTS: [&str; 3] = ["title", "body", "link"];
+const ACTIONS: &str = "actions";
+const PARTS: [&str; 4] = ["title", "body", "link", ACTIONS];
 
 /// None: the default.
 #[derive(Debug, Default)]
@@ -19,6 +22,14 @@ pub struct Parts {
     pub title: Option<Template>,
     pub body: Option<Template>,
     pub link: Option<Template>,
+    pub actions: Option<Vec<ActionTemplate>>,
+}
+
+/// A button before it is rendered.
+#[derive(Debug)]
+pub struct ActionTemplate {
+    pub label: Template,
+    pub url: Template,
 }
 
 /// Every template of a rule.
@@ -55,8 +66,8 @@ fn parts(spec: &Value) -> Result<Parts, Fault> {
     match spec {
         Value::String(body) => Ok(Parts { body: Some(Template::compile(body)?), ..Parts::default() }),
         Value::Object(fields) => {
-            let [title, body, link] = PARTS.map(|name| part(fields, name));
-            Ok(Parts { title: title?, body: body?, link: link? })
+            let [title, body, link] = TEXTS.map(|name| part(fields, name));
+            Ok(Parts { title: title?, body: body?, link: link?, actions: actions(fields)? })
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
             Err(Fault::here(format!("must be a text, the body, or an object with {}", PARTS.join(", "))))
@@ -76,16 +87,46 @@ fn part(fields: &Map<String, Value>, name: &str) -> Result<Option<Template>, Fau
     }
 }
 
+fn actions(fields: &Map<String, Value>) -> Result<Option<Vec<ActionTemplate>>, Fault> {
+    let Some(found) = fields.get(ACTIONS).filter(|found| !found.is_null()) else { return Ok(None) };
+    let place = |index: usize| format!("/{ACTIONS}/{index}");
+    let wrong = || Fault::new(format!("/{ACTIONS}"), format!("must be a list of at most {ACTIONS_MAX}"));
+    let items = found.as_array().filter(|items| items.len() <= ACTIONS_MAX).ok_or_else(wrong)?;
+    let mut actions = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let fields = item
+            .as_object()
+            .ok_or_else(|| Fault::new(place(index), "must be an object with label and url"))?;
+        let text = |name: &str| {
+            let part = part(fields, name).map_err(|fault| fault.below(&place(index)))?;
+            part.ok_or_else(|| Fault::new(format!("{}/{name}", place(index)), "is missing"))
+        };
+        actions.push(ActionTemplate { label: text("label")?, url: text("url")? });
+    }
+    Ok(Some(actions))
+}
+
 /// # Errors
 /// The place of a name that is none, relative to `template`, and what was probably meant.
 pub fn check_names(spec: &Value) -> Result<(), Fault> {
     let Value::Object(fields) = spec else { return Ok(()) };
     let known: Vec<&str> = PARTS.into_iter().chain(Kind::ALL.iter().map(|kind| kind.as_str())).collect();
     check_fields(fields, &known)?;
+    check_actions(fields)?;
     for kind in Kind::ALL {
         if let Some(Value::Object(fields)) = fields.get(kind.as_str()) {
-            check_fields(fields, &PARTS).map_err(|fault| fault.below(&field_pointer(kind.as_str())))?;
+            let checked = check_fields(fields, &PARTS).and_then(|()| check_actions(fields));
+            checked.map_err(|fault| fault.below(&field_pointer(kind.as_str())))?;
         }
+    }
+    Ok(())
+}
+
+fn check_actions(fields: &Map<String, Value>) -> Result<(), Fault> {
+    for (index, action) in fields.get(ACTIONS).and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let Some(fields) = action.as_object() else { continue };
+        check_fields(fields, &["label", "url"])
+            .map_err(|fault| fault.below(&format!("/{ACTIONS}/{index}")))?;
     }
     Ok(())
 }
@@ -101,7 +142,11 @@ fn check_fields(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Fault
 
 /// The shape of a template: a text, or its parts, with those of single kinds.
 pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
-    let parts = || json!({ "title": { "type": "string" }, "body": { "type": "string" }, "link": { "type": "string" } });
+    let text = || json!({ "type": "string" });
+    let action = json!({ "type": "object", "properties": { "label": text(), "url": text() },
+        "required": ["label", "url"], "additionalProperties": false });
+    let actions = json!({ "type": "array", "items": action, "maxItems": ACTIONS_MAX });
+    let parts = || json!({ "title": text(), "body": text(), "link": text(), ACTIONS: actions });
     let mut properties = parts();
     for kind in Kind::ALL {
         properties[kind.as_str()] = json!({ "anyOf": [
@@ -135,7 +180,7 @@ mod tests {
         refused(&json!({ "slak": "x" }), "at /slak: `slak` is not a known field; did you mean `slack`?");
         refused(
             &json!({ "pigeon": "x" }),
-            "at /pigeon: `pigeon` is not a known field; there are title, body, link,",
+            "at /pigeon: `pigeon` is not a known field; there are title, body, link, actions,",
         );
         refused(
             &json!({ "slack": { "boddy": "x" } }),
@@ -148,6 +193,13 @@ mod tests {
         refused(&json!({ "body": "a\n{{ x" }), "at /body: line 2: `{{` is not closed");
         refused(&json!({ "slack": "{{ x|uper }}" }), "at /slack: line 1: there is no filter `uper`");
         refused(&json!({ "console": { "title": "{% if %}" } }), "at /console/title: line 1:");
+        refused(&json!({ "actions": "x" }), "at /actions: must be a list");
+        refused(&json!({ "actions": [{ "label": "x" }] }), "at /actions/0/url: is missing");
+        refused(&json!({ "actions": [{ "label": "x", "url": "{{ x" }] }), "at /actions/0/url: line 1:");
+        refused(
+            &json!({ "slack": { "actions": [{ "label": "x", "url": "y", "stile": "z" }] } }),
+            "at /slack/actions/0/stile: `stile` is not a known field",
+        );
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn rule(template: &Value) -> Rule {
 fn worded(event: &Event, rule: &Rule, kind: Kind) -> (String, String, Option<String>, Vec<String>) {
     let texts = Texts::built_in().unwrap();
     let mut wording = Wording::new(event, rule, &texts, Severity::Critical);
-    let Text { title, body, link, notes } = wording.of(Some(kind));
+    let Text { title, body, link, notes, .. } = wording.of(Some(kind));
     (title.clone(), body.clone(), link.clone(), notes.clone())
 }
 
@@ -126,4 +126,25 @@ fn titles_and_links_are_one_line_of_plain_text() {
     assert_eq!((title.as_str(), link), ("T a  b **c** <!channel> {{x}}", None));
     let (title, _, _, notes) = worded(&event, &rule, Kind::Telegram);
     assert!(title == "🚨 A b" && notes[0].contains("longer than 65536 bytes"), "{title} {notes:?}");
+}
+
+#[test]
+fn actions_are_rendered_and_what_is_no_button_is_left_out() {
+    let event = event("a:b", &json!({ "id": "7", "bad": "javascript:x" }));
+    let rule = rule(&json!({
+        "actions": [
+            { "label": "Open {{id}}", "url": "https://app.example/{{id}}" },
+            { "label": "{{missing}}", "url": "https://app.example/" },
+            { "label": "Bad", "url": "{{bad}}" },
+        ],
+        "slack": { "actions": [{ "label": "Slack", "url": "/s" }] },
+    }));
+    let texts = Texts::built_in().unwrap();
+    let mut wording = Wording::new(&event, &rule, &texts, Severity::Info);
+    let action = |label: &str, url: &str| Action { label: label.to_owned(), url: url.to_owned() };
+    let general = wording.of(Some(Kind::Telegram));
+    assert_eq!(general.actions, [action("Open 7", "https://app.example/7")]);
+    assert_eq!(general.notes.len(), 1);
+    assert!(general.notes[0].contains("/url"), "{:?}", general.notes);
+    assert_eq!(wording.of(Some(Kind::Slack)).actions, [action("Slack", "/s")]);
 }

@@ -1,0 +1,124 @@
+//! One try of a delivery in hand, and everything that it led to stored.
+//!
+//! What became of it has its state in its id besides the message's sequence: handed out again after a crash the same message
+//! may end otherwise. After a try nothing gives up storing its outcome short of the process's end, since handing the message
+//! back would send it twice.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::adapters::Built;
+use super::hand::Hand;
+use super::{Decision, Next, Standing, decide};
+use crate::bus::BusError;
+use crate::channel::http::BODY_WAIT;
+use crate::channel::secret::Redacted;
+use crate::channel::{Failure, Receipt, SendError, Try};
+use crate::clock;
+use crate::dead;
+use crate::metrics;
+use crate::outcome::{Outcome, Reason};
+
+/// Between two tries to store what a send led to.
+const STORE_AGAIN: Duration = Duration::from_millis(500);
+
+impl Hand<'_> {
+    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>) {
+        let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
+        metrics::attempt_started(delivery);
+        let sent = self.send(built, to, began).await;
+        let (took, now) = (started.elapsed(), clock::now());
+        let standing = Standing {
+            attempt: delivery.attempt,
+            postponed: delivery.postponed,
+            expires_at: delivery.expires_at,
+            schedule: &built.schedule,
+            now,
+            dice: clock::chance(),
+        };
+        let decision = decide(sent, &standing);
+        let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
+        self.log(&outcome, took);
+        self.store(&decision, &outcome).await;
+        if outcome.state.is_final() {
+            self.tools.finished.insert(delivery);
+        }
+        metrics::attempt_finished(delivery, &outcome, took);
+        if let Some(turn) = self.tools.unhealthy.turn(&outcome, to) {
+            Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
+        }
+    }
+
+    async fn send(
+        &self,
+        built: &Built,
+        to: Option<&Redacted<String>>,
+        at: Timestamp,
+    ) -> Result<Receipt, SendError> {
+        let adapter = match &built.adapter {
+            Ok(adapter) => adapter,
+            Err(fault) => {
+                let detail = format!("the channel's configuration cannot be used: {fault}");
+                return Err(SendError::Ours(Failure::new(Reason::Misconfigured, detail)));
+            }
+        };
+        // A status that came in time stands, however long its body takes.
+        let whole = built.timeout + BODY_WAIT;
+        let sent =
+            tokio::time::timeout(whole, adapter.send(Try { delivery: self.delivery, to, earlier: None, at }))
+                .await;
+        sent.map_err(|_| SendError::late(built.timeout))?
+    }
+
+    fn log(&self, outcome: &Outcome, took: Duration) {
+        let delivery = self.delivery;
+        tracing::info!(
+            delivery = %delivery.id,
+            workspace = %delivery.workspace,
+            channel = %delivery.channel,
+            kind = delivery.kind.map_or("", crate::channel::Kind::as_str),
+            rule = delivery.rule.as_ref().map_or("", crate::ids::RuleId::as_str),
+            event = delivery.event.id,
+            attempt = delivery.attempt,
+            redrive = delivery.redrive,
+            state = outcome.state.as_str(),
+            reason = outcome.reason.as_str(),
+            code = outcome.code,
+            detail = outcome.detail,
+            duration_ms = took.as_millis(),
+            next_at = outcome.next_at.map(tracing::field::display),
+            "attempt finished"
+        );
+    }
+
+    /// Stores what a try led to, however long that takes.
+    async fn store(&self, decision: &Decision, outcome: &Outcome) {
+        loop {
+            match self.store_once(decision, outcome).await {
+                Ok(()) => return,
+                Err(error) => {
+                    metrics::outcome_store_failed();
+                    tracing::warn!(delivery = %self.delivery.id, %error, "an outcome is not stored yet");
+                    clock::sleep(clock::jittered(STORE_AGAIN)).await;
+                }
+            }
+        }
+    }
+
+    async fn store_once(&self, decision: &Decision, outcome: &Outcome) -> Result<(), BusError> {
+        let (bus, delivery, id) = (&self.tools.bus, self.delivery, self.message_id());
+        if let Some(until) = decision.pause_until {
+            Box::pin(self.tools.pauses.pause(&delivery.workspace, &delivery.channel, until)).await?;
+        }
+        match decision.next {
+            Next::GiveUp => return Box::pin(dead::record_failure(bus, delivery, outcome, &id)).await,
+            Next::Settled => {}
+            Next::Retry(due) => Box::pin(self.schedule(delivery.next_attempt(), due)).await?,
+            Next::Postpone(due) => Box::pin(self.schedule(delivery.postponed(), due)).await?,
+        }
+        bus.record(outcome, &id).await?;
+        metrics::outcome(outcome);
+        Ok(())
+    }
+}
