@@ -111,6 +111,25 @@ fn empty_object() -> Value {
 pub trait Channel: Send + Sync {
     /// The caller bounds its time.
     fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>>;
+
+    /// What the provider's limits say about such a try: it counts against each of them.
+    fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {
+        Vec::new()
+    }
+}
+
+/// A limit of a provider: in any span of `per` at most `most` are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// What is limited, the same in all channels that share it: a bot, a chat, an account. It becomes a part of a subject,
+    /// so secrets and addresses are digested.
+    pub of: String,
+    pub most: u32,
+    pub per: Duration,
+    /// How many may go at once, of `most`.
+    pub burst: u32,
+    /// How many this try is.
+    pub cost: u32,
 }
 
 /// What an adapter is told of a try. It has no memory and no clock of its own.
