@@ -112,6 +112,17 @@ pub trait Channel: Send + Sync {
     /// The caller bounds its time.
     fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>>;
 
+    /// True when it replaces an earlier message of the same thing. Such tries are made one after the other, and an older event
+    /// never takes the place of a newer one.
+    fn replaces(&self) -> bool {
+        false
+    }
+
+    /// True when it answers the first message of the same thing and leaves that as it is: then only the first try is made alone.
+    fn follows(&self) -> bool {
+        false
+    }
+
     /// What the provider's limits say about such a try: it counts against each of them.
     fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {
         Vec::new()

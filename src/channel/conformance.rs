@@ -62,6 +62,7 @@ pub(super) fn sample() -> Delivery {
         note: None,
         held_back: 0,
         collapse_id: None,
+        collapse_ms: None,
         expires_at: "2026-11-21T10:00:00Z".parse().unwrap(),
         attempt: 1,
         redrive: 0,
