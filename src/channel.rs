@@ -186,6 +186,14 @@ pub trait Adapter: Channel + Sized + 'static {
     /// The place in `config` and what is wrong with it. Never the value of a secret.
     fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault>;
 
+    /// What its settings need beyond their fields and types, as far as it shows before `${VAR}` is replaced.
+    ///
+    /// # Errors
+    /// As [`Adapter::new`].
+    fn check(_config: &Self::Config) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// What it makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
     fn show(delivery: &Delivery) -> Value;
 }
@@ -285,7 +293,10 @@ macro_rules! registry {
             /// The place and the fault, relative to `config`. Never the value of a secret.
             pub fn check(self, config: &Value) -> Result<(), Fault> {
                 match self {
-                    $(Self::$variant => settings::read::<<$module::$adapter as Adapter>::Config>(config).map(drop),)+
+                    $(Self::$variant => {
+                        let config = settings::read::<<$module::$adapter as Adapter>::Config>(config)?;
+                        <$module::$adapter as Adapter>::check(&config)
+                    })+
                 }
             }
 
