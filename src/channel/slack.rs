@@ -84,7 +84,7 @@ impl Channel for Slack {
 
 fn message(delivery: &Delivery) -> Value {
     let title = one_line(&delivery.title);
-    let document = Document::parse(&delivery.body);
+    let document = Document::of(delivery);
     let mut blocks = Vec::new();
     if !title.is_empty() {
         let header = escape_slack(&cut_by(&title, HEADER_UNITS_MAX, price));
