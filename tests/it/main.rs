@@ -29,6 +29,7 @@ mod rules;
 mod sends;
 mod settings;
 mod sources;
+mod telegram;
 mod texts;
 mod undecodable;
 mod versions;
