@@ -375,6 +375,8 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
         let wanted = matches!(kind, Kind::Console | Kind::Telegram | Kind::WhatsApp);
         assert_eq!(shown.is_string(), wanted, "{kind}: {shown:#}");
     }
+    delivery.format = Format::Html;
+    assert_eq!(Kind::Webhook.show(&delivery)["format"], "html");
     delivery.data =
         std::sync::Arc::from(serde_json::value::RawValue::from_string("1e999".to_owned()).unwrap());
     assert!(Kind::Webhook.show(&delivery).is_null(), "no JSON value of ours holds such a number");

@@ -33,3 +33,4 @@ mod telegram;
 mod texts;
 mod undecodable;
 mod versions;
+mod whatsapp;
