@@ -30,5 +30,6 @@ mod sends;
 mod settings;
 mod sources;
 mod texts;
+mod threads;
 mod undecodable;
 mod versions;
