@@ -140,6 +140,8 @@ pub struct Try<'a> {
     pub to: Option<&'a Redacted<String>>,
     /// The [`Receipt::handle`] of what was sent before under the same collapse id: to be replaced or answered.
     pub earlier: Option<&'a str>,
+    /// Where this recipient can end what this channel sends to them.
+    pub unsubscribe: Option<&'a str>,
     /// The moment of the try.
     pub at: Timestamp,
 }
@@ -148,7 +150,7 @@ impl<'a> Try<'a> {
     /// To the one place of the channel, with nothing sent before.
     #[must_use]
     pub fn of(delivery: &'a Delivery, at: Timestamp) -> Self {
-        Self { delivery, to: None, earlier: None, at }
+        Self { delivery, to: None, earlier: None, unsubscribe: None, at }
     }
 }
 
@@ -302,6 +304,7 @@ registry! {
     Webhook "webhook" webhook::Webhook;
     Slack "slack" slack::Slack;
     Telegram "telegram" telegram::Telegram;
+    Email "email" email::Email;
 }
 
 impl Kind {

@@ -3,12 +3,14 @@
 //! There may be millions, so they have a bucket of their own: read on demand, never held whole. Their contacts are personal
 //! data and never appear in records, errors or logs.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{ChannelSpec, Kind};
-use crate::ids::Recipient;
+use crate::ids::{ChannelId, Recipient};
 use crate::rule::fault::Fault;
 
 const NAME_CHARS_MAX: usize = 200;
@@ -30,6 +32,9 @@ pub struct RecipientSpec {
     /// IANA, like `Europe/Berlin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// Channels through which they want to hear no more. Left out when it is written: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsubscribed: Option<BTreeSet<ChannelId>>,
 }
 
 /// An agent can never act as a human.
@@ -64,6 +69,7 @@ impl std::fmt::Debug for Contacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contact {
     TelegramChatId,
+    Email,
 }
 
 /// Where a channel sends to.
@@ -83,6 +89,7 @@ impl Contact {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TelegramChatId => "telegramChatId",
+            Self::Email => "email",
         }
     }
 
@@ -90,6 +97,7 @@ impl Contact {
     pub fn of(self, contacts: &Contacts) -> Option<&str> {
         match self {
             Self::TelegramChatId => contacts.telegram_chat_id.as_deref(),
+            Self::Email => contacts.email.as_deref(),
         }
     }
 }
@@ -101,7 +109,8 @@ impl ChannelSpec {
         match self.kind {
             Kind::Webhook => Addressing::Named,
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
-            Kind::Console | Kind::Slack | Kind::Telegram => Addressing::Fixed,
+            Kind::Email if !named("to") => Addressing::Contact(Contact::Email),
+            Kind::Console | Kind::Slack | Kind::Telegram | Kind::Email => Addressing::Fixed,
         }
     }
 }

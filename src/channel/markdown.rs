@@ -5,6 +5,7 @@
 //! code, code in a link, a quote in a quote. Bullets and blank lines are text already, so that only marks differ.
 
 mod dialect;
+mod html;
 mod literal;
 mod parse;
 mod places;
@@ -13,6 +14,7 @@ mod write;
 use url::Url;
 
 use dialect::{Plain, Slack, Telegram};
+use html::Html;
 pub use literal::literal;
 use write::Limits;
 
@@ -71,6 +73,12 @@ impl Document {
     pub fn to_telegram(&self, units_max: usize) -> String {
         let limits = Limits { units_max, pieces_max: 1, tags_max: TELEGRAM_TAGS_MAX };
         write::write(&self.0, &Telegram, &limits).concat()
+    }
+
+    /// HTML for mail, in which `units_max` bounds the text without tags and escapes.
+    #[must_use]
+    pub fn to_html(&self, units_max: usize) -> String {
+        write::write(&self.0, &Html, &Limits { units_max, pieces_max: 1, tags_max: usize::MAX }).concat()
     }
 
     /// Text without marks; links show their address behind them.

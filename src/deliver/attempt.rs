@@ -6,8 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::adapters::Built;
 use super::hand::Hand;
 use super::{Decision, Next, Standing, decide};
@@ -24,10 +22,16 @@ use crate::outcome::{Outcome, Reason};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>) {
+    pub(super) async fn attempt(
+        &self,
+        built: &Built,
+        to: Option<&Redacted<String>>,
+        unsubscribe: Option<&str>,
+    ) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let sent = self.send(built, to, began).await;
+        let attempt = Try { delivery, to, earlier: None, unsubscribe, at: began };
+        let sent = self.send(built, attempt).await;
         let (took, now) = (started.elapsed(), clock::now());
         let standing = Standing {
             attempt: delivery.attempt,
@@ -50,12 +54,7 @@ impl Hand<'_> {
         }
     }
 
-    async fn send(
-        &self,
-        built: &Built,
-        to: Option<&Redacted<String>>,
-        at: Timestamp,
-    ) -> Result<Receipt, SendError> {
+    async fn send(&self, built: &Built, attempt: Try<'_>) -> Result<Receipt, SendError> {
         let adapter = match &built.adapter {
             Ok(adapter) => adapter,
             Err(fault) => {
@@ -65,9 +64,7 @@ impl Hand<'_> {
         };
         // A status that came in time stands, however long its body takes.
         let whole = built.timeout + BODY_WAIT;
-        let sent =
-            tokio::time::timeout(whole, adapter.send(Try { delivery: self.delivery, to, earlier: None, at }))
-                .await;
+        let sent = tokio::time::timeout(whole, adapter.send(attempt)).await;
         sent.map_err(|_| SendError::late(built.timeout))?
     }
 

@@ -70,12 +70,16 @@ impl Hand<'_> {
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
         }
-        let to = match spec.addressing() {
-            Addressing::Fixed | Addressing::Named => None,
+        let (to, unsubscribe) = match spec.addressing() {
+            Addressing::Fixed | Addressing::Named => (None, None),
             Addressing::Contact(contact) => {
                 match Box::pin(addresses::find(&self.tools.people, contact, delivery)).await? {
-                    Ok(address) => Some(address),
-                    Err(why) => return self.suppress(Reason::NoAddress, Some(why)).await,
+                    Ok(reach) => {
+                        let link = Box::pin(self.tools.unsubscribe.link(&self.tools.bus, reach.kind, delivery));
+                        let link = link.await?;
+                        (Some(reach.address), link)
+                    }
+                    Err((reason, why)) => return self.suppress(reason, Some(why)).await,
                 }
             }
         };
@@ -86,7 +90,7 @@ impl Hand<'_> {
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        self.attempt(&built, to.as_ref()).await;
+        self.attempt(&built, to.as_ref(), unsubscribe.as_deref()).await;
         drop(share);
         Ok(())
     }

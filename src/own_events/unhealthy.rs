@@ -135,6 +135,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::Duplicate
         | Reason::OutsideHours
         | Reason::NoAddress
+        | Reason::Unsubscribed
         | Reason::Cancelled
         | Reason::Poison
         | Reason::Unmapped
