@@ -20,7 +20,8 @@ use crate::unsubscribe::{self, token::Leave};
 
 /// Whoever wrote it, in the document's history.
 const AUTHOR: &str = "unsubscribe";
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
 
 /// `GET /v1/unsubscribe/{token}`: asks.
 ///

@@ -4,7 +4,7 @@
 //! A new kind has its arms in [`subjects`]. The providers here are
 //! hostile where they can be: they echo the request's path and headers in their errors.
 
-mod server;
+pub(super) mod server;
 mod subjects;
 
 use std::net::IpAddr;
@@ -29,6 +29,9 @@ const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const PATH_SECRET: &str = "XXXXsecretpathXXXX";
 const HEADER_SECRET: &str = "Bearer-hunter2";
 const BOT_TOKEN: &str = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
+
+/// Whom mail goes to.
+const MAILBOX: &str = "ann.example.hunter3";
 
 const AT: &str = "2026-11-20T10:00:05Z";
 
@@ -120,6 +123,7 @@ fn assert_no_leak(error: &SendError, base: &str) {
         HEADER_SECRET,
         bot,
         token,
+        MAILBOX,
         port,
         "127.0.0.1",
         "://",
@@ -165,7 +169,7 @@ async fn two_tries_send_the_same_body() {
 #[tokio::test]
 async fn documented_errors_have_their_class_and_reason() {
     for subject in subjects() {
-        for (status, body, expected, reason) in documented(subject.kind) {
+        for (status, body, expected, reason) in documented(&subject) {
             let server = Server::answering(status, &[], body).await;
             let error = failure(&subject, &server.base).await;
             let seen = (class(&error), error.failure().reason);
@@ -294,7 +298,7 @@ async fn an_answer_that_breaks_off_is_judged_by_what_came() {
         let sent = build(&subject, &server.base).send(Try::of(&sample(), AT.parse().unwrap())).await;
         match subject.kind {
             // The status says it all.
-            Kind::Webhook | Kind::Slack => assert_eq!(sent.unwrap().code, Some(200)),
+            Kind::Webhook | Kind::Slack | Kind::Email => assert_eq!(sent.unwrap().code, Some(200)),
             // Whether it was sent is in the body.
             Kind::Telegram => assert_eq!(class(&sent.unwrap_err()), "transient"),
             Kind::Console => {}
@@ -369,6 +373,10 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
         (Kind::Webhook, "Task <created> & more"),
         (Kind::Slack, "Task &lt;created&gt; &amp; more"),
         (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
+        (
+            Kind::Email,
+            "<h1 style=\\\"margin:0 0 12px;font-size:18px\\\">Task &lt;created&gt; &amp; more</h1>",
+        ),
     ] {
         let shown = kind.show(&delivery);
         assert!(shown.to_string().contains(title), "{kind}: {shown:#}");

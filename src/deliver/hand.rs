@@ -75,7 +75,8 @@ impl Hand<'_> {
             Addressing::Contact(contact) => {
                 match Box::pin(addresses::find(&self.tools.people, contact, delivery)).await? {
                     Ok(reach) => {
-                        let link = Box::pin(self.tools.unsubscribe.link(&self.tools.bus, reach.kind, delivery));
+                        let link =
+                            Box::pin(self.tools.unsubscribe.link(&self.tools.bus, reach.kind, delivery));
                         let link = link.await?;
                         (Some(reach.address), link)
                     }

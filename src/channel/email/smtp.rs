@@ -316,3 +316,6 @@ fn classify(stage: Stage, error: &Error) -> SendError {
         unanswered(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

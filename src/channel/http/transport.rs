@@ -30,7 +30,8 @@ pub(super) fn classify(error: &reqwest::Error) -> SendError {
     let detail = if error.is_dns() {
         "name not resolved"
     } else {
-        let lost = if error.is_connect() { "connection failed" } else { "connection closed before the answer" };
+        let lost =
+            if error.is_connect() { "connection failed" } else { "connection closed before the answer" };
         causes.in_words().unwrap_or(lost)
     };
     transient(Reason::Unreachable, detail)
@@ -77,7 +78,9 @@ impl Causes {
     }
     fn in_words(&self) -> Option<&'static str> {
         match self.io {
-            _ if self.certificate => Some("TLS handshake failed: the certificate is not trusted, or not the host's"),
+            _ if self.certificate => {
+                Some("TLS handshake failed: the certificate is not trusted, or not the host's")
+            }
             _ if self.tls => Some("TLS handshake failed"),
             Some(io::ErrorKind::ConnectionRefused) => Some("connection refused"),
             Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {

@@ -70,7 +70,10 @@ mod tests {
         for (source, expected) in [
             ("**b** *i* `c`", "<strong>b</strong> <em>i</em> <code>c</code>"),
             ("one\n\ntwo", "one<br>\n<br>\ntwo"),
-            ("<script>alert(1)</script> & \"x\"", "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;x&quot;"),
+            (
+                "<script>alert(1)</script> & \"x\"",
+                "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;x&quot;",
+            ),
             ("[a](https://a.example/?x=1&y=\"2\")", "<a href=\"https://a.example/?x=1&amp;y=%222%22\">a</a>"),
             ("[a](javascript:alert(1))", "a"),
             ("- a\n  - b", "• a<br>\n&nbsp; • b"),

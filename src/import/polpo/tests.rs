@@ -38,7 +38,7 @@ fn a_configuration_with_all_that_is_documented_is_taken_as_far_as_there_are_chan
     assert_eq!(import.channels[1].config, json!({ "botToken": "${DUTY_BOT}", "chatId": "-100200300" }));
     assert_eq!(import.channels[3].config["headers"]["Authorization"], "Token ${PAGER_TOKEN}");
     let rules: Vec<_> = import.rules.iter().map(|rule| (rule.id.as_str(), rule.channels.len())).collect();
-    assert_eq!(rules, [("broken-builds", 2), ("deadlines", 2), ("long-runs", 1)]);
+    assert_eq!(rules, [("broken-builds", 2), ("deadlines", 1), ("long-runs", 1)]);
     assert_eq!(import.rules[1].cooldown_ms, Some(300_000));
     assert_eq!(
         remarks(&import),
