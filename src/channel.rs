@@ -7,6 +7,7 @@
 mod conformance;
 pub mod http;
 pub mod markdown;
+mod payload;
 pub mod secret;
 mod settings;
 pub mod text;
@@ -177,6 +178,14 @@ pub trait Adapter: Channel + Sized + 'static {
 
     /// What it makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
     fn show(delivery: &Delivery) -> Value;
+
+    /// Checks what its types do not say and no variable can change, like templates.
+    ///
+    /// # Errors
+    /// The place in `config` and what is wrong with it.
+    fn check(_config: &Self::Config) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 /// Why a try failed, and so what to do: the variant says what to do, the reason what to count.
@@ -274,7 +283,10 @@ macro_rules! registry {
             /// The place and the fault, relative to `config`. Never the value of a secret.
             pub fn check(self, config: &Value) -> Result<(), Fault> {
                 match self {
-                    $(Self::$variant => settings::read::<<$module::$adapter as Adapter>::Config>(config).map(drop),)+
+                    $(Self::$variant => {
+                        let config = settings::read::<<$module::$adapter as Adapter>::Config>(config)?;
+                        <$module::$adapter as Adapter>::check(&config)
+                    })+
                 }
             }
 

@@ -26,6 +26,7 @@ use crate::outcome::Reason;
 
 /// What `webhook`'s secret decodes to must not show, nor must its text.
 const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const PRIVATE_KEY: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=";
 const PATH_SECRET: &str = "XXXXsecretpathXXXX";
 const HEADER_SECRET: &str = "Bearer-hunter2";
 const BOT_TOKEN: &str = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
@@ -116,6 +117,7 @@ fn assert_no_leak(error: &SendError, base: &str) {
     for secret in [
         SIGNING_SECRET,
         &SIGNING_SECRET[6..],
+        &PRIVATE_KEY[5..],
         PATH_SECRET,
         HEADER_SECRET,
         bot,
@@ -143,7 +145,11 @@ async fn a_success_has_a_receipt() {
         let requests = server.requests();
         assert_eq!(requests.len(), 1, "{}", subject.kind);
         assert_eq!(requests[0].method, "POST");
-        assert_eq!(requests[0].headers["content-type"], "application/json");
+        let content_type = requests[0].headers["content-type"].to_str().unwrap();
+        assert!(
+            ["application/json", "application/cloudevents+json"].contains(&content_type),
+            "{content_type}"
+        );
         assert!(requests[0].headers["user-agent"].to_str().unwrap().starts_with("Bugle/"));
         assert!(serde_json::from_slice::<Value>(&requests[0].body).is_ok());
     }

@@ -6,6 +6,7 @@
 pub mod address;
 mod resolve;
 mod status;
+pub mod tls;
 mod transport;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use super::{SendError, TIMEOUT};
 use crate::rule::fault::Fault;
 use resolve::GuardedResolver;
 pub use status::{classify_provider_status, classify_status};
+use tls::Own;
 
 const USER_AGENT: &str = concat!("Bugle/", env!("CARGO_PKG_VERSION"));
 
@@ -72,6 +74,8 @@ impl fmt::Debug for HttpPolicy {
 pub enum HttpError {
     #[error("the configured proxy cannot be used: it must be an http or https URL")]
     Proxy,
+    #[error("the certificates cannot be used: one is broken, or the key is another one's")]
+    Certificates,
     #[error("the HTTP client cannot be built: {0}")]
     Client(&'static str),
 }
@@ -106,9 +110,21 @@ impl HttpClient {
     /// # Errors
     /// When the proxy is no URL a client can use, or the machine has no certificates to trust.
     pub fn new(policy: HttpPolicy) -> Result<Self, HttpError> {
+        Self::build(Arc::new(policy), TIMEOUT, None)
+    }
+
+    /// A client under the same policy that shows a certificate of its own, or trusts more than the public authorities. It shares
+    /// no connections with this one.
+    ///
+    /// # Errors
+    /// When key and certificate do not belong together, or one of them cannot be used.
+    pub fn with_tls(&self, own: Own) -> Result<Self, HttpError> {
+        Self::build(Arc::clone(&self.policy), self.timeout, Some(own))
+    }
+
+    fn build(policy: Arc<HttpPolicy>, timeout: Duration, own: Option<Own>) -> Result<Self, HttpError> {
         // reqwest panics without one.
         install_tls_provider();
-        let policy = Arc::new(policy);
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
@@ -125,10 +141,15 @@ impl HttpClient {
             Some(url) => builder.proxy(parse_proxy(url)?),
             None => builder.dns_resolver(GuardedResolver::new(Arc::clone(&policy))),
         };
-        let client = builder
-            .build()
-            .map_err(|_| HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"))?;
-        Ok(Self { client, policy, timeout: TIMEOUT })
+        let unusable = match &own {
+            Some(_) => HttpError::Certificates,
+            None => HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"),
+        };
+        if let Some(own) = own {
+            builder = own.apply(builder);
+        }
+        let client = builder.build().map_err(|_| unusable)?;
+        Ok(Self { client, policy, timeout })
     }
 
     /// The same client, which waits so long for a status.

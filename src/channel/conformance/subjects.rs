@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BOT_TOKEN, HEADER_SECRET, PATH_SECRET, SIGNING_SECRET};
+use super::{BOT_TOKEN, HEADER_SECRET, PATH_SECRET, PRIVATE_KEY, SIGNING_SECRET};
 use crate::channel::Kind;
 use crate::outcome::Reason;
 
@@ -15,20 +15,34 @@ pub(super) struct Subject {
     pub(super) provider_id: Option<&'static str>,
 }
 
-/// None for kinds that call nobody.
-fn subject(kind: Kind) -> Option<Subject> {
+fn webhook(config: fn(&str) -> Value) -> Subject {
+    Subject { kind: Kind::Webhook, config, success: "", provider_id: None }
+}
+
+fn webhook_config(base: &str, more: &Value) -> Value {
+    let headers = json!({ "Authorization": HEADER_SECRET });
+    let mut config =
+        json!({ "url": format!("{base}/{PATH_SECRET}"), "secrets": [SIGNING_SECRET], "headers": headers });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        config[name] = value.clone();
+    }
+    config
+}
+
+/// None for kinds that call nobody; several where one kind speaks in several forms.
+fn subject(kind: Kind) -> Vec<Subject> {
     match kind {
-        Kind::Console => None,
-        Kind::Webhook => Some(Subject {
-            kind,
-            config: |base| {
-                let headers = json!({ "Authorization": HEADER_SECRET });
-                json!({ "url": format!("{base}/{PATH_SECRET}"), "secrets": [SIGNING_SECRET], "headers": headers })
-            },
-            success: "",
-            provider_id: None,
-        }),
-        Kind::Slack => Some(Subject {
+        Kind::Console => vec![],
+        Kind::Webhook => vec![
+            webhook(|base| webhook_config(base, &json!({}))),
+            webhook(|base| webhook_config(base, &json!({ "format": "cloudevents" }))),
+            webhook(|base| webhook_config(base, &json!({ "format": "cloudevents-binary" }))),
+            webhook(|base| {
+                let template = json!({ "text": "{{title}}: {{text}}", "data": "{{data}}" });
+                webhook_config(base, &json!({ "template": template, "secrets": [PRIVATE_KEY] }))
+            }),
+        ],
+        Kind::Slack => vec![Subject {
             kind,
             config: |base| {
                 let url = format!("https://hooks.slack.com/services/T0/B0/{PATH_SECRET}");
@@ -36,18 +50,18 @@ fn subject(kind: Kind) -> Option<Subject> {
             },
             success: "ok",
             provider_id: None,
-        }),
-        Kind::Telegram => Some(Subject {
+        }],
+        Kind::Telegram => vec![Subject {
             kind,
             config: |base| json!({ "botToken": BOT_TOKEN, "chatId": -1001, "apiBase": base }),
             success: r#"{"ok":true,"result":{"message_id":42,"date":1,"chat":{"id":-1001,"type":"group"}}}"#,
             provider_id: Some("42"),
-        }),
+        }],
     }
 }
 
 pub(super) fn subjects() -> impl Iterator<Item = Subject> {
-    Kind::ALL.iter().filter_map(|&kind| subject(kind))
+    Kind::ALL.iter().flat_map(|&kind| subject(kind))
 }
 
 /// The errors that a provider documents: status, body, and what they mean.
