@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bus::Bus;
 use crate::delivery::Delivery;
 use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
 use crate::ids::ChannelId;
@@ -248,6 +249,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Workshop {
     pub http: http::HttpClient,
+    /// The worker's connection to the broker; None where channels are only checked.
+    pub bus: Option<Bus>,
 }
 
 /// Defines the kinds: one line each, `Variant "word" module::Type`, in the order in which they are listed.
@@ -314,6 +317,7 @@ registry! {
     Webhook "webhook" webhook::Webhook;
     Slack "slack" slack::Slack;
     Telegram "telegram" telegram::Telegram;
+    Nats "nats" nats::Nats;
 }
 
 impl Kind {

@@ -99,7 +99,7 @@ impl ChannelSpec {
     pub fn addressing(&self) -> Addressing {
         let named = |field| self.config.get(field).is_some_and(|value| !value.is_null());
         match self.kind {
-            Kind::Webhook => Addressing::Named,
+            Kind::Webhook | Kind::Nats => Addressing::Named,
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
             Kind::Console | Kind::Slack | Kind::Telegram => Addressing::Fixed,
         }

@@ -80,7 +80,7 @@ pub(super) fn workshop() -> Workshop {
         allow_addresses: vec![IpAddr::from([127, 0, 0, 1]).into()],
         ..HttpPolicy::default()
     };
-    Workshop { http: HttpClient::new(policy).unwrap() }
+    Workshop { http: HttpClient::new(policy).unwrap(), bus: None }
 }
 
 fn class(error: &SendError) -> &'static str {
@@ -275,7 +275,7 @@ async fn a_connection_that_fails_is_unreachable() {
 
 /// So short a try that a body of two seconds outlasts it.
 fn impatient() -> Workshop {
-    Workshop { http: workshop().http.with_timeout(Duration::from_millis(300)) }
+    Workshop { http: workshop().http.with_timeout(Duration::from_millis(300)), bus: None }
 }
 
 #[tokio::test]
@@ -303,7 +303,7 @@ async fn an_answer_that_breaks_off_is_judged_by_what_came() {
             Kind::Webhook | Kind::Slack => assert_eq!(sent.unwrap().code, Some(200)),
             // Whether it was sent is in the body.
             Kind::Telegram => assert_eq!(class(&sent.unwrap_err()), "transient"),
-            Kind::Console => {}
+            Kind::Console | Kind::Nats => {}
         }
     }
 }
@@ -342,7 +342,7 @@ async fn an_answer_without_an_end_is_read_up_to_a_limit() {
 #[tokio::test]
 async fn a_forbidden_address_is_refused_before_anything_is_sent() {
     let policy = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
-    let strict = Workshop { http: HttpClient::new(policy).unwrap() };
+    let strict = Workshop { http: HttpClient::new(policy).unwrap(), bus: None };
     for subject in subjects() {
         let server = Server::answering(200, &[], subject.success).await;
         let by_name = server.base.replace("127.0.0.1", "localhost");
@@ -361,7 +361,7 @@ async fn a_configured_proxy_is_used_and_checks_addresses_itself() {
     let proxy = Server::answering(200, &[], "ok").await;
     let policy =
         HttpPolicy { allow_plain_http: true, proxy: Some(proxy.base.clone()), ..HttpPolicy::default() };
-    let behind = Workshop { http: HttpClient::new(policy).unwrap() };
+    let behind = Workshop { http: HttpClient::new(policy).unwrap(), bus: None };
     let channel = Kind::Webhook.build(&json!({ "url": "http://10.1.2.3/x" }), &behind).unwrap();
     channel.send(Try::of(&sample(), Timestamp::UNIX_EPOCH)).await.unwrap();
     assert_eq!(proxy.requests().len(), 1);
@@ -374,6 +374,7 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
         (Kind::Console, "Task <created> & more"),
         (Kind::Webhook, "Task <created> & more"),
         (Kind::Slack, "Task &lt;created&gt; &amp; more"),
+        (Kind::Nats, "Task <created> & more"),
         (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
     ] {
         let shown = kind.show(&delivery);

@@ -32,7 +32,7 @@ fn webhook_config(base: &str, more: &Value) -> Value {
 /// None for kinds that call nobody; several where one kind speaks in several forms.
 fn subject(kind: Kind) -> Vec<Subject> {
     match kind {
-        Kind::Console => vec![],
+        Kind::Console | Kind::Nats => vec![],
         Kind::Webhook => vec![
             webhook(|base| webhook_config(base, &json!({}))),
             webhook(|base| webhook_config(base, &json!({ "format": "cloudevents" }))),
@@ -67,7 +67,7 @@ pub(super) fn subjects() -> impl Iterator<Item = Subject> {
 /// The errors that a provider documents: status, body, and what they mean.
 pub(super) fn documented(kind: Kind) -> Vec<(u16, &'static str, &'static str, Reason)> {
     match kind {
-        Kind::Console => vec![],
+        Kind::Console | Kind::Nats => vec![],
         Kind::Webhook => vec![
             (301, "", "permanent", Reason::Rejected),
             (400, "{\"error\":\"bad\"}", "transient", Reason::Rejected),
