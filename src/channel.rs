@@ -318,6 +318,7 @@ registry! {
     Slack "slack" slack::Slack;
     Telegram "telegram" telegram::Telegram;
     Nats "nats" nats::Nats;
+    Url "url" url::UrlChannel;
 }
 
 impl Kind {

@@ -101,7 +101,7 @@ impl ChannelSpec {
         match self.kind {
             Kind::Webhook | Kind::Nats => Addressing::Named,
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
-            Kind::Console | Kind::Slack | Kind::Telegram => Addressing::Fixed,
+            Kind::Console | Kind::Slack | Kind::Telegram | Kind::Url => Addressing::Fixed,
         }
     }
 }

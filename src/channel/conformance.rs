@@ -6,6 +6,7 @@
 
 mod server;
 mod subjects;
+mod urls;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -300,7 +301,7 @@ async fn an_answer_that_breaks_off_is_judged_by_what_came() {
         let sent = build(&subject, &server.base).send(Try::of(&sample(), AT.parse().unwrap())).await;
         match subject.kind {
             // The status says it all.
-            Kind::Webhook | Kind::Slack => assert_eq!(sent.unwrap().code, Some(200)),
+            Kind::Webhook | Kind::Slack | Kind::Url => assert_eq!(sent.unwrap().code, Some(200)),
             // Whether it was sent is in the body.
             Kind::Telegram => assert_eq!(class(&sent.unwrap_err()), "transient"),
             Kind::Console | Kind::Nats => {}
@@ -375,6 +376,7 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
         (Kind::Webhook, "Task <created> & more"),
         (Kind::Slack, "Task &lt;created&gt; &amp; more"),
         (Kind::Nats, "Task <created> & more"),
+        (Kind::Url, "Task <created> & more"),
         (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
     ] {
         let shown = kind.show(&delivery);

@@ -33,6 +33,7 @@ fn webhook_config(base: &str, more: &Value) -> Value {
 fn subject(kind: Kind) -> Vec<Subject> {
     match kind {
         Kind::Console | Kind::Nats => vec![],
+        Kind::Url => super::urls::subjects(),
         Kind::Webhook => vec![
             webhook(|base| webhook_config(base, &json!({}))),
             webhook(|base| webhook_config(base, &json!({ "format": "cloudevents" }))),
@@ -67,7 +68,8 @@ pub(super) fn subjects() -> impl Iterator<Item = Subject> {
 /// The errors that a provider documents: status, body, and what they mean.
 pub(super) fn documented(kind: Kind) -> Vec<(u16, &'static str, &'static str, Reason)> {
     match kind {
-        Kind::Console | Kind::Nats => vec![],
+        // The errors of a URL's service are in `urls`.
+        Kind::Console | Kind::Nats | Kind::Url => vec![],
         Kind::Webhook => vec![
             (301, "", "permanent", Reason::Rejected),
             (400, "{\"error\":\"bad\"}", "transient", Reason::Rejected),
