@@ -7,6 +7,7 @@
 mod server;
 mod subjects;
 mod urls;
+mod webhooks;
 
 use std::net::IpAddr;
 use std::sync::Arc;

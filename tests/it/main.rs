@@ -21,6 +21,7 @@ mod explain;
 mod faults;
 mod fuzz;
 mod import;
+mod machines;
 mod own_events;
 mod presets;
 mod recipients;
