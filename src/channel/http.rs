@@ -4,6 +4,7 @@
 //! 16 KiB of an answer. Errors are told in fixed words: those of the libraries below name hosts and addresses.
 
 pub mod address;
+pub mod multipart;
 mod resolve;
 mod status;
 pub mod tls;

@@ -30,12 +30,17 @@ use url::Url;
 
 use self::address::{Address, fault};
 use self::message::Message;
+use super::http::multipart::{Part, form};
 use super::http::{Answer, HttpClient, HttpPolicy, classify_provider_status, parse_endpoint, rebase};
 use super::secret::Redacted;
 use super::{Adapter, Channel, Limit, Receipt, SendError, Try, Workshop, settings};
 use crate::delivery::Delivery;
 use crate::ids::digest;
 use crate::rule::fault::{Fault, unknown_word};
+
+const JSON: &str = "application/json";
+/// The part of a form that holds the JSON, as Discord has it.
+const FORM_JSON: &str = "payload_json";
 
 const SHOWN_UNITS_MAX: usize = 10_000;
 
@@ -83,6 +88,11 @@ trait Service: Send + Sync {
     /// What it may be asked, with a part of the name of what is limited.
     fn limits(&self) -> Vec<(Vec<&str>, Pace)>;
 
+    /// How many files it takes along.
+    fn files(&self, _message: &Message<'_>) -> usize {
+        0
+    }
+
     /// Whether what was sent before cannot be changed any more, so that a new one is sent.
     fn is_gone(&self, _answer: &Answer) -> bool {
         false
@@ -94,11 +104,13 @@ struct Request {
     url: Url,
     headers: Vec<(&'static str, Redacted<String>)>,
     body: Value,
+    /// They go out in a form, beside the JSON.
+    files: Vec<Part>,
 }
 
 impl Request {
     fn post(url: &Redacted<Url>, body: Value) -> Self {
-        Self { method: Method::POST, url: url.expose().clone(), headers: Vec::new(), body }
+        Self { method: Method::POST, url: url.expose().clone(), headers: Vec::new(), body, files: Vec::new() }
     }
 }
 
@@ -148,13 +160,11 @@ fn open(text: &str, policy: &HttpPolicy) -> Result<Box<dyn Service>, Fault> {
             Err(fault("is the URL of no service that is known by it: take the service's own scheme, or the kind webhook"))
         });
     }
-    match SERVICES.iter().find(|(scheme, _)| *scheme == address.scheme()) {
-        Some((_, open)) => open(&address, policy),
-        None => {
-            let schemes = SERVICES.map(|(scheme, _)| scheme);
-            Err(fault(&format!("has a scheme that is not known: {}", unknown_word(address.scheme(), &schemes))))
-        }
+    if let Some((_, open)) = SERVICES.iter().find(|(scheme, _)| *scheme == address.scheme()) {
+        return open(&address, policy);
     }
+    let schemes = SERVICES.map(|(scheme, _)| scheme);
+    Err(fault(&format!("has a scheme that is not known: {}", unknown_word(address.scheme(), &schemes))))
 }
 
 impl UrlChannel {
@@ -164,15 +174,25 @@ impl UrlChannel {
             Some(base) => rebase(&request.url, base),
             None => request.url,
         };
+        let json = request.body.to_string().into_bytes();
+        let (content_type, body) = if request.files.is_empty() {
+            (JSON.to_owned(), json)
+        } else {
+            let mut parts = request.files;
+            parts.push(Part { name: FORM_JSON.to_owned(), file: None, content_type: JSON.to_owned(), bytes: json });
+            form(attempt.delivery.id.as_str(), &parts)
+        };
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+            headers.insert(CONTENT_TYPE, content_type);
+        }
         for (name, value) in request.headers {
             if let Ok(mut value) = HeaderValue::from_str(value.expose()) {
                 value.set_sensitive(true);
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
-        self.http.ask(request.method, &url, headers, Bytes::from(request.body.to_string()), attempt.at).await
+        self.http.ask(request.method, &url, headers, Bytes::from(body), attempt.at).await
     }
 }
 
@@ -185,7 +205,7 @@ impl Channel for UrlChannel {
                 answer = self.ask(&message, None, &attempt).await?;
             }
             let receipt = self.service.classify(&answer)?;
-            Ok(Receipt { code: Some(answer.status), note: message.note(), ..receipt })
+            Ok(Receipt { code: Some(answer.status), note: message.note(self.service.files(&message)), ..receipt })
         })
     }
 

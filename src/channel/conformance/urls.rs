@@ -20,6 +20,7 @@ fn config(url: &str, base: &str) -> Value {
     json!({ "url": url, "apiBase": base })
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     vec![
         Case {

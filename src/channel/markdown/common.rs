@@ -54,14 +54,9 @@ impl Dialect for Common {
             // A backtick would end the code: one that looks the same does not.
             return out.push_str(&text.replace('`', "\u{2cb}"));
         }
-        let bare = |text: &str| text.trim_start_matches("https://").trim_start_matches("http://").to_owned();
-        match within.last() {
-            // Discord shows no link whose label is an address itself: it could be another one.
-            Some(Tag::Link(_)) => escape(&bare(text), out),
-            Some(Tag::Bold | Tag::Italic | Tag::Quote | Tag::Code | Tag::CodeBlock) | None => {
-                escape(text, out)
-            }
-        }
+        // Discord shows no link whose label is an address itself: it could be another one.
+        let bare = text.trim_start_matches("https://").trim_start_matches("http://");
+        escape(if matches!(within.last(), Some(Tag::Link(_))) { bare } else { text }, out);
     }
 
     /// Styles do not reach over a line's end with all readers.

@@ -231,7 +231,8 @@ mod tests {
         let known = Known::of(&delivery).unwrap();
         let mut names: Vec<_> = known.fields.as_object().unwrap().keys().map(String::as_str).collect();
         let mut fields = FIELDS.to_vec();
-        (names.sort_unstable(), fields.sort_unstable());
+        names.sort_unstable();
+        fields.sort_unstable();
         assert_eq!(names, fields);
     }
 

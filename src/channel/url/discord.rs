@@ -15,6 +15,7 @@ use super::address::{Address, at, fault};
 use super::message::{Message, colour};
 use super::{Answer, Pace, Request, Service, by_status, field};
 use crate::channel::http::HttpPolicy;
+use crate::channel::http::multipart::Part;
 use crate::channel::markdown::escape_markdown;
 use crate::channel::secret::Redacted;
 use crate::channel::text::cut;
@@ -25,6 +26,9 @@ use crate::rule::fault::Fault;
 const TITLE_UNITS_MAX: usize = 256;
 /// 4096, and an embed has 6,000 in all.
 const DESCRIPTION_UNITS_MAX: usize = 4096;
+const FILES_MAX: usize = 10;
+/// Of all files together: 10 MiB on a server without boosts, less the rest of the form.
+const FILES_BYTES_MAX: usize = 10 * 1024 * 1024 - 64 * 1024;
 const UNKNOWN_MESSAGE: &str = "10008";
 const HOSTS: [&str; 4] = ["discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"];
 
@@ -83,7 +87,12 @@ impl Service for Discord {
         if let Some(link) = message.link() {
             embed["url"] = link.into();
         }
-        let mut request = Request::post(&self.url, json!({ "embeds": [embed], "allowed_mentions": { "parse": [] } }));
+        let files = parts(message);
+        let listed: Vec<_> = files.iter().enumerate().map(|(id, part)| json!({ "id": id, "filename": part.file })).collect();
+        // An edit keeps the files that are listed, and no others.
+        let body = json!({ "embeds": [embed], "allowed_mentions": { "parse": [] }, "attachments": listed });
+        let mut request = Request::post(&self.url, body);
+        request.files = files;
         if let Some(earlier) = earlier {
             request.method = Method::PATCH;
             if let Ok(mut path) = request.url.path_segments_mut() {
@@ -96,6 +105,10 @@ impl Service for Discord {
             request.url.query_pairs_mut().append_pair("thread_id", thread);
         }
         request
+    }
+
+    fn files(&self, message: &Message<'_>) -> usize {
+        parts(message).len()
     }
 
     fn is_gone(&self, answer: &Answer) -> bool {
@@ -120,4 +133,17 @@ impl Service for Discord {
         let of = |what| vec!["discord", self.id.as_str(), what];
         vec![(of("s"), Pace { most: 5, seconds: 2 }), (of("min"), Pace { most: 30, seconds: 60 })]
     }
+}
+
+/// As many as a message takes: the first ones that stay below its limit together.
+fn parts(message: &Message<'_>) -> Vec<Part> {
+    let mut room = FILES_BYTES_MAX;
+    let mut parts = Vec::new();
+    for (file, bytes) in message.files().take(FILES_MAX) {
+        let Some(left) = room.checked_sub(bytes.len()) else { break };
+        room = left;
+        let content_type = file.media_type().to_owned();
+        parts.push(Part { name: format!("files[{}]", parts.len()), file: Some(file.name.clone()), content_type, bytes });
+    }
+    parts
 }

@@ -1,9 +1,8 @@
 //! What services have in common: the parts of a message, cut to their limits.
 //!
-//! None of them takes a file in the form that is used here, so attachments are linked where they are links and noted where they
-//! are not.
+//! Attachments that are links are links in all of them; others go along where a service takes files, and are noted where not.
 
-use crate::attachment::Content;
+use crate::attachment::{Attachment, Content};
 use crate::channel::markdown::{Document, markdown_link, safe_link};
 use crate::channel::text::{cut, cut_by, one_line};
 use crate::delivery::Delivery;
@@ -120,11 +119,19 @@ impl<'a> Message<'a> {
         if key.len() <= bytes_max { key.to_owned() } else { digest(&[key]) }
     }
 
-    /// What did not go out.
-    pub fn note(&self) -> Option<String> {
-        let files = self.delivery.attachments.iter();
-        let left = files.filter(|file| matches!(file.content(), Content::Bytes(_))).count();
-        (left > 0).then(|| format!("{left} of {} attachments did not go out: only links do", self.delivery.attachments.len()))
+    /// Attachments that are no links, with their bytes.
+    pub fn files(&self) -> impl Iterator<Item = (&Attachment, Vec<u8>)> {
+        self.delivery.attachments.iter().filter_map(|file| match file.content() {
+            Content::Bytes(bytes) => Some((file, bytes)),
+            Content::Link(_) => None,
+        })
+    }
+
+    /// What did not go out, where so many files did.
+    pub fn note(&self, carried: usize) -> Option<String> {
+        let left = self.files().count().saturating_sub(carried);
+        let all = self.delivery.attachments.len();
+        (left > 0).then(|| format!("{left} of {all} attachments did not go out: the service takes no such files"))
     }
 }
 

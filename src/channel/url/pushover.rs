@@ -1,14 +1,17 @@
 //! Pushover: `pover://USER_KEY@TOKEN[/DEVICE]`, with the token of an application.
 //!
 //! Severity is the priority: `info` is quiet, `critical` passes quiet hours. The highest priority, which asks until somebody
-//! answers, is never used. Source: <https://pushover.net/api>.
+//! answers, is never used. One image goes along. Source: <https://pushover.net/api>.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use url::Url;
 
 use super::address::{Address, at, fault};
 use super::message::Message;
 use super::{Answer, Pace, Request, Service, by_status, field};
+use crate::attachment::Attachment;
 use crate::channel::http::HttpPolicy;
 use crate::channel::secret::Redacted;
 use crate::channel::{Failure, Receipt, SendError};
@@ -19,6 +22,8 @@ use crate::rule::fault::Fault;
 const TITLE_UNITS_MAX: usize = 250;
 const MESSAGE_BYTES_MAX: usize = 1024;
 const URL_BYTES_MAX: usize = 512;
+/// 5 MB.
+const IMAGE_BYTES_MAX: usize = 5_000_000;
 const KEY_BYTES: usize = 30;
 
 struct Pushover {
@@ -67,10 +72,18 @@ impl Service for Pushover {
         if let Some(link) = message.link().filter(|link| link.len() <= URL_BYTES_MAX) {
             body["url"] = link.into();
         }
+        if let Some((image, bytes)) = image(message) {
+            body["attachment_base64"] = STANDARD.encode(bytes).into();
+            body["attachment_type"] = image.media_type().into();
+        }
         if let Some(device) = &self.device {
             body["device"] = device.as_str().into();
         }
         Request::post(&self.url, body)
+    }
+
+    fn files(&self, message: &Message<'_>) -> usize {
+        usize::from(image(message).is_some())
     }
 
     fn classify(&self, answer: &Answer) -> Result<Receipt, SendError> {
@@ -93,4 +106,9 @@ impl Service for Pushover {
     fn limits(&self) -> Vec<(Vec<&str>, Pace)> {
         vec![(vec!["pushover", self.token.expose()], Pace { most: 2, seconds: 1 })]
     }
+}
+
+/// The first image.
+fn image<'a>(message: &'a Message<'_>) -> Option<(&'a Attachment, Vec<u8>)> {
+    message.files().find(|(file, bytes)| file.media_type().starts_with("image/") && bytes.len() <= IMAGE_BYTES_MAX)
 }

@@ -213,8 +213,43 @@ fn links_are_buttons_or_stand_below_and_files_are_noted() {
         }
         assert!(body.contains("Here: /tasks/1"), "{url} {body}");
     }
-    assert_eq!(Message::of(&delivery).note().as_deref(), Some("1 of 2 attachments did not go out: only links do"));
-    assert_eq!(Message::of(&sample()).note(), None);
+    assert_eq!(
+        Message::of(&delivery).note(0).as_deref(),
+        Some("1 of 2 attachments did not go out: the service takes no such files")
+    );
+    assert_eq!(Message::of(&sample()).note(0), None);
+}
+
+#[test]
+fn files_go_along_where_the_service_takes_them() {
+    let mut delivery = sample();
+    let big = "x".repeat(6 * 1024 * 1024);
+    for file in [
+        json!({ "name": "a.csv", "contentType": "text/csv", "text": "1,2" }),
+        json!({ "name": "p.png", "contentType": "image/png", "base64": "AAE=" }),
+        json!({ "name": "big", "text": big }),
+        json!({ "name": "bigger", "text": big }),
+    ] {
+        delivery.attachments.push(serde_json::from_value::<Attachment>(file).unwrap());
+    }
+    let discord = asked(URLS[0], &delivery);
+    let seen: Vec<_> = discord.files.iter().map(|part| (part.name.as_str(), part.file.as_deref(), part.content_type.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("files[0]", Some("a.csv"), "text/csv"),
+            ("files[1]", Some("p.png"), "image/png"),
+            ("files[2]", Some("big"), "text/plain; charset=utf-8"),
+        ]
+    );
+    assert_eq!(discord.body["attachments"][2], json!({ "id": 2, "filename": "big" }));
+    let pushover = asked(URLS[8], &delivery).body;
+    assert_eq!((&pushover["attachment_base64"], &pushover["attachment_type"]), (&json!("AAE="), &json!("image/png")));
+    let message = Message::of(&delivery);
+    let noted = |url: &str| message.note(service(url).files(&message));
+    for (url, left) in [(URLS[0], "1 of 4"), (URLS[8], "3 of 4"), (URLS[2], "4 of 4")] {
+        assert!(noted(url).unwrap().starts_with(left), "{url} {:?}", noted(url));
+    }
 }
 
 #[test]
