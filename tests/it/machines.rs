@@ -148,17 +148,22 @@ async fn a_message_goes_out_on_a_subject_and_a_stream_stores_it_once() {
 }
 
 #[tokio::test]
-async fn a_subject_of_bugles_own_is_refused_and_one_without_a_stream_is_tried_again() {
+async fn a_subject_of_bugles_own_is_refused_one_without_a_stream_is_tried_again_and_what_is_too_large_is_given_up()
+ {
     let bugle = Bugle::new().await;
     let channels = json!([
         { "id": "own", "kind": "nats", "config": { "subject": format!("{}.events.default.order", bugle.prefix) } },
         { "id": "lost", "kind": "nats", "config": { "subject": format!("{}.x", unique("nowhere")), "jetStream": true },
           "retry": { "scheduleMs": [100] } },
+        { "id": "large", "kind": "nats", "config": { "subject": unique("large"), "template": vec!["{{data}}"; 8] } },
     ]);
-    bugle.start_with(&json!({ "channels": channels, "rules": [rule("a", "order", "own"), rule("b", "order", "lost")] })).await;
-    bugle.wire().await.event("order", "e-1", &json!({})).await;
+    let rules = ["own", "lost", "large"].map(|id| rule(id, "order", id));
+    bugle.start_with(&json!({ "channels": channels, "rules": rules })).await;
+    bugle.wire().await.event("order", "e-1", &json!({ "x": "x".repeat(200_000) })).await;
     let failed = bugle.api().shows(1, "status=failed&channel=lost").await.remove(0);
     assert_eq!(failed["reason"], "gone");
+    let failed = bugle.api().shows(1, "status=failed&channel=large").await.remove(0);
+    assert_eq!(failed["reason"], "too_large");
     let waiting = bugle.api().shows(1, "status=retrying&channel=own").await.remove(0);
     assert_eq!(waiting["reason"], "misconfigured");
 }
