@@ -8,6 +8,7 @@ mod conformance;
 pub mod http;
 mod id;
 pub mod markdown;
+mod payload;
 pub mod secret;
 mod settings;
 pub mod text;
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bus::Bus;
 use crate::delivery::Delivery;
 use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
 use crate::ids::ChannelId;
@@ -261,6 +263,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Workshop {
     pub http: http::HttpClient,
+    /// The worker's connection to the broker; None where channels are only checked.
+    pub bus: Option<Bus>,
 }
 
 /// Defines the kinds: one line each, `Variant "word" module::Type`, in the order in which they are listed.
@@ -329,6 +333,8 @@ registry! {
     Telegram "telegram" telegram::Telegram;
     WhatsApp "whatsapp" whatsapp::WhatsApp;
     Email "email" email::Email;
+    Nats "nats" nats::Nats;
+    Url "url" url::UrlChannel;
 }
 
 impl Kind {

@@ -113,11 +113,13 @@ impl ChannelSpec {
     pub fn addressing(&self) -> Addressing {
         let named = |field| self.config.get(field).is_some_and(|value| !value.is_null());
         match self.kind {
-            Kind::Webhook => Addressing::Named,
+            Kind::Webhook | Kind::Nats => Addressing::Named,
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
             Kind::WhatsApp if !named("to") => Addressing::Contact(Contact::WhatsApp),
             Kind::Email if !named("to") => Addressing::Contact(Contact::Email),
-            Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp | Kind::Email => Addressing::Fixed,
+            Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp | Kind::Email | Kind::Url => {
+                Addressing::Fixed
+            }
         }
     }
 }

@@ -223,7 +223,7 @@ impl Parts<'_> {
         let tools = Arc::new(Tools {
             bus: self.bus.clone(),
             directory: Arc::clone(directory),
-            adapters: Adapters::new(Workshop { http }),
+            adapters: Adapters::new(Workshop { http, bus: Some(self.bus.clone()) }),
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
             people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),

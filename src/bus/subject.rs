@@ -69,6 +69,12 @@ impl Names {
         subject.split('.').next() == Some(self.prefix.as_str())
     }
 
+    /// Where nobody ever listens: a request there is answered by the server, as soon as it has read so far.
+    #[must_use]
+    pub fn nobody(&self) -> String {
+        format!("{}.nobody", self.prefix)
+    }
+
     /// The stream's subjects.
     #[must_use]
     pub fn subjects_of(&self, stream: StreamName) -> Vec<String> {

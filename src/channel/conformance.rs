@@ -9,7 +9,9 @@ pub(super) mod server;
 mod slack;
 mod subjects;
 mod telegram;
+mod urls;
 mod webhook;
+mod webhooks;
 mod whatsapp;
 
 use std::net::IpAddr;
@@ -31,6 +33,7 @@ use crate::outcome::Reason;
 
 /// What `webhook`'s secret decodes to must not show, nor must its text.
 const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const PRIVATE_KEY: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=";
 const PATH_SECRET: &str = "XXXXsecretpathXXXX";
 const HEADER_SECRET: &str = "Bearer-hunter2";
 const BOT_TOKEN: &str = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
@@ -89,7 +92,7 @@ pub(super) fn workshop() -> Workshop {
         allow_addresses: vec![IpAddr::from([127, 0, 0, 1]).into()],
         ..HttpPolicy::default()
     };
-    Workshop { http: HttpClient::new(policy).unwrap() }
+    Workshop { http: HttpClient::new(policy).unwrap(), bus: None }
 }
 
 fn class(error: &SendError) -> &'static str {
@@ -126,6 +129,7 @@ fn assert_no_leak(error: &SendError, base: &str) {
     for secret in [
         SIGNING_SECRET,
         &SIGNING_SECRET[6..],
+        &PRIVATE_KEY[5..],
         PATH_SECRET,
         HEADER_SECRET,
         bot,
@@ -154,7 +158,11 @@ async fn a_success_has_a_receipt() {
         let requests = server.requests();
         assert_eq!(requests.len(), 1, "{}", subject.name());
         assert_eq!(requests[0].method, "POST");
-        assert!(requests[0].headers["content-type"].to_str().unwrap().starts_with("application/json"));
+        let content_type = requests[0].headers["content-type"].to_str().unwrap();
+        let is_json = ["application/json", "application/cloudevents+json"]
+            .iter()
+            .any(|json| content_type.starts_with(json));
+        assert!(is_json, "{}: {content_type}", subject.name());
         assert!(requests[0].headers["user-agent"].to_str().unwrap().starts_with("Bugle/"));
         assert!(serde_json::from_slice::<Value>(&requests[0].body).is_ok());
     }
@@ -176,7 +184,7 @@ async fn two_tries_send_the_same_body() {
 #[tokio::test]
 async fn documented_errors_have_their_class_and_reason() {
     for subject in subjects() {
-        for (status, body, expected, reason) in (subject.documented)() {
+        for &(status, body, expected, reason) in &subject.documented {
             let server = Server::answering(status, &[], body).await;
             let error = failure(&subject, &server.base).await;
             let seen = (class(&error), error.failure().reason);
@@ -280,7 +288,7 @@ async fn a_connection_that_fails_is_unreachable() {
 
 /// So short a try that a body of two seconds outlasts it.
 fn impatient() -> Workshop {
-    Workshop { http: workshop().http.with_timeout(Duration::from_millis(300)) }
+    Workshop { http: workshop().http.with_timeout(Duration::from_millis(300)), bus: None }
 }
 
 #[tokio::test]
@@ -340,7 +348,7 @@ async fn an_answer_without_an_end_is_read_up_to_a_limit() {
 #[tokio::test]
 async fn a_forbidden_address_is_refused_before_anything_is_sent() {
     let policy = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
-    let strict = Workshop { http: HttpClient::new(policy).unwrap() };
+    let strict = Workshop { http: HttpClient::new(policy).unwrap(), bus: None };
     for subject in subjects() {
         let server = Server::answering(200, &[], subject.success).await;
         let by_name = server.base.replace("127.0.0.1", "localhost");
@@ -359,7 +367,7 @@ async fn a_configured_proxy_is_used_and_checks_addresses_itself() {
     let proxy = Server::answering(200, &[], "ok").await;
     let policy =
         HttpPolicy { allow_plain_http: true, proxy: Some(proxy.base.clone()), ..HttpPolicy::default() };
-    let behind = Workshop { http: HttpClient::new(policy).unwrap() };
+    let behind = Workshop { http: HttpClient::new(policy).unwrap(), bus: None };
     let channel = Kind::Webhook.build(&json!({ "url": "http://10.1.2.3/x" }), &behind).unwrap();
     channel.send(Try::of(&sample(), Timestamp::UNIX_EPOCH)).await.unwrap();
     assert_eq!(proxy.requests().len(), 1);
@@ -371,6 +379,8 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
     for (kind, title) in [
         (Kind::Console, "Task <created> & more"),
         (Kind::Webhook, "Task <created> & more"),
+        (Kind::Nats, "Task <created> & more"),
+        (Kind::Url, "Task <created> & more"),
         (Kind::Slack, "Task &lt;created&gt; &amp; more"),
         (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
         (Kind::WhatsApp, "*Task <created> & more*"),

@@ -4,8 +4,10 @@
 //! 16 KiB of an answer. Errors are told in fixed words: those of the libraries below name hosts and addresses.
 
 pub mod address;
+pub mod multipart;
 mod resolve;
 mod status;
+pub mod tls;
 mod transport;
 
 use std::fmt;
@@ -24,6 +26,7 @@ use crate::rule::fault::Fault;
 use resolve::GuardedResolver;
 pub use resolve::addresses;
 pub use status::{classify_provider_status, classify_status};
+use tls::Own;
 pub use transport::unanswered;
 
 const USER_AGENT: &str = concat!("Bugle/", env!("CARGO_PKG_VERSION"));
@@ -79,6 +82,8 @@ pub enum HttpError {
     Proxy,
     #[error("worker.extra_ca_file holds no certificate that can be used (PEM)")]
     ExtraCa,
+    #[error("the certificates cannot be used: one is broken, or the key is another one's")]
+    Certificates,
     #[error("the HTTP client cannot be built: {0}")]
     Client(&'static str),
 }
@@ -114,9 +119,21 @@ impl HttpClient {
     /// # Errors
     /// When the proxy is no URL a client can use, or the machine has no certificates to trust.
     pub fn new(policy: HttpPolicy) -> Result<Self, HttpError> {
+        Self::build(Arc::new(policy), TIMEOUT, None)
+    }
+
+    /// A client under the same policy that shows a certificate of its own, or trusts more than the public authorities. It shares
+    /// no connections with this one.
+    ///
+    /// # Errors
+    /// When key and certificate do not belong together, or one of them cannot be used.
+    pub fn with_tls(&self, own: Own) -> Result<Self, HttpError> {
+        Self::build(Arc::clone(&self.policy), self.timeout, Some(own))
+    }
+
+    fn build(policy: Arc<HttpPolicy>, timeout: Duration, own: Option<Own>) -> Result<Self, HttpError> {
         // reqwest panics without one.
         install_tls_provider();
-        let policy = Arc::new(policy);
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
@@ -140,10 +157,15 @@ impl HttpClient {
             }
             builder = builder.tls_certs_merge(found);
         }
-        let client = builder
-            .build()
-            .map_err(|_| HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"))?;
-        Ok(Self { client, policy, timeout: TIMEOUT, body_bytes_max: BODY_BYTES_MAX })
+        let unusable = match &own {
+            Some(_) => HttpError::Certificates,
+            None => HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"),
+        };
+        if let Some(own) = own {
+            builder = own.apply(builder);
+        }
+        let client = builder.build().map_err(|_| unusable)?;
+        Ok(Self { client, policy, timeout, body_bytes_max: BODY_BYTES_MAX })
     }
 
     /// The same client, which waits so long for a status.

@@ -5,6 +5,7 @@
 //! raw HTML in Markdown included, is text. What no channel could nest is never in the list: a style inside itself, a style around
 //! code, code in a link, a quote in a quote. Bullets and blank lines are text already, so that only marks differ.
 
+mod common;
 mod dialect;
 mod escaped;
 mod html;
@@ -18,6 +19,7 @@ mod write;
 use url::Url;
 
 use crate::delivery::{Delivery, Format};
+use common::Common;
 use dialect::{Plain, Slack, Telegram};
 pub use escaped::escaped;
 pub use literal::literal;
@@ -113,6 +115,13 @@ impl Document {
         write::write(&self.0, &Mail, &Limits { units_max, pieces_max: 1, tags_max: usize::MAX }).concat()
     }
 
+    /// Markdown again, in which only the body's own marks are marks. `hard_breaks` for readers to whom a line feed is a space.
+    #[must_use]
+    pub fn to_markdown(&self, units_max: usize, hard_breaks: bool) -> String {
+        let limits = Limits { units_max, pieces_max: 1, tags_max: usize::MAX };
+        write::write(&self.0, &Common { hard_breaks }, &limits).concat()
+    }
+
     /// Text without marks; links show their address behind them.
     #[must_use]
     pub fn to_plain(&self, units_max: usize) -> String {
@@ -135,6 +144,20 @@ pub fn safe_link(text: &str) -> Option<String> {
 #[must_use]
 pub fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// `text` in Markdown, as text.
+#[must_use]
+pub fn escape_markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    common::escape(text, &mut escaped);
+    escaped
+}
+
+/// A link in Markdown.
+#[must_use]
+pub fn markdown_link(label: &str, link: &str) -> String {
+    format!("[{}]({})", escape_markdown(label), common::target(link))
 }
 
 /// `text` for Slack, which has three characters of its own.

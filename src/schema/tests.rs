@@ -148,7 +148,7 @@ fn refused_channels() -> Refused {
             "/channels/0/config/ulr",
             json!(""),
             "/channels/0/config/ulr",
-            "did you mean `url`?; the fields here are url, secrets",
+            "did you mean `url`?; the fields here are url, method",
         ),
         ("/channels/0/config/headers/a", json!(1), "/channels/0/config/headers/a", "expected a string"),
         (channel, telegram, "/channels/0/config/botToken", "is missing"),

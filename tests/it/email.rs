@@ -232,7 +232,7 @@ async fn try_once(server: &MailServer, ca: Option<&[u8]>, more: &Value) -> Resul
         extra_ca: ca.map(Arc::from),
         ..HttpPolicy::default()
     };
-    let workshop = Workshop { http: HttpClient::new(policy).unwrap() };
+    let workshop = Workshop { http: HttpClient::new(policy).unwrap(), bus: None };
     let config = json!({ "host": "localhost", "port": server.port, "username": USER, "password": PASSWORD,
                          "from": "bugle@sender.test", "to": ANN });
     let channel = Kind::Email.build(&with(config, more), &workshop).unwrap();

@@ -22,6 +22,7 @@ mod explain;
 mod faults;
 mod fuzz;
 mod import;
+mod machines;
 mod own_events;
 mod presets;
 mod recipients;

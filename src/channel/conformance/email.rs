@@ -16,7 +16,7 @@ pub(super) fn subjects() -> Vec<Subject> {
             success: r#"{"id":"49a3999c-0ce1-4ea6-ab68-afcd6dc2e794"}"#,
             provider_id: Some("49a3999c-0ce1-4ea6-ab68-afcd6dc2e794"),
             body_decides: false,
-            documented: resend,
+            documented: resend(),
         },
         Subject {
             kind: Kind::Email,
@@ -25,7 +25,7 @@ pub(super) fn subjects() -> Vec<Subject> {
             success: "",
             provider_id: None,
             body_decides: false,
-            documented: sendgrid,
+            documented: sendgrid(),
         },
     ]
 }

@@ -19,7 +19,7 @@ pub(super) fn subjects() -> Vec<Subject> {
             success: "ok",
             provider_id: None,
             body_decides: false,
-            documented: documented_webhook,
+            documented: documented_webhook(),
         },
         Subject {
             kind: Kind::Slack,
@@ -28,7 +28,7 @@ pub(super) fn subjects() -> Vec<Subject> {
             success: r#"{"ok":true,"channel":"C0123456789","ts":"1503435956.000247","message":{"text":"x"}}"#,
             provider_id: Some("1503435956.000247"),
             body_decides: true,
-            documented: documented_bot,
+            documented: documented_bot(),
         },
     ]
 }

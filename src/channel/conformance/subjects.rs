@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{email, slack, telegram, webhook, whatsapp};
+use super::{email, slack, telegram, urls, webhook, whatsapp};
 use crate::channel::Kind;
 use crate::outcome::Reason;
 
@@ -18,7 +18,7 @@ pub(super) struct Subject {
     pub(super) provider_id: Option<&'static str>,
     /// Whether it was accepted is in the answer's body; else the status says it all.
     pub(super) body_decides: bool,
-    pub(super) documented: fn() -> Vec<Documented>,
+    pub(super) documented: Vec<Documented>,
 }
 
 /// An error that a provider documents: status and body, and the class and reason that it must have.
@@ -34,7 +34,8 @@ impl Subject {
 /// Nothing for kinds that call nobody by HTTP.
 fn of(kind: Kind) -> Vec<Subject> {
     match kind {
-        Kind::Console => vec![],
+        Kind::Console | Kind::Nats => vec![],
+        Kind::Url => urls::subjects(),
         Kind::Webhook => webhook::subjects(),
         Kind::Slack => slack::subjects(),
         Kind::Telegram => telegram::subjects(),

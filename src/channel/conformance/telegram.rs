@@ -15,7 +15,7 @@ pub(super) fn subjects() -> Vec<Subject> {
         success: r#"{"ok":true,"result":{"message_id":42,"date":1,"chat":{"id":-1001,"type":"group"}}}"#,
         provider_id: Some("42"),
         body_decides: true,
-        documented,
+        documented: documented(),
     }]
 }
 

@@ -19,7 +19,7 @@ pub(super) fn subjects() -> Vec<Subject> {
             "messages":[{"id":"wamid.HBgLMTY1MDU1NTEyMzQVAgARGBI5QTNDQTVCM0Q0Q0Q2RTY3RTcA"}]}"#,
         provider_id: Some("wamid.HBgLMTY1MDU1NTEyMzQVAgARGBI5QTNDQTVCM0Q0Q0Q2RTY3RTcA"),
         body_decides: true,
-        documented,
+        documented: documented(),
     }]
 }
 

@@ -186,10 +186,10 @@ fn configuration_faults_name_the_place_and_no_value() {
 #[test]
 fn in_the_clear_and_past_a_proxy_there_is_no_channel_unless_it_is_allowed() {
     let config = json!({ "host": "mail.example.com", "from": FROM, "security": "none" });
-    let strict = Workshop { http: HttpClient::new(HttpPolicy::default()).unwrap() };
+    let strict = Workshop { http: HttpClient::new(HttpPolicy::default()).unwrap(), bus: None };
     assert_eq!(Email::new(&config, &strict).unwrap_err().pointer, "/security");
     let proxy = Some("http://proxy.example:3128".to_owned());
-    let behind = Workshop { http: HttpClient::new(HttpPolicy { proxy, ..HttpPolicy::default() }).unwrap() };
+    let behind = Workshop { http: HttpClient::new(HttpPolicy { proxy, ..HttpPolicy::default() }).unwrap(), bus: None };
     let config = json!({ "host": "mail.example.com", "from": FROM });
     let fault = Email::new(&config, &behind).unwrap_err();
     assert!(fault.pointer == "/host" && fault.message.contains("worker.proxy"), "{fault}");

@@ -44,7 +44,7 @@ fn a_configuration_with_all_that_is_documented_is_taken_as_far_as_there_are_chan
         remarks(&import),
         [
             "left out at /settings/notifications/channels/beep: this Bugle has no channels of the kind `beeper`; \
-             its kinds are console, webhook, slack, telegram, whatsapp, email",
+             its kinds are console, webhook, slack, telegram, whatsapp, email, nats, url",
             "left out at /settings/notifications/rules/1/channels/0: the channel beep is left out",
             "changed at /settings/notifications/rules/2/template: it is the body alone, with Bugle's own title; in \
              Polpo it is the title too",

@@ -123,7 +123,7 @@ async fn serve(mut stream: tokio::net::TcpStream, script: Arc<Mutex<Option<Scrip
 }
 
 fn impatient() -> Workshop {
-    Workshop { http: workshop().http.with_timeout(Duration::from_millis(300)) }
+    Workshop { http: workshop().http.with_timeout(Duration::from_millis(300)), bus: None }
 }
 
 fn at() -> Timestamp {
@@ -287,7 +287,7 @@ async fn nothing_is_said_to_a_server_without_tls_or_at_a_forbidden_address() {
         ("127.0.0.1", "none", policy(&["10.0.0.0/8"])),
         ("127.0.0.1", "none", HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() }),
     ] {
-        let workshop = Workshop { http: HttpClient::new(policy).unwrap() };
+        let workshop = Workshop { http: HttpClient::new(policy).unwrap(), bus: None };
         let error = Email::new(&config(host, security), &workshop).unwrap().send(Try::of(&sample(), at())).await;
         assert_eq!(class(&error.unwrap_err()), "permanent blocked_address", "{host} {security}");
     }
