@@ -91,7 +91,7 @@ pub struct Answer {
     pub status: u16,
     /// More than nothing and at most a day.
     pub retry_after: Option<Duration>,
-    /// Its first 16 KiB (unless more is asked for), or as much as came.
+    /// Its first 16 KiB, unless the client reads more, or as much as came.
     pub body: Vec<u8>,
 }
 
@@ -138,16 +138,16 @@ impl HttpClient {
         Self { timeout, ..self.clone() }
     }
 
-    /// The same client, which reads so much of an answer: for providers that repeat the message in it.
-    #[must_use]
-    pub fn with_body_max(&self, body_bytes_max: usize) -> Self {
-        Self { body_bytes_max, ..self.clone() }
-    }
-
     /// How long it waits for a status.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// The same client, for answers that are longer than providers' usual ones.
+    #[must_use]
+    pub fn with_body_bytes_max(&self, body_bytes_max: usize) -> Self {
+        Self { body_bytes_max, ..self.clone() }
     }
 
     #[must_use]

@@ -157,7 +157,7 @@ impl Adapter for Slack {
                 (Out::Bot(bot), digest(&["slack-bot", token, channel]))
             }
         };
-        let http = workshop.http.with_body_max(ANSWER_BYTES_MAX);
+        let http = workshop.http.with_body_bytes_max(ANSWER_BYTES_MAX);
         Ok(Self { http, out, limit: format!("slack-channel.{of}") })
     }
 }

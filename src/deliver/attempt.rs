@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::adapters::Built;
 use super::hand::Hand;
-use super::thread::Turn;
+use super::thread::Claim;
 use super::{Decision, Next, Standing, decide};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
@@ -25,13 +25,13 @@ use crate::outcome::{Outcome, Reason};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>, turn: Option<&Turn>) {
+    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>, claim: Option<&Claim>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let sent = self.send(built, to, turn.and_then(Turn::earlier), began).await;
+        let sent = self.send(built, to, claim.and_then(Claim::earlier), began).await;
         let took = started.elapsed();
-        if let Some(turn) = turn {
-            Box::pin(self.leave(turn, &sent)).await;
+        if let Some(claim) = claim {
+            Box::pin(self.release(claim, &sent)).await;
         }
         let now = clock::now();
         let standing = Standing {

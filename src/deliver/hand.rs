@@ -86,7 +86,7 @@ impl Hand<'_> {
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        let made = self.in_turn(&built, to.as_ref()).await;
+        let made = self.try_alone(&built, to.as_ref()).await;
         drop(share);
         made
     }

@@ -7,6 +7,7 @@ pub mod documents;
 pub mod sink;
 pub mod slack;
 pub mod stream;
+pub mod telegram;
 pub mod wire;
 
 pub use testbed::{

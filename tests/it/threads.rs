@@ -117,7 +117,7 @@ async fn an_older_event_that_is_tried_again_does_not_take_the_place_of_a_newer_o
 }
 
 #[tokio::test]
-async fn who_waits_long_for_a_turn_is_put_off_and_comes_back() {
+async fn who_waits_long_for_another_of_the_same_thing_is_put_off_and_comes_back() {
     let slack = Slack::start().await;
     slack.script("chat.postMessage", [Instead::Hang]);
     let bugle = fleet(&slack, &json!({})).await;
