@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::adapters::Built;
 use super::addresses::Destination;
 use super::hand::Hand;
-use super::thread::Turn;
+use super::thread::Claim;
 use super::{Decision, Next, Standing, decide};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
@@ -23,21 +23,21 @@ use crate::outcome::{Outcome, Reason};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, destination: &Destination, turn: Option<&Turn>) {
+    pub(super) async fn attempt(&self, built: &Built, destination: &Destination, claim: Option<&Claim>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
         let to = destination.to.as_ref();
         let attempt = Try {
             delivery,
             to,
-            earlier: turn.and_then(Turn::earlier),
+            earlier: claim.and_then(Claim::earlier),
             unsubscribe: destination.unsubscribe.as_deref(),
             at: began,
         };
         let sent = self.send(built, attempt).await;
         let took = started.elapsed();
-        if let Some(turn) = turn {
-            Box::pin(self.leave(turn, &sent)).await;
+        if let Some(claim) = claim {
+            Box::pin(self.release(claim, &sent)).await;
         }
         let now = clock::now();
         let standing = Standing {

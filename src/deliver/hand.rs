@@ -82,7 +82,7 @@ impl Hand<'_> {
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        let made = self.in_turn(&built, &destination).await;
+        let made = self.try_alone(&built, &destination).await;
         drop(share);
         made
     }

@@ -1,7 +1,7 @@
-//! One thing, one message: whose turn it is to show it, and what there is to replace or to answer.
+//! One thing, one message: who may show it now, and what there is to replace or to answer.
 //!
 //! Tries that replace a message are made one after the other for the whole fleet, or an older text could land on a newer one.
-//! A turn has an end, so that a worker that is killed in it blocks nobody for longer than half a minute. One that is killed
+//! A claim has an end, so that a worker that is killed while it holds one blocks nobody for longer than half a minute. One that is killed
 //! between the provider's answer and the storing of the handle may post twice, never not at all.
 
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ use crate::channel::{Receipt, SendError};
 use crate::clock;
 use crate::outcome::Reason;
 
-/// A turn is waited for with the delivery in hand for this long; most tries are over by then.
+/// A thing that another one shows is waited for with the delivery in hand for this long; most tries are over by then.
 const HELD_MAX: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Then it is put off, doubling from the first to the second.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
-/// Between the longest try and the end of its turn: the handle is stored in it, and clocks differ.
+/// Between the longest try and the end of its claim: the handle is stored in it, and clocks differ.
 const MARGIN: Duration = Duration::from_secs(3);
 /// What nothing was said of for a week is told anew, where people look: its message is far up by then.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -66,33 +66,33 @@ enum Way {
 /// Whether a try may be made now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// Once the turn is taken.
+    /// Once the thing is claimed.
     Take,
     /// Beside others.
     Go,
-    /// Until then it is somebody else's turn.
+    /// Until then somebody else has claimed it.
     Wait(Timestamp),
     /// A newer event is shown already.
     Superseded,
 }
 
-/// A try's turn, from the moment it was taken.
-pub(super) struct Turn {
+/// A try's claim to show a thing.
+pub(super) struct Claim {
     subject: String,
     /// As it was found.
     thing: Thing,
-    /// The message that holds the turn; for one who goes beside others, that which was found.
+    /// The message that is the claim; for one who goes beside others, that which was found.
     sequence: u64,
     taken: bool,
 }
 
 enum Entry {
-    Mine(Turn),
+    Mine(Claim),
     Later(Timestamp),
     Superseded,
 }
 
-impl Turn {
+impl Claim {
     /// What it takes to replace or to answer the message that is there.
     pub(super) fn earlier(&self) -> Option<&str> {
         self.thing.handle.as_deref()
@@ -133,14 +133,14 @@ fn kept(window_ms: Option<u64>, expires_at: Timestamp, now: Timestamp) -> Durati
 }
 
 impl Hand<'_> {
-    /// Makes the try, in its turn where others show the same thing.
-    pub(super) async fn in_turn(&self, built: &Built, destination: &Destination) -> Result<(), BusError> {
+    /// Makes the try, alone where others show the same thing.
+    pub(super) async fn try_alone(&self, built: &Built, destination: &Destination) -> Result<(), BusError> {
         let Some((way, collapse_id)) = way(built).zip(self.delivery.collapse_id.as_deref()) else {
             self.attempt(built, destination, None).await;
             return Ok(());
         };
         match Box::pin(self.enter(way, collapse_id, built.timeout)).await? {
-            Entry::Mine(turn) => self.attempt(built, destination, Some(&turn)).await,
+            Entry::Mine(claim) => self.attempt(built, destination, Some(&claim)).await,
             Entry::Later(due) => return self.put_off(due, "thread").await,
             Entry::Superseded => {
                 let why = "a newer event of the same thing was shown before it".to_owned();
@@ -160,7 +160,7 @@ impl Hand<'_> {
             let now = clock::now();
             let until = match answer(&thing, delivery.event.time, &by, way, now) {
                 Answer::Superseded => return Ok(Entry::Superseded),
-                Answer::Go => return Ok(Entry::Mine(Turn { subject, thing, sequence, taken: false })),
+                Answer::Go => return Ok(Entry::Mine(Claim { subject, thing, sequence, taken: false })),
                 Answer::Take => {
                     let until = after(now, timeout + BODY_WAIT + MARGIN);
                     let taken = Taken { by: by.clone(), until_ms: until.as_millisecond() };
@@ -168,7 +168,7 @@ impl Hand<'_> {
                     match claim::put(bus, &subject, &mine, Some(self.kept(now)), sequence).await {
                         Ok(sequence) => {
                             self.still_ours()?;
-                            return Ok(Entry::Mine(Turn { subject, thing, sequence, taken: true }));
+                            return Ok(Entry::Mine(Claim { subject, thing, sequence, taken: true }));
                         }
                         Err(BusError::Conflict) => until,
                         Err(error) => return Err(error),
@@ -178,7 +178,7 @@ impl Hand<'_> {
             };
             if began.elapsed() >= HELD_MAX {
                 let wait = clock::jittered(doubling(PUT_OFF, delivery.held));
-                // A turn that was not given back ends by itself.
+                // A claim that was not given back ends by itself.
                 return Ok(Entry::Later(after(now, wait).min(after(until, LOOK_AGAIN))));
             }
             clock::sleep(clock::jittered(LOOK_AGAIN)).await;
@@ -190,30 +190,30 @@ impl Hand<'_> {
         kept(self.delivery.collapse_ms, self.delivery.expires_at, now)
     }
 
-    /// Stores what the try left behind, and gives the turn back. A handle is stored however long that takes.
-    pub(super) async fn leave(&self, turn: &Turn, sent: &Result<Receipt, SendError>) {
-        if sent.is_err() && !turn.taken {
+    /// Stores what the try left behind, and gives the claim back. A handle is stored however long that takes.
+    pub(super) async fn release(&self, held: &Claim, sent: &Result<Receipt, SendError>) {
+        if sent.is_err() && !held.taken {
             return;
         }
         let (bus, delivery, now) = (&self.tools.bus, self.delivery, clock::now());
-        let left = left(&turn.thing, sent, delivery.event.time, now);
+        let left = left(&held.thing, sent, delivery.event.time, now);
         let keep = if left == Thing::default() { KEPT_EMPTY } else { self.kept(now) };
-        let mut expected = turn.sequence;
+        let mut expected = held.sequence;
         loop {
-            let stored = claim::put(bus, &turn.subject, &left, Some(keep), expected).await;
+            let stored = claim::put(bus, &held.subject, &left, Some(keep), expected).await;
             let Err(error) = stored else { return };
             if matches!(error, BusError::Conflict) {
-                let found = claim::last_in::<Thing>(bus, StreamName::Receipts, &turn.subject).await;
+                let found = claim::last_in::<Thing>(bus, StreamName::Receipts, &held.subject).await;
                 match found {
                     // Its stream was deleted meanwhile.
                     Ok(None) if expected != 0 => expected = 0,
-                    // The turn had ended, or another one who goes beside was quicker: theirs stands.
+                    // The claim had ended, or another one who goes beside was quicker: theirs stands.
                     Ok(_) => return,
-                    Err(error) => tracing::debug!(%error, "whose turn it is cannot be read"),
+                    Err(error) => tracing::debug!(%error, "what is stored of a thing cannot be read"),
                 }
             }
             if sent.is_err() {
-                // Nothing to keep, and the turn ends by itself.
+                // Nothing to keep, and the claim ends by itself.
                 return;
             }
             tracing::warn!(delivery = %delivery.id, %error, "what shows a thing is not stored yet");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_is_over_or_ones_own_blocks_nobody() {
+    fn a_claim_that_is_over_or_ones_own_blocks_nobody() {
         let asked =
             |by, until| answer(&thing(None, None, Some((by, until))), at(5), "me", Way::Replaces, at(100));
         assert_eq!(asked("other", 100), Answer::Take);

@@ -117,6 +117,24 @@ async fn an_older_event_that_is_tried_again_does_not_take_the_place_of_a_newer_o
 }
 
 #[tokio::test]
+async fn who_waits_long_for_another_of_the_same_thing_is_put_off_and_comes_back() {
+    let slack = Slack::start().await;
+    slack.script("chat.postMessage", [Instead::Hang]);
+    let bugle = fleet(&slack, &json!({})).await;
+    let wire = bugle.wire().await;
+    tells(&wire, "i-7", 1).await;
+    eventually("it posts", SOON, async || ensure(slack.calls("chat.postMessage") == 1, "not yet")).await;
+    tells(&wire, "i-7", 2).await;
+    becomes(&bugle, "i-7-2", "sent").await;
+    let worker = bugle.take(Role::Worker).remove(0);
+    let (_, metrics) = worker.admin("/metrics").await;
+    let postponed = metrics.lines().find(|line| line.contains("postponed_total{why=\"thread\"}"));
+    assert!(postponed.is_some_and(|line| !line.ends_with(" 0")), "{postponed:?}");
+    assert_eq!(becomes(&bugle, "i-7-1", "suppressed").await["reason"], "superseded");
+    assert_eq!(slack.messages().len(), 1);
+}
+
+#[tokio::test]
 async fn a_worker_killed_before_it_posted_does_not_block_its_incident() {
     let slack = Slack::start().await;
     slack.script("chat.postMessage", [Instead::Hang]);
