@@ -74,7 +74,8 @@ async fn each_recipient_gets_a_mail_of_their_own_and_threads_and_files_are_whole
     let mut ids: Vec<_> =
         sent.iter().map(|one| format!("<{}@sender.test>", one["id"].as_str().unwrap())).collect();
     let mut seen: Vec<_> = mails.iter().map(|mail| mail.header("Message-ID").unwrap().to_owned()).collect();
-    (ids.sort(), seen.sort());
+    ids.sort();
+    seen.sort();
     assert_eq!(ids, seen);
     assert_eq!((to(&mails, ANN).len(), to(&mails, BOB).len()), (2, 2));
     for mail in &mails {

@@ -146,9 +146,12 @@ pub(super) fn documented(subject: &Subject) -> Vec<(u16, &'static str, &'static 
                 Reason::ProviderError,
             ),
         ],
-        Kind::Email if subject.way == "resend" => resend(),
-        Kind::Email => sendgrid(),
+        Kind::Email => email(subject.way),
     }
+}
+
+fn email(way: &str) -> Vec<(u16, &'static str, &'static str, Reason)> {
+    if way == "resend" { resend() } else { sendgrid() }
 }
 
 /// <https://resend.com/docs/api-reference/errors>
