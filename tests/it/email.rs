@@ -273,6 +273,36 @@ async fn a_server_that_cannot_prove_its_name_gets_neither_password_nor_mail() {
     }
 }
 
+/// What is heard of a mail server that is asked as if it were a web server: whether TLS came about.
+async fn ask_by_https(server: &MailServer, ca: Option<&[u8]>) -> String {
+    let allow_addresses = vec![IpAddr::from([127, 0, 0, 1]).into()];
+    let policy = HttpPolicy { allow_addresses, extra_ca: ca.map(Arc::from), ..HttpPolicy::default() };
+    let url = format!("https://localhost:{}/", server.port).parse().unwrap();
+    let client = HttpClient::new(policy).unwrap();
+    let at = "2026-11-20T10:00:00Z".parse().unwrap();
+    client.post(&url, Default::default(), Default::default(), at).await.unwrap_err().failure().detail.clone()
+}
+
+#[tokio::test]
+async fn certificates_of_the_operators_hold_for_http_too_and_must_be_some() {
+    let Some(server) = MailServer::start("tls").await else { return };
+    let refused = ask_by_https(&server, None).await;
+    assert!(refused.starts_with("TLS handshake failed: the certificate"), "{refused}");
+    assert_eq!(ask_by_https(&server, Some(&server.ca())).await, "connection closed before the answer");
+    for (name, content) in [("none.pem", None), ("empty.pem", Some("")), ("text.pem", Some("no certificate"))]
+    {
+        let bugle = Bugle::new().await;
+        if let Some(content) = content {
+            bugle.folder.write(name, content);
+        }
+        bugle.set("WORKER__EXTRA_CA_FILE", &bugle.folder.join(name).display().to_string());
+        bugle.cli(&["setup"]).await.ok();
+        let mut worker = bugle.spawn(Role::Worker);
+        assert_eq!(worker.process.exit_code(LATER).await, 78, "{name}");
+        assert!(worker.process.output().contains("worker.extra_ca_file"), "{}", worker.process.output());
+    }
+}
+
 #[tokio::test]
 async fn in_the_clear_is_sent_only_where_it_is_asked_for_and_opened() {
     let Some(server) = MailServer::start("none").await else { return };
