@@ -5,8 +5,8 @@
 //! code, code in a link, a quote in a quote. Bullets and blank lines are text already, so that only marks differ.
 
 mod dialect;
-mod html;
 mod literal;
+mod mail;
 mod parse;
 mod places;
 mod write;
@@ -14,8 +14,8 @@ mod write;
 use url::Url;
 
 use dialect::{Plain, Slack, Telegram};
-use html::Html;
 pub use literal::literal;
+use mail::Mail;
 use write::Limits;
 
 /// More than any channel shows: what comes behind is not even parsed.
@@ -77,8 +77,8 @@ impl Document {
 
     /// HTML for mail, in which `units_max` bounds the text without tags and escapes.
     #[must_use]
-    pub fn to_html(&self, units_max: usize) -> String {
-        write::write(&self.0, &Html, &Limits { units_max, pieces_max: 1, tags_max: usize::MAX }).concat()
+    pub fn to_mail(&self, units_max: usize) -> String {
+        write::write(&self.0, &Mail, &Limits { units_max, pieces_max: 1, tags_max: usize::MAX }).concat()
     }
 
     /// Text without marks; links show their address behind them.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bugle::channel::http::{HttpClient, HttpPolicy};
 use bugle::channel::{Kind, SendError, Try, Workshop};
 use bugle::delivery::Delivery;
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::support::api::{Api, http, json as with_body, reply};
@@ -280,7 +281,7 @@ async fn ask_by_https(server: &MailServer, ca: Option<&[u8]>) -> String {
     let url = format!("https://localhost:{}/", server.port).parse().unwrap();
     let client = HttpClient::new(policy).unwrap();
     let at = "2026-11-20T10:00:00Z".parse().unwrap();
-    client.post(&url, Default::default(), Default::default(), at).await.unwrap_err().failure().detail.clone()
+    client.post(&url, HeaderMap::new(), Vec::new().into(), at).await.unwrap_err().failure().detail.clone()
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use super::{Tag, escape_html};
 const CODE_BLOCK: &str = "<pre style=\"margin:8px 0;padding:8px;background:#f3f4f6;white-space:pre-wrap\">";
 const QUOTE: &str = "<blockquote style=\"margin:8px 0;padding-left:8px;border-left:3px solid #d1d5db\">";
 
-pub(super) struct Html;
+pub(super) struct Mail;
 
-impl Dialect for Html {
+impl Dialect for Mail {
     const COUNTS_MARKUP: bool = false;
 
     fn open(&self, tag: &Tag, out: &mut String) {
@@ -62,7 +62,7 @@ mod tests {
     use crate::channel::markdown::Document;
 
     fn html(source: &str) -> String {
-        Document::parse(source).to_html(1_000)
+        Document::parse(source).to_mail(1_000)
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn blocks_keep_their_lines_and_are_closed_when_they_are_cut() {
         assert!(html("```\na  b\n<c>\n```").ends_with(">a  b\n&lt;c&gt;</pre>"));
-        let cut = Document::parse(&format!("> {}", "word ".repeat(100))).to_html(50);
+        let cut = Document::parse(&format!("> {}", "word ".repeat(100))).to_mail(50);
         assert!(cut.ends_with("…</blockquote>"), "{cut}");
     }
 }
