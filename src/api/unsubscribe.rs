@@ -67,7 +67,7 @@ pub async fn act(
 }
 
 fn without(held: Option<&shelf::Held>, leave: &Leave) -> Value {
-    let mut spec = held.map(|held| held.document.spec.clone()).unwrap_or_else(|| json!({}));
+    let mut spec = held.map_or_else(|| json!({}), |held| held.document.spec.clone());
     let known = spec.get("unsubscribed").and_then(|left| serde_json::from_value(left.clone()).ok());
     let mut left: BTreeSet<String> = known.unwrap_or_default();
     left.insert(leave.channel.to_string());

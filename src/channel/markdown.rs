@@ -111,7 +111,7 @@ impl Document {
 
     /// HTML for mail, in which `units_max` bounds the text without tags and escapes.
     #[must_use]
-    pub fn to_html(&self, units_max: usize) -> String {
+    pub fn to_mail(&self, units_max: usize) -> String {
         write::write(&self.0, &Mail, &Limits { units_max, pieces_max: 1, tags_max: usize::MAX }).concat()
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bugle::channel::http::{HttpClient, HttpPolicy};
 use bugle::channel::{Kind, SendError, Try, Workshop};
 use bugle::delivery::Delivery;
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::support::api::{Api, http, json as with_body, reply};
@@ -74,7 +75,8 @@ async fn each_recipient_gets_a_mail_of_their_own_and_threads_and_files_are_whole
     let mut ids: Vec<_> =
         sent.iter().map(|one| format!("<{}@sender.test>", one["id"].as_str().unwrap())).collect();
     let mut seen: Vec<_> = mails.iter().map(|mail| mail.header("Message-ID").unwrap().to_owned()).collect();
-    (ids.sort(), seen.sort());
+    ids.sort();
+    seen.sort();
     assert_eq!(ids, seen);
     assert_eq!((to(&mails, ANN).len(), to(&mails, BOB).len()), (2, 2));
     for mail in &mails {
@@ -269,6 +271,36 @@ async fn a_server_that_cannot_prove_its_name_gets_neither_password_nor_mail() {
         let refused = try_once(&server, Some(&server.ca()), &wrong).await.unwrap_err();
         assert_eq!(refused, "ours: the mail server answered 535 5.7.8 to AUTH", "{security}");
         assert!(other.mails().is_empty() && server.mails().len() == 1);
+    }
+}
+
+/// What is heard of a mail server that is asked as if it were a web server: whether TLS came about.
+async fn ask_by_https(server: &MailServer, ca: Option<&[u8]>) -> String {
+    let allow_addresses = vec![IpAddr::from([127, 0, 0, 1]).into()];
+    let policy = HttpPolicy { allow_addresses, extra_ca: ca.map(Arc::from), ..HttpPolicy::default() };
+    let url = format!("https://localhost:{}/", server.port).parse().unwrap();
+    let client = HttpClient::new(policy).unwrap();
+    let at = "2026-11-20T10:00:00Z".parse().unwrap();
+    client.post(&url, HeaderMap::new(), Vec::new().into(), at).await.unwrap_err().failure().detail.clone()
+}
+
+#[tokio::test]
+async fn certificates_of_the_operators_hold_for_http_too_and_must_be_some() {
+    let Some(server) = MailServer::start("tls").await else { return };
+    let refused = ask_by_https(&server, None).await;
+    assert!(refused.starts_with("TLS handshake failed: the certificate"), "{refused}");
+    assert_eq!(ask_by_https(&server, Some(&server.ca())).await, "connection closed before the answer");
+    for (name, content) in [("none.pem", None), ("empty.pem", Some("")), ("text.pem", Some("no certificate"))]
+    {
+        let bugle = Bugle::new().await;
+        if let Some(content) = content {
+            bugle.folder.write(name, content);
+        }
+        bugle.set("WORKER__EXTRA_CA_FILE", &bugle.folder.join(name).display().to_string());
+        bugle.cli(&["setup"]).await.ok();
+        let mut worker = bugle.spawn(Role::Worker);
+        assert_eq!(worker.process.exit_code(LATER).await, 78, "{name}");
+        assert!(worker.process.output().contains("worker.extra_ca_file"), "{}", worker.process.output());
     }
 }
 

@@ -165,7 +165,7 @@ impl<'a> Parts<'a> {
 
     fn html(&self, title: &str) -> String {
         let mut main = format!("<h1 style=\"margin:0 0 12px;font-size:18px\">{}</h1>\n", escape_html(title));
-        let body = self.body.to_html(BODY_UNITS_MAX);
+        let body = self.body.to_mail(BODY_UNITS_MAX);
         if !body.is_empty() {
             main.extend(["<div style=\"line-height:1.5\">", &body, "</div>\n"]);
         }

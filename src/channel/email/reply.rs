@@ -9,7 +9,7 @@
 //! | 550, 551, 553    | ours, `unauthorized`     | ours, `unauthorized` | ours, `unauthorized` | permanent, `gone`      | permanent, `rejected` |
 //! | 5yz              | ours, `unauthorized`     | ours, `unauthorized` | ours, `unauthorized` | permanent, `rejected`  | permanent, `rejected` |
 //!
-//! At RCPT an enhanced code (RFC 3463) x.7.z, which is policy, makes it `unauthorized` instead of `gone`; x.1.z after DATA
+//! A rate at RCPT with x.2.z is the one mailbox's: transient. At RCPT an enhanced code (RFC 3463) x.7.z, which is policy, makes it `unauthorized` instead of `gone`; x.1.z after DATA
 //! makes it `gone`. Google's 5.4.5 and sending limits under 5yz ask for a pause. Of the text nothing is quoted: it holds addresses.
 
 use std::time::Duration;
@@ -63,7 +63,9 @@ pub(super) fn classify(stage: Stage, code: u16, text: &str) -> SendError {
     let failure = |reason| Failure::new(reason, detail).code(code);
     let subject = enhanced.map(|[_, subject, _]| subject);
     if code < 500 {
-        return if says(&RATE_WORDS) {
+        // One mailbox that gets too much is no reason to pause for all.
+        let one = stage == Stage::Rcpt && subject == Some(2);
+        return if says(&RATE_WORDS) && !one {
             SendError::RateLimited { failure: failure(Reason::RateLimited), retry_after: None }
         } else {
             SendError::Transient { failure: failure(Reason::ProviderError), retry_after: None }
@@ -121,10 +123,9 @@ mod tests {
             }
             for code in 500..600 {
                 let expected = match (stage, code) {
-                    (Stage::Rcpt, 530 | 534 | 535) | (Stage::Data, 530 | 534 | 535) => "ours unauthorized",
-                    (Stage::Mail, 552) => "permanent rejected",
+                    (Stage::Rcpt | Stage::Data, 530 | 534 | 535) => "ours unauthorized",
                     (Stage::Rcpt, 550 | 551 | 553) => "permanent gone",
-                    (Stage::Rcpt | Stage::Data, _) => "permanent rejected",
+                    (Stage::Mail, 552) | (Stage::Rcpt | Stage::Data, _) => "permanent rejected",
                     (Stage::Hello | Stage::Starttls | Stage::Auth | Stage::Mail, _) => "ours unauthorized",
                 };
                 assert_eq!(seen(stage, code, "no"), expected, "{stage:?} {code}");
@@ -142,6 +143,7 @@ mod tests {
             (Stage::Rcpt, 450, "4.7.1 greylisted, try again in 300 s", "transient provider_error"),
             (Stage::Data, 550, "5.7.1 looks like spam", "permanent rejected"),
             (Stage::Data, 550, "5.1.1 nobody of that name", "permanent gone"),
+            (Stage::Rcpt, 450, "4.2.1 this mailbox gets too many messages", "transient provider_error"),
             (Stage::Hello, 421, "4.7.0 Too many connections", "limited None"),
             (Stage::Auth, 454, "4.7.0 Too many login attempts", "limited None"),
             (Stage::Data, 454, "Throttling failure: Maximum sending rate exceeded.", "limited None"),

@@ -4,6 +4,8 @@
 //! certificate of the configured name. Connections are kept for the next message. An HTTP proxy does not carry SMTP: with one
 //! configured there is no channel, since whoever configures a proxy means all that goes out.
 
+mod guard;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +19,10 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
+use tokio::net::TcpStream;
 use url::Host;
+
+use guard::{Guarded, Injected};
 
 use super::reply::{self, Stage};
 use super::{EmailConfig, Envelope, Port, Security, given};
@@ -152,15 +157,18 @@ impl Smtp {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, SendError> {
         let reachable = self.reachable().await?;
-        let wrapped = self.tls.clone().filter(|_| self.security == Security::Tls);
-        let connected = AsyncSmtpConnection::connect_tokio1(
-            reachable.as_slice(),
-            Some(CONNECT_TIMEOUT),
-            &self.hello,
-            wrapped,
-            None,
-        );
-        let mut line = connected.await.map_err(|error| classify(Stage::Hello, &error))?;
+        let connected = match (&self.tls, self.security) {
+            (Some(tls), Security::Tls) => {
+                let tls = Some(tls.clone());
+                let at = reachable.as_slice();
+                AsyncSmtpConnection::connect_tokio1(at, Some(CONNECT_TIMEOUT), &self.hello, tls, None).await
+            }
+            (_, Security::Starttls | Security::None) | (None, Security::Tls) => {
+                let stream = Box::new(Guarded::new(tcp(&reachable).await?));
+                AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await
+            }
+        };
+        let mut line = connected.map_err(|error| classify(Stage::Hello, &error))?;
         if let (Some(tls), Security::Starttls) = (&self.tls, self.security) {
             if !line.can_starttls() {
                 let detail = "the mail server offers no STARTTLS: nothing is sent in the clear";
@@ -192,6 +200,18 @@ impl Smtp {
             return Err(SendError::Permanent(Failure::new(Reason::BlockedAddress, detail)));
         }
         Ok(found)
+    }
+}
+
+/// The first address that answers.
+async fn tcp(reachable: &[SocketAddr]) -> Result<TcpStream, SendError> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(reachable)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(unanswered(&error)),
+        Err(_) => Err(SendError::Transient {
+            failure: Failure::new(Reason::Timeout, "no connection in time"),
+            retry_after: None,
+        }),
     }
 }
 
@@ -306,7 +326,10 @@ fn classify(stage: Stage, error: &Error) -> SendError {
     }
     let transient =
         |reason, detail: &str| SendError::Transient { failure: Failure::new(reason, detail), retry_after: None };
-    if error.is_timeout() {
+    if was_injected(error) {
+        let detail = "something was said between STARTTLS and TLS: the mail server is broken, or somebody is in between";
+        transient(Reason::ProviderError, detail)
+    } else if error.is_timeout() {
         transient(Reason::Timeout, "no connection in time")
     } else if error.is_response() && cause == "incomplete response" {
         transient(Reason::Unreachable, "connection closed before the answer")
@@ -315,6 +338,11 @@ fn classify(stage: Stage, error: &Error) -> SendError {
     } else {
         unanswered(error)
     }
+}
+
+fn was_injected(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    matches!(cause.and_then(std::io::Error::get_ref), Some(inner) if inner.is::<Injected>())
 }
 
 #[cfg(test)]

@@ -267,6 +267,23 @@ async fn a_probe_asks_without_sending() {
 }
 
 #[test]
+fn the_pages_examples_are_documents() {
+    let page = include_str!("../../../docs/channels/email.md");
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let mut examples = 0;
+    for block in blocks {
+        let file = crate::documents::checked_file(crate::apply::files::yaml(block).unwrap()).unwrap();
+        for spec in &file.channels {
+            let lookup = |_: &str| Some("x".to_owned());
+            let config = crate::channel::secret::expand_value(&spec.config, &lookup).unwrap();
+            Email::new(&config, &workshop()).unwrap();
+            examples += 1;
+        }
+    }
+    assert_eq!(examples, 2);
+}
+
+#[test]
 fn providers_limits_are_those_of_the_account() {
     let delivery = sample();
     let of = |email: &Email| email.limits(&Try::of(&delivery, at()));

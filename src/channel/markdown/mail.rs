@@ -66,7 +66,7 @@ mod tests {
     use crate::channel::markdown::Document;
 
     fn html(source: &str) -> String {
-        Document::parse(source).to_html(1_000)
+        Document::parse(source).to_mail(1_000)
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn blocks_keep_their_lines_and_are_closed_when_they_are_cut() {
         assert!(html("```\na  b\n<c>\n```").ends_with(">a  b\n&lt;c&gt;</pre>"));
-        let cut = Document::parse(&format!("> {}", "word ".repeat(100))).to_html(50);
+        let cut = Document::parse(&format!("> {}", "word ".repeat(100))).to_mail(50);
         assert!(cut.ends_with("…</blockquote>"), "{cut}");
     }
 }

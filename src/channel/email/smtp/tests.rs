@@ -19,6 +19,8 @@ const MAILBOX: &str = "ann.hunter3@example.org";
 #[derive(Clone, Copy)]
 enum Answer {
     Says(&'static str),
+    /// That, and this to the next command, and it closes.
+    Offers(&'static str, &'static str),
     Hangs,
     Closes,
 }
@@ -90,7 +92,7 @@ async fn serve(mut stream: tokio::net::TcpStream, script: Arc<Mutex<Option<Scrip
         };
         let usual = match verb.as_str() {
             "" => "220 mail.example ESMTP\r\n",
-            "EHLO" => "250-mail.example\r\n250-AUTH PLAIN\r\n250 8BITMIME\r\n",
+            "EHLO" => "250-mail.example\r\n250-AUTH PLAIN\r\n250-8BITMIME\r\n250 HELP\r\n",
             "AUTH" => "235 2.7.0 ok\r\n",
             "DATA" => "354 go on\r\n",
             "." => "250 2.0.0 Ok: queued as 4F2C0\r\n",
@@ -100,10 +102,15 @@ async fn serve(mut stream: tokio::net::TcpStream, script: Arc<Mutex<Option<Scrip
         let said = match scripted {
             None => usual,
             Some(Answer::Says(said)) => said,
+            Some(Answer::Offers(said, next)) => {
+                let _sent = output.write_all(said.as_bytes()).await.is_ok();
+                let _command = lines.next_line().await.is_ok();
+                next
+            }
             Some(Answer::Hangs) => std::future::pending().await,
             Some(Answer::Closes) => return,
         };
-        if output.write_all(said.as_bytes()).await.is_err() || said.starts_with("421") {
+        if output.write_all(said.as_bytes()).await.is_err() || said.starts_with("421") || matches!(scripted, Some(Answer::Offers(..))) {
             return;
         }
         if verb == "DATA" && said.starts_with("354") {
@@ -181,7 +188,7 @@ async fn a_refusal_is_known_by_the_command_that_it_refuses() {
         ("MAIL", "530 5.7.0 authenticate first\r\n", "ours unauthorized"),
         ("MAIL", "553 5.7.1 bugle@example.com is not yours\r\n", "ours unauthorized"),
         ("MAIL", "552 5.3.4 too large\r\n", "permanent rejected"),
-        ("RCPT", "450 4.2.1 ann.hunter3@example.org gets too many mails\r\n", "limited rate_limited"),
+        ("RCPT", "450 4.7.28 too many mails for ann.hunter3@example.org\r\n", "limited rate_limited"),
         ("RCPT", "451 4.7.1 greylisted\r\n", "transient provider_error"),
         ("RCPT", "550-5.1.1 ann.hunter3@example.org\r\n550 5.1.1 unknown\r\n", "permanent gone"),
         ("RCPT", "550 5.7.1 relaying denied\r\n", "permanent unauthorized"),
@@ -292,6 +299,23 @@ async fn nothing_is_said_to_a_server_without_tls_or_at_a_forbidden_address() {
         assert_eq!(class(&error.unwrap_err()), "permanent blocked_address", "{host} {security}");
     }
     assert_eq!(server.log.lock().unwrap().connections, before);
+}
+
+#[tokio::test]
+async fn words_between_starttls_and_tls_end_it() {
+    const OFFER: &str = "250-mail.example\r\n250 STARTTLS\r\n";
+    let config = |port| json!({ "host": "127.0.0.1", "port": port, "from": "bugle@example.com", "to": MAILBOX });
+    for (reply, expected) in [
+        ("220 go\r\n250-mail.example\r\n250 AUTH PLAIN\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n", "something was said"),
+        // Nothing injected, and no TLS behind it.
+        ("220 go\r\n", "connection closed"),
+    ] {
+        let server = Server::start(Some(Script { at: "EHLO", answer: Answer::Offers(OFFER, reply), once: false })).await;
+        let email = Email::new(&config(server.port), &workshop()).unwrap();
+        let error = email.send(Try::of(&sample(), at())).await.unwrap_err();
+        assert!(error.failure().detail.starts_with(expected), "{error:?}");
+        assert!(matches!(error, SendError::Transient { .. }));
+    }
 }
 
 #[tokio::test]
