@@ -126,18 +126,23 @@ async fn apply_once(
 
 /// Channels are made before the rules that name them, and go after them.
 fn order(change: &Change) -> u8 {
-    match (&change.after, &change.key) {
-        (Some(_), Key::Channel(..)) => 0,
-        (Some(_), Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_)) => 1,
-        (None, Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_)) => 2,
-        (None, Key::Channel(..)) => 3,
+    let is_channel = plan::channel_of(&change.key).is_some();
+    match (&change.after, is_channel) {
+        (Some(_), true) => 0,
+        (Some(_), false) => 1,
+        (None, false) => 2,
+        (None, true) => 3,
     }
 }
 
 async fn make(bucket: &kv::Store, change: &Change) -> Result<bool, ApplyError> {
     let revision = change.before.as_ref().map_or(0, |held| held.revision);
     let Some(spec) = &change.after else {
-        return Ok(bucket.delete_expect_revision(change.key.to_string(), Some(revision)).await.is_ok());
+        let removed = bucket.delete_expect_revision(change.key.to_string(), Some(revision)).await.is_ok();
+        if let Some((workspace, channel)) = plan::channel_of(&change.key).filter(|_| removed) {
+            shelf::standing::forget(bucket, workspace, channel).await?;
+        }
+        return Ok(removed);
     };
     let document = Document {
         v: ENVELOPE_VERSION,

@@ -9,6 +9,7 @@ pub mod http;
 pub mod markdown;
 pub mod secret;
 mod settings;
+pub mod standing;
 pub mod text;
 
 use std::fmt;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::delivery::Delivery;
-use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
+use crate::documents::{DISABLE_AFTER_MS_MAX, EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
 use crate::ids::ChannelId;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
@@ -51,6 +52,10 @@ pub struct ChannelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = TIMEOUT_MS_MAX))]
     pub timeout_ms: Option<u64>,
+    /// The channel is switched off when every try failed for so long. 0: never. Default 5 days for webhooks, never for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = DISABLE_AFTER_MS_MAX))]
+    pub disable_after_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

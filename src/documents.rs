@@ -82,6 +82,8 @@ pub enum Key {
     Recipient(WorkspaceId, Recipient),
     /// By the hash of the secret, in hexadecimal.
     Token(String),
+    /// How a channel stands: nobody's document, written by Bugle itself.
+    Standing(WorkspaceId, ChannelId),
 }
 
 impl Key {
@@ -93,7 +95,8 @@ impl Key {
             | Self::Rule(workspace, _)
             | Self::Scope(workspace, _)
             | Self::Source(workspace, _)
-            | Self::Recipient(workspace, _) => Some(workspace),
+            | Self::Recipient(workspace, _)
+            | Self::Standing(workspace, _) => Some(workspace),
             Self::Token(_) => None,
         }
     }
@@ -104,7 +107,9 @@ impl Key {
         match self {
             Self::Scope(workspace, id) => format!("scopes.{workspace}.{id}"),
             Self::Recipient(workspace, id) => format!("recipients.{workspace}.{id}"),
-            Self::Channel(..) | Self::Rule(..) | Self::Source(..) | Self::Token(_) => self.to_string(),
+            Self::Channel(..) | Self::Rule(..) | Self::Source(..) | Self::Token(_) | Self::Standing(..) => {
+                self.to_string()
+            }
         }
     }
 
@@ -131,6 +136,9 @@ impl Key {
             ("recipients", Some(id)) => {
                 Some(Self::Recipient(WorkspaceId::parse(second).ok()?, Recipient::parse(&decoded(id)?).ok()?))
             }
+            ("standing", Some(id)) => {
+                Some(Self::Standing(WorkspaceId::parse(second).ok()?, ChannelId::parse(id).ok()?))
+            }
             ("tokens", None) => Some(Self::Token(second.to_owned())),
             _ => None,
         }
@@ -148,6 +156,7 @@ impl std::fmt::Display for Key {
             Self::Source(workspace, id) => write!(f, "sources.{workspace}.{id}"),
             Self::Recipient(workspace, id) => write!(f, "recipients.{workspace}.{}", encoded(id.as_str())),
             Self::Token(hash) => write!(f, "tokens.{hash}"),
+            Self::Standing(workspace, id) => write!(f, "standing.{workspace}.{id}"),
         }
     }
 }
@@ -264,6 +273,7 @@ pub const TIMEOUT_MS_MAX: u64 = 25_000;
 pub const EXPIRY_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 pub const RETRY_WAIT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 pub const RETRIES_MAX: usize = 50;
+pub const DISABLE_AFTER_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 
 /// Checks what can be known of a channel without its environment: the limits, not the addresses.
 ///
@@ -276,6 +286,7 @@ pub fn check_channel(spec: &ChannelSpec) -> Result<(), Fault> {
     spec.kind.check(&spec.config).map_err(|fault| fault.below("/config"))?;
     range("/timeoutMs", spec.timeout_ms, 1, TIMEOUT_MS_MAX)?;
     range("/expiresInMs", spec.expires_in_ms, 1, EXPIRY_MS_MAX)?;
+    range("/disableAfterMs", spec.disable_after_ms, 0, DISABLE_AFTER_MS_MAX)?;
     let waits = spec.retry.as_ref().map_or(&[][..], |retry| &retry.schedule_ms);
     if waits.len() > RETRIES_MAX {
         return Err(Fault::new(

@@ -6,7 +6,7 @@
 //!   [`documents`]
 //! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
-//! - [`deliver`]: one try, and what its end means
+//! - [`deliver`]: one try, and what its end means; [`errand`]: what is asked of a worker at once
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`explain`]: what an event leads to, and why; [`fixture`]: whether that is what was meant
@@ -35,6 +35,7 @@ pub mod deliver;
 pub mod delivery;
 pub mod documents;
 pub mod embedded;
+pub mod errand;
 pub mod event;
 pub mod explain;
 pub mod fixture;

@@ -69,6 +69,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "urn:bugle:problem:conflict", "It belongs to another owner", detail)
     }
 
+    pub fn unverified(detail: impl Into<String>) -> Self {
+        let (status, kind) = (StatusCode::CONFLICT, "urn:bugle:problem:channel-unverified");
+        Self::new(status, kind, "The channel is not verified", detail)
+    }
+
     pub fn precondition(detail: impl Into<String>) -> Self {
         let (status, kind) = (StatusCode::PRECONDITION_FAILED, "urn:bugle:problem:precondition");
         Self::new(status, kind, "Not in that state any more", detail)
@@ -187,6 +192,7 @@ impl From<SendFailure> for Problem {
         match failure {
             SendFailure::Invalid(fault) => Self::fault(fault),
             SendFailure::KeyReused => Self::key_reused(),
+            SendFailure::Unverified(_) => Self::unverified(failure.to_string()),
             SendFailure::Bus(error) => error.into(),
         }
     }

@@ -61,7 +61,7 @@ pub async fn list(
     let wanted = |key: &Key, _: &Held| match key {
         Key::Channel(..) | Key::Rule(..) | Key::Scope(..) => Some(false),
         Key::Source(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
-        Key::Recipient(..) | Key::Token(_) => None,
+        Key::Recipient(..) | Key::Token(_) | Key::Standing(..) => None,
     };
     let (sources, next_cursor) = api.page(&query, wanted)?;
     Ok(Json(SourcePage { sources, next_cursor }))

@@ -18,6 +18,8 @@ use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::clock;
 use crate::config::{Secret, Settings};
 use crate::deliver::adapters::Adapters;
+use crate::deliver::errands;
+use crate::deliver::failing::Failing;
 use crate::deliver::finished::Finished;
 use crate::deliver::handler::{Tools, Worker};
 use crate::deliver::pauses::Pauses;
@@ -225,7 +227,10 @@ impl Parts<'_> {
             finished: Finished::default(),
             people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
             unhealthy: Unhealthy::default(),
+            failing: Failing::new(self.bus.clone(), Arc::clone(directory)),
         });
+        let kinds = self.settings.worker_kinds().to_vec();
+        self.running.spawn("errands", errands::answer(Arc::clone(&tools), kinds, self.stop.clone()));
         for kind in self.settings.worker_kinds() {
             for lane in Lane::ALL {
                 let slots = match lane {

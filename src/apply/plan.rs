@@ -126,12 +126,17 @@ pub fn plan(
 pub(super) fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
     match key {
         Key::Channel(workspace, id) => Some((workspace, id)),
-        Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
+        Key::Rule(..)
+        | Key::Scope(..)
+        | Key::Source(..)
+        | Key::Recipient(..)
+        | Key::Token(_)
+        | Key::Standing(..) => None,
     }
 }
 
 /// True for a rule, or a scope with one, that sends through the channel.
-pub(super) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
+pub(crate) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
     let spec = held.document.spec.clone();
     match key {
         Key::Rule(..) => {
@@ -139,7 +144,7 @@ pub(super) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
         }
         Key::Scope(..) => serde_json::from_value::<ScopeSpec>(spec)
             .is_ok_and(|scope| scope.rules.iter().any(|rule| rule.channels.contains(channel))),
-        Key::Channel(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => false,
+        Key::Channel(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) | Key::Standing(..) => false,
     }
 }
 

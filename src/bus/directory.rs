@@ -3,6 +3,7 @@
 //! An entry that cannot be read leaves the last good one in force and raises an alarm. After every trouble with the
 //! broker the whole bucket is read anew, so that a change made meanwhile, a deletion too, is seen.
 
+mod channels;
 mod snapshot;
 mod sources;
 
@@ -18,7 +19,6 @@ pub use self::snapshot::Snapshot;
 use super::library::Library;
 use super::reader::{Entry, From, Reader};
 use super::{Bus, BusError, topology};
-use crate::channel::ChannelSpec;
 use crate::clock;
 use crate::documents::{Document, Key, TokenSpec};
 use crate::health::Pulse;
@@ -38,7 +38,7 @@ const BATCH_MAX: usize = 1_000;
 /// Which documents a process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holdings {
-    /// Channels alone: workers.
+    /// Channels and how they stand: workers.
     Channels,
     /// All that routing asks.
     Compiled,
@@ -47,10 +47,10 @@ pub enum Holdings {
 }
 
 impl Holdings {
-    fn filter(self) -> &'static str {
+    fn filters(self) -> &'static [&'static str] {
         match self {
-            Self::Channels => "channels.>",
-            Self::Compiled | Self::WordForWord => ">",
+            Self::Channels => &["channels.>", "standing.>"],
+            Self::Compiled | Self::WordForWord => &[">"],
         }
     }
 }
@@ -181,8 +181,9 @@ impl Follower {
     /// Reads the whole bucket; what is no longer there is gone, what cannot be read keeps its last good form.
     async fn load(&mut self) -> Result<Reader, BusError> {
         let bucket = format!("KV_{}", self.bus.names.config_bucket());
-        let filter = format!("$KV.{}.{}", self.bus.names.config_bucket(), self.holdings.filter());
-        let mut reader = Reader::open_stream(&self.bus, &bucket, filter, From::LastPerSubject).await?;
+        let head = format!("$KV.{}", self.bus.names.config_bucket());
+        let filters = self.holdings.filters().iter().map(|filter| format!("{head}.{filter}")).collect();
+        let mut reader = Reader::open_filtered(&self.bus, &bucket, filters, From::LastPerSubject).await?;
         let mut missing = reader.pending_at_start;
         let old = std::mem::take(&mut self.entries);
         let mut fresh = Entries::default();
@@ -288,9 +289,10 @@ impl Entries {
     fn put(&mut self, key: &Key, payload: &[u8], holdings: Holdings) -> Result<(), String> {
         match key {
             Key::Channel(workspace, id) => {
-                let document: Document<ChannelSpec> = read(payload)?;
-                let channel = (workspace.clone(), id.clone());
-                Arc::make_mut(&mut self.channels).insert(channel, Arc::new(document.spec));
+                channels::put(self, (workspace.clone(), id.clone()), payload)?;
+            }
+            Key::Standing(workspace, id) => {
+                channels::stand(self, (workspace.clone(), id.clone()), payload)?;
             }
             Key::Rule(workspace, id) => {
                 let document: Document<RuleSpec> = read(payload)?;
@@ -315,7 +317,10 @@ impl Entries {
     fn remove(&mut self, key: &Key) {
         match key {
             Key::Channel(workspace, id) => {
-                Arc::make_mut(&mut self.channels).remove(&(workspace.clone(), id.clone()));
+                Arc::make_mut(&mut self.channels).withdraw(&(workspace.clone(), id.clone()));
+            }
+            Key::Standing(workspace, id) => {
+                Arc::make_mut(&mut self.channels).stand((workspace.clone(), id.clone()), None);
             }
             Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
@@ -341,13 +346,9 @@ impl Entries {
                     self.rule_changes.push((workspace.clone(), id.clone(), Some(Arc::clone(rule))));
                 }
             }
-            Key::Channel(workspace, id) => {
-                let channel = (workspace.clone(), id.clone());
-                if let Some(spec) = before.channels.get(&channel) {
-                    Arc::make_mut(&mut self.channels).insert(channel, Arc::clone(spec));
-                } else if !self.channels.contains_key(&channel) {
-                    Arc::make_mut(&mut self.unreadable).insert(channel);
-                }
+            Key::Channel(workspace, id) => channels::keep(self, before, (workspace.clone(), id.clone())),
+            Key::Standing(workspace, id) => {
+                channels::keep_standing(self, before, (workspace.clone(), id.clone()));
             }
             Key::Recipient(..) => {}
             Key::Token(hash) => {

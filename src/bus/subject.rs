@@ -4,6 +4,7 @@
 
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
+use crate::errand::What;
 use crate::ids::{ChannelId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
 use crate::outcome::Outcome;
 
@@ -224,6 +225,14 @@ impl Names {
         let kept = [".dead.message.", ".dead.event.", ".dead.source.", ".dead.rule."];
         let rest = subject.strip_prefix(&self.prefix).unwrap_or_default();
         kept.iter().any(|head| rest.starts_with(head))
+    }
+
+    // === errands ===
+
+    /// Where workers of a kind are asked to do something at once. No stream has it.
+    #[must_use]
+    pub fn errand(&self, what: What, kind: Kind) -> String {
+        format!("{}.ask.{what}.{kind}", self.prefix)
     }
 
     // === windows and pauses ===

@@ -13,7 +13,7 @@ use crate::rule::fault::Fault;
 
 /// A channel ready to send, or why it is not.
 pub struct Built {
-    spec: Arc<ChannelSpec>,
+    pub spec: Arc<ChannelSpec>,
     pub adapter: Result<Box<dyn Channel>, Fault>,
     pub schedule: Vec<Duration>,
     pub timeout: Duration,

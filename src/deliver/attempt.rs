@@ -23,6 +23,21 @@ use crate::outcome::{Outcome, Reason};
 /// Between two tries to store what a send led to.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
+/// One try within the channel's time.
+pub(super) async fn one_try(built: &Built, attempt: Try<'_>) -> Result<Receipt, SendError> {
+    let adapter = match &built.adapter {
+        Ok(adapter) => adapter,
+        Err(fault) => {
+            let detail = format!("the channel's configuration cannot be used: {fault}");
+            return Err(SendError::Ours(Failure::new(Reason::Misconfigured, detail)));
+        }
+    };
+    // A status that came in time stands, however long its body takes.
+    let whole = built.timeout + BODY_WAIT;
+    let sent = tokio::time::timeout(whole, adapter.send(attempt)).await;
+    sent.map_err(|_| SendError::late(built.timeout))?
+}
+
 impl Hand<'_> {
     pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
@@ -48,6 +63,7 @@ impl Hand<'_> {
         if let Some(turn) = self.tools.unhealthy.turn(&outcome, to) {
             Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
         }
+        self.tools.failing.note(&outcome, &built.spec, to.is_none()).await;
     }
 
     async fn send(
@@ -56,19 +72,7 @@ impl Hand<'_> {
         to: Option<&Redacted<String>>,
         at: Timestamp,
     ) -> Result<Receipt, SendError> {
-        let adapter = match &built.adapter {
-            Ok(adapter) => adapter,
-            Err(fault) => {
-                let detail = format!("the channel's configuration cannot be used: {fault}");
-                return Err(SendError::Ours(Failure::new(Reason::Misconfigured, detail)));
-            }
-        };
-        // A status that came in time stands, however long its body takes.
-        let whole = built.timeout + BODY_WAIT;
-        let sent =
-            tokio::time::timeout(whole, adapter.send(Try { delivery: self.delivery, to, earlier: None, at }))
-                .await;
-        sent.map_err(|_| SendError::late(built.timeout))?
+        one_try(built, Try { delivery: self.delivery, to, earlier: None, at }).await
     }
 
     fn log(&self, outcome: &Outcome, took: Duration) {

@@ -14,6 +14,7 @@ use super::share::Shares;
 use super::{addresses, after};
 use crate::bus::consumer::Lease;
 use crate::bus::{BusError, schedule, topology};
+use crate::channel::standing::Closed;
 use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::dead;
@@ -24,6 +25,7 @@ use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::recipient::Addressing;
 use crate::send::fate::{self, Fate};
+use crate::shelf::standing;
 
 /// Those who waited for a pause come back spread over this long.
 const AFTER_PAUSE_SPREAD: Duration = Duration::from_secs(5);
@@ -35,6 +37,9 @@ pub(super) struct Hand<'a> {
     pub sequence: u64,
     pub lease: &'a Lease,
 }
+
+/// A channel's document, and what closes it.
+type Found = (Arc<ChannelSpec>, Option<Closed>);
 
 impl Hand<'_> {
     pub(super) async fn deliver(&self, shares: &Shares) -> Result<(), BusError> {
@@ -57,11 +62,14 @@ impl Hand<'_> {
         if delivery.expires_at <= now {
             return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
         }
-        let Some(spec) = spec else {
+        let Some((spec, closed)) = spec else {
             return self.give_up(Reason::UnknownChannel, "the channel does not exist any more").await;
         };
         if spec.enabled != Enabled::On {
             return self.suppress(Reason::ChannelDisabled, None).await;
+        }
+        if let Some(Closed { reason, why }) = closed {
+            return self.suppress(reason, Some(why)).await;
         }
         if Some(spec.kind) != delivery.kind {
             // The channel became another kind meanwhile: into that kind's queue.
@@ -108,19 +116,18 @@ impl Hand<'_> {
         Box::pin(fate::settle_fate(&self.tools.bus, self.delivery, own)).await
     }
 
-    /// The channel's document; one that this process has not heard of yet is looked up.
-    async fn channel(&self) -> Result<Option<Arc<ChannelSpec>>, BusError> {
+    /// The channel's document, and why it gets nothing although it is on; one that this process has not heard of yet is
+    /// looked up.
+    async fn channel(&self) -> Result<Option<Found>, BusError> {
         let key = (self.delivery.workspace.clone(), self.delivery.channel.clone());
-        if let Some(spec) = self.tools.directory.snapshot().channels.get(&key) {
-            return Ok(Some(Arc::clone(spec)));
+        let snapshot = self.tools.directory.snapshot();
+        if let Some(spec) = snapshot.channels.get(&key) {
+            return Ok(Some((Arc::clone(spec), snapshot.channels.closed_to(self.delivery).cloned())));
         }
         Box::pin(self.channel_from_broker(&key)).await
     }
 
-    async fn channel_from_broker(
-        &self,
-        key: &(WorkspaceId, ChannelId),
-    ) -> Result<Option<Arc<ChannelSpec>>, BusError> {
+    async fn channel_from_broker(&self, key: &(WorkspaceId, ChannelId)) -> Result<Option<Found>, BusError> {
         let bucket = topology::config_bucket(&self.tools.bus).await?;
         let found = bucket
             .get(Key::Channel(key.0.clone(), key.1.clone()).to_string())
@@ -128,7 +135,9 @@ impl Hand<'_> {
             .map_err(BusError::request)?;
         let Some(bytes) = found else { return Ok(None) };
         let document: Document<ChannelSpec> = serde_json::from_slice(&bytes)?;
-        Ok(Some(Arc::new(document.spec)))
+        let (standing, _) = standing::read(&self.tools.bus, &key.0, &key.1).await?;
+        let closed = standing.closed(&document.owner, &document.spec);
+        Ok(Some((Arc::new(document.spec), closed)))
     }
 
     /// Puts it off without a try.

@@ -107,9 +107,11 @@ impl Reader {
         let config = self.config(found, known, place);
         let config = if kind == Kind::Webhook { self.without_own_headers(config, place) } else { config };
         let id = self.channel_id(name, place)?;
-        let (retry, expires_in_ms, timeout_ms) = (None, None, None);
+        let (retry, expires_in_ms, timeout_ms, disable_after_ms) = (None, None, None, None);
         let enabled = Enabled::On;
-        let spec = ChannelSpec { id, kind, enabled, config: config.into(), retry, expires_in_ms, timeout_ms };
+        let config = config.into();
+        let spec =
+            ChannelSpec { id, kind, enabled, config, retry, expires_in_ms, timeout_ms, disable_after_ms };
         match check_channel(&spec).and_then(|()| files::check_config(&spec)) {
             Ok(()) => Some(spec),
             Err(fault) => {

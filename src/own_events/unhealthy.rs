@@ -131,6 +131,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::Expired
         | Reason::UnknownChannel
         | Reason::ChannelDisabled
+        | Reason::ChannelUnverified
         | Reason::Cooldown
         | Reason::Duplicate
         | Reason::OutsideHours

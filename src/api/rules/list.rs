@@ -57,7 +57,7 @@ pub async fn list(
     let wanted = |key: &Key, held: &Held| match key {
         Key::Channel(..) => Some(false),
         Key::Rule(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of) && filter.holds(held)),
-        Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
+        Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) | Key::Standing(..) => None,
     };
     let (rules, next_cursor) = api.page(&query, wanted)?;
     Ok(Json(RulePage { rules, next_cursor }))
