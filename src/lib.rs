@@ -12,6 +12,7 @@
 //! - [`explain`]: what an event leads to, and why; [`fixture`]: whether that is what was meant
 //! - [`api`]: history, sends, tokens and live streams
 //! - [`preset`]: what one begins with; [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
+//! - [`secrets`]: where they stand in documents, and what is shown in their place
 //! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`clock`], [`task`]
 //!
@@ -52,6 +53,7 @@ pub mod record;
 pub mod route;
 pub mod rule;
 pub mod schema;
+pub mod secrets;
 pub mod send;
 pub mod shelf;
 pub mod source;

@@ -26,6 +26,8 @@ const PURE: &[&str] = &[
     "src/source/secrets.rs",
     "src/source/signature.rs",
     "src/schema",
+    "src/secrets/mask.rs",
+    "src/secrets/places.rs",
     "src/route.rs",
     "src/route/carried.rs",
     "src/route/ruleset.rs",

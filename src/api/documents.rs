@@ -17,8 +17,8 @@ use super::query::{Query, cursor_of};
 use crate::documents::{Key, unique, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
+use crate::secrets;
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
-use crate::source::secrets;
 
 /// A change is answered when this process follows it, or after this long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,9 +47,7 @@ pub fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
 #[must_use]
 pub fn view(key: &Key, held: &Held) -> Value {
     let mut spec = held.document.spec.clone();
-    if matches!(key, Key::Source(..)) {
-        secrets::mask(&mut spec);
-    }
+    secrets::mask_document(key, &mut spec);
     let mut view = spec.as_object().cloned().unwrap_or_default();
     view.insert(META.to_owned(), meta(key, held));
     Value::Object(view)

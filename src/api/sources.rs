@@ -19,8 +19,9 @@ use crate::config;
 use crate::documents::{Key, strict};
 use crate::ids::{SourceId, WorkspaceId};
 use crate::rule::fault::Fault;
+use crate::secrets;
 use crate::shelf::{self, Held};
-use crate::source::{Source, SourceSpec, secrets};
+use crate::source::{Source, SourceSpec};
 
 /// What stands beside a source and is no part of it.
 const STATUS: &str = "status";
@@ -130,7 +131,8 @@ pub async fn put(
     fields.remove(STATUS);
     let change = |held: Option<&Held>| {
         let mut value = Value::Object(fields.clone());
-        secrets::unmask(&mut value, held.map(|held| &held.document.spec)).map_err(Problem::fault)?;
+        secrets::unmask_document(&key, &mut value, held.map(|held| &held.document.spec))
+            .map_err(Problem::fault)?;
         let source = checked(&workspace, value)?;
         reaches(&principal, held, Some(&source.spec))?;
         if let Some(why) = source.spec.nats.as_ref().and_then(|nats| attach::forbidden(&api.bus, nats)) {

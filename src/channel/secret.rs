@@ -39,9 +39,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Redacted<T> {
     }
 }
 
+/// Its schema says `writeOnly`: that is how a secret's place in a document is known.
 impl<T: JsonSchema> JsonSchema for Redacted<T> {
+    /// Under a name of its own it would take the name of what it hides.
     fn inline_schema() -> bool {
-        T::inline_schema()
+        true
     }
 
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -49,7 +51,9 @@ impl<T: JsonSchema> JsonSchema for Redacted<T> {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
+        let mut schema = T::json_schema(generator);
+        schema.insert("writeOnly".to_owned(), true.into());
+        schema
     }
 }
 
@@ -120,6 +124,16 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, ExpandError> {
     }
     parts.push(Part::Text(rest));
     Ok(parts)
+}
+
+/// True for a text that names variables and holds nothing itself, not even a default.
+#[must_use]
+pub fn is_reference(text: &str) -> bool {
+    let holds_nothing = |part: &Part<'_>| match part {
+        Part::Text(text) => text.is_empty(),
+        Part::Variable { default, .. } => default.is_none_or(str::is_empty),
+    };
+    parts(text).is_ok_and(|parts| parts.iter().all(holds_nothing))
 }
 
 fn is_variable_name(name: &str) -> bool {
