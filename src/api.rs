@@ -2,6 +2,7 @@
 //! broker does not hold: whatever it answers 202 to is stored there.
 
 pub mod auth;
+pub mod channels;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod documents;
@@ -112,6 +113,13 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(sources::list))
         .routes(routes!(sources::get, sources::put, sources::remove, webhooks::receive))
         .routes(routes!(sources::versions))
+        .routes(routes!(channels::list, channels::upsert))
+        .routes(routes!(channels::get, channels::put, channels::patch, channels::remove))
+        .routes(routes!(channels::switch::enabled))
+        .routes(routes!(channels::test::test))
+        .routes(routes!(channels::history::versions))
+        .routes(routes!(channels::history::revert))
+        .routes(routes!(channels::chats::detect))
         .routes(routes!(recipients::get, recipients::put, recipients::remove))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

@@ -1,5 +1,6 @@
 //! The operator's commands. Results go to standard output, everything else to standard error.
 
+mod channels;
 mod commands;
 mod explain;
 mod import;
@@ -45,6 +46,9 @@ enum Command {
     /// Test rules.
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// List channels, test them, switch them on and off.
+    #[command(subcommand)]
+    Channels(channels::Channels),
     /// Say why an event leads to what it leads to: rule by rule, with the comparison that said no.
     Explain(explain::Explain),
     /// Check the configuration and its documents without touching anything.
@@ -93,6 +97,10 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
         Command::Explain(explain) => {
             let settings = settings()?;
             with_runtime(&settings, explain::explain(&settings, &explain))
+        }
+        Command::Channels(channels) => {
+            let settings = settings()?;
+            with_runtime(&settings, channels::channels(&settings, &channels))
         }
         Command::Init(init) => init::init(&init),
         Command::Rules(rules) => rules::rules(&rules),

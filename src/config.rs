@@ -22,7 +22,8 @@ use crate::rule::fault::{guess, unknown_word};
 
 /// Every setting with its meaning and its default.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
-const PREFIX: &str = "BUGLE__";
+/// In front of every setting in the environment.
+pub const ENVIRONMENT_PREFIX: &str = "BUGLE__";
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -277,7 +278,7 @@ pub fn environment(name: &str) -> Option<String> {
 fn own_variables() -> Result<Vec<(String, String)>, ConfigError> {
     let mut found = Vec::new();
     for (name, value) in std::env::vars_os() {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Some(name) = name.to_str().filter(|name| name.starts_with(ENVIRONMENT_PREFIX)) else { continue };
         let value = value.to_str().ok_or_else(|| ConfigError(format!("{name} is not UTF-8")))?;
         found.push((name.to_owned(), value.to_owned()));
     }
@@ -286,9 +287,9 @@ fn own_variables() -> Result<Vec<(String, String)>, ConfigError> {
 
 /// The key that a variable sets and its value, in the type of the key's default.
 fn from_variable(defaults: &Dict, name: &str, text: &str) -> Result<(Vec<String>, Value), ConfigError> {
-    let path: Vec<String> = name[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
+    let path: Vec<String> = name[ENVIRONMENT_PREFIX.len()..].split("__").map(str::to_lowercase).collect();
     let unknown = || {
-        let known = variables(defaults, PREFIX);
+        let known = variables(defaults, ENVIRONMENT_PREFIX);
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         ConfigError(format!("{name} sets no known key{}: see config/default.toml", guess(name, &known)))
     };

@@ -79,6 +79,9 @@ pub struct Tested {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
     pub duration_ms: u64,
+    /// What keeps everything else from going out although the test did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Up to this revision of the bucket the standing of the channel is known by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(ignore)]

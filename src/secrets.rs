@@ -40,7 +40,7 @@ fn secretive<'a>(key: &Key, spec: &'a mut Value) -> Option<(&'static str, Arc<Va
             Some(("/config", schema, spec.get_mut(CONFIG)?))
         }
         Key::Source(..) => Some(("", schema::of::<SourceSpec>(), spec)),
-        Key::Rule(..) | Key::Scope(..) | Key::Recipient(..) | Key::Token(_) => None,
+        Key::Rule(..) | Key::Scope(..) | Key::Recipient(..) | Key::Token(_) | Key::Standing(..) => None,
     }
 }
 

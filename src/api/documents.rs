@@ -127,6 +127,16 @@ pub fn answer_with(status: StatusCode, (key, held): (&Key, &Held), (name, value)
     tagged(status, view, held.revision)
 }
 
+/// The same with several.
+#[must_use]
+pub fn answer_beside(status: StatusCode, (key, held): (&Key, &Held), beside: Map<String, Value>) -> Response {
+    let mut view = view(key, held);
+    for (name, value) in beside {
+        view[&name] = value;
+    }
+    tagged(status, view, held.revision)
+}
+
 fn tagged(status: StatusCode, body: Value, revision: u64) -> Response {
     let mut response = (status, Json(body)).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
@@ -176,6 +186,19 @@ impl Api {
         query: &Query,
         wanted: impl FnMut(&Key, &Held) -> Option<bool>,
     ) -> Result<(Vec<Value>, Option<String>), Problem> {
+        self.page_of(query, wanted, view)
+    }
+
+    /// The same, each document shown in a way of its own.
+    ///
+    /// # Errors
+    /// As [`Api::page`].
+    pub fn page_of(
+        &self,
+        query: &Query,
+        wanted: impl FnMut(&Key, &Held) -> Option<bool>,
+        view: impl Fn(&Key, &Held) -> Value,
+    ) -> Result<(Vec<Value>, Option<String>), Problem> {
         let (limit, after) = (query.limit()? as usize, query.key_cursor()?);
         let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut found = self.directory.snapshot().library.page(after, limit + 1, wanted);
@@ -220,7 +243,8 @@ impl Api {
         Ok(StatusCode::NO_CONTENT)
     }
 
-    async fn follow(&self, revision: u64) {
+    /// Waits until this process has heard of a change.
+    pub async fn follow(&self, revision: u64) {
         if !self.directory.seen(revision, PATIENCE).await {
             tracing::warn!(revision, "a change is stored and not followed here yet");
         }

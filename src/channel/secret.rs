@@ -179,6 +179,25 @@ pub(super) fn below(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
+/// Every variable that is named, also those with a default.
+#[must_use]
+pub fn variables(value: &Value) -> Vec<String> {
+    let of = |text: &str| -> Vec<String> {
+        let parts = parts(text).unwrap_or_default().into_iter();
+        let name = |part: Part<'_>| match part {
+            Part::Variable { name, .. } => Some(name.to_owned()),
+            Part::Text(_) => None,
+        };
+        parts.filter_map(name).collect()
+    };
+    match value {
+        Value::String(text) => of(text),
+        Value::Array(items) => items.iter().flat_map(variables).collect(),
+        Value::Object(fields) => fields.values().flat_map(variables).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
 /// The variables that must be set, each once, in the order in which they stand: what `enabled: auto` waits for.
 #[must_use]
 pub fn variables_without_default(value: &Value) -> Vec<String> {

@@ -1,8 +1,9 @@
 //! How channels stand, in the bucket: read and changed by whoever finds something out, whichever process that is.
 
 use async_nats::jetstream::kv;
+use serde_json::Value;
 
-use super::{Held, get, put};
+use super::{Condition, Held, ShelfError, get, put};
 use crate::bus::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
 use crate::channel::standing::{ChannelStanding, OWN_OWNER, Verified, digest_of};
@@ -105,6 +106,35 @@ pub async fn reopen(
         standing.failing = None;
     })
     .await
+}
+
+/// Switches a channel on or off, and returns the last revision that says so: 0 when it was so already. On also lifts
+/// whatever else had switched it off, of a file's channel too.
+///
+/// # Errors
+/// When there is none, a file says otherwise, or the broker does not answer.
+pub async fn switch(
+    bus: &Bus,
+    (workspace, channel): (&WorkspaceId, &ChannelId),
+    author: &str,
+    enabled: bool,
+) -> Result<u64, ShelfError> {
+    let key = Key::Channel(workspace.clone(), channel.clone());
+    let held = get(bus, &key).await?.ok_or(ShelfError::Missing)?;
+    let is_so = |spec: &Value| spec.get("enabled").is_none_or(|found| *found == Value::Bool(true)) == enabled;
+    let mut revision = 0;
+    if !is_so(&held.document.spec) {
+        let change = |held: Option<&Held>| {
+            let mut spec = held.ok_or(ShelfError::Missing)?.document.spec.clone();
+            spec["enabled"] = enabled.into();
+            Ok::<_, ShelfError>(spec)
+        };
+        revision = super::write(bus, &key, author, Condition::Present, change).await?.held.revision;
+    }
+    if enabled {
+        revision = reopen(bus, workspace, channel, author).await?.unwrap_or(revision);
+    }
+    Ok(revision)
 }
 
 /// The channel is gone: another one of its name begins anew.

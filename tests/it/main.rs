@@ -12,6 +12,7 @@
 mod support;
 
 mod api;
+mod channels;
 mod chaos;
 mod clients;
 mod delivery;

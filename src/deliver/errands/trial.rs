@@ -12,15 +12,15 @@ use serde_json::value::RawValue;
 use super::super::handler::Tools;
 use super::super::{addresses, attempt};
 use crate::channel::secret::Redacted;
-use crate::channel::standing::is_of_file;
-use crate::channel::{ChannelSpec, Receipt, SendError, Try};
+use crate::channel::standing::{Disabled, is_of_file};
+use crate::channel::{ChannelSpec, Enabled, Receipt, SendError, Try};
 use crate::clock;
 use crate::deliver::after;
 use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::documents::Document;
 use crate::errand::{Errand, Refusal, Tested};
 use crate::event::{EventRef, EventType, OWN_SOURCE, Severity};
-use crate::ids::DeliveryKey;
+use crate::ids::{DeliveryKey, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::recipient::Addressing;
@@ -61,12 +61,27 @@ pub(super) async fn test(
     match tools.bus.record(&outcome, delivery.id.as_str()).await {
         Ok(_) => metrics::outcome(&outcome),
         Err(error) => {
-            tracing::warn!(delivery = %delivery.id, %error, "the test of a channel is not recorded")
+            tracing::warn!(delivery = %delivery.id, %error, "the test of a channel is not recorded");
         }
     }
     let duration_ms = outcome.duration_ms.unwrap_or_default();
     let Outcome { reason, detail, code, .. } = outcome;
-    Ok(Tested { ok, delivery: delivery.id, reason, detail, code, duration_ms, revision })
+    let note = if ok { still_off(tools, workspace, &spec).await? } else { None };
+    Ok(Tested { ok, delivery: delivery.id, reason, detail, code, duration_ms, note, revision })
+}
+
+/// Whoever sees the test arrive must not wonder why nothing else comes.
+async fn still_off(
+    tools: &Tools,
+    workspace: &WorkspaceId,
+    spec: &ChannelSpec,
+) -> Result<Option<String>, Refusal> {
+    if spec.enabled != Enabled::On {
+        return Ok(Some("the channel is switched off: nothing else goes out".to_owned()));
+    }
+    let (standing, _) = standing::read(&tools.bus, workspace, &spec.id).await?;
+    let off = |found: &Disabled| format!("the channel was switched off ({}): switch it on again", found.why);
+    Ok(standing.disabled(spec).map(off))
 }
 
 async fn address(
