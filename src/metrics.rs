@@ -159,7 +159,7 @@ fn start_at_zero() {
     for cause in Cause::ALL {
         counter!(CHANNELS_DISABLED, "cause" => cause.as_str()).absolute(0);
     }
-    for why in ["paused", "share"] {
+    for why in ["paused", "share", "thread"] {
         counter!(POSTPONED, "why" => why).absolute(0);
     }
     for way in ["nats", "http"] {

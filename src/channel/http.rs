@@ -137,6 +137,12 @@ impl HttpClient {
         Self { timeout, ..self.clone() }
     }
 
+    /// How long it waits for a status.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     #[must_use]
     pub fn policy(&self) -> &HttpPolicy {
         &self.policy

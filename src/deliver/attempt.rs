@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::adapters::Built;
 use super::hand::Hand;
+use super::thread::Turn;
 use super::{Decision, Next, Standing, decide};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
@@ -39,11 +40,15 @@ pub(super) async fn one_try(built: &Built, attempt: Try<'_>) -> Result<Receipt, 
 }
 
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>) {
+    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>, turn: Option<&Turn>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let sent = self.send(built, to, began).await;
-        let (took, now) = (started.elapsed(), clock::now());
+        let sent = self.send(built, to, turn.and_then(Turn::earlier), began).await;
+        let took = started.elapsed();
+        if let Some(turn) = turn {
+            Box::pin(self.leave(turn, &sent)).await;
+        }
+        let now = clock::now();
         let standing = Standing {
             attempt: delivery.attempt,
             postponed: delivery.postponed,
@@ -70,9 +75,10 @@ impl Hand<'_> {
         &self,
         built: &Built,
         to: Option<&Redacted<String>>,
+        earlier: Option<&str>,
         at: Timestamp,
     ) -> Result<Receipt, SendError> {
-        one_try(built, Try { delivery: self.delivery, to, earlier: None, at }).await
+        one_try(built, Try { delivery: self.delivery, to, earlier, at }).await
     }
 
     fn log(&self, outcome: &Outcome, took: Duration) {

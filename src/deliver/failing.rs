@@ -204,6 +204,7 @@ fn counts(reason: Reason) -> bool {
         | Reason::ChannelUnverified
         | Reason::Cooldown
         | Reason::Duplicate
+        | Reason::Superseded
         | Reason::OutsideHours
         | Reason::NoAddress
         | Reason::Cancelled

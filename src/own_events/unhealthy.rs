@@ -134,6 +134,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::ChannelUnverified
         | Reason::Cooldown
         | Reason::Duplicate
+        | Reason::Superseded
         | Reason::OutsideHours
         | Reason::NoAddress
         | Reason::Cancelled

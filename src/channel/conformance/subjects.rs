@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BOT_TOKEN, HEADER_SECRET, PATH_SECRET, SIGNING_SECRET};
+use super::{BOT_TOKEN, HEADER_SECRET, PATH_SECRET, SIGNING_SECRET, slack};
 use crate::channel::Kind;
 use crate::outcome::Reason;
 
@@ -47,7 +47,7 @@ fn subject(kind: Kind) -> Option<Subject> {
 }
 
 pub(super) fn subjects() -> impl Iterator<Item = Subject> {
-    Kind::ALL.iter().filter_map(|&kind| subject(kind))
+    Kind::ALL.iter().filter_map(|&kind| subject(kind)).chain([slack::bot()])
 }
 
 /// The errors that a provider documents: status, body, and what they mean.

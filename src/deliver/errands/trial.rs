@@ -166,6 +166,7 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         note: None,
         held_back: 0,
         collapse_id: None,
+        collapse_ms: None,
         expires_at: crate::route::expiry(at, Some(spec)),
         attempt: 1,
         redrive: 0,
