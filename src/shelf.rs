@@ -75,9 +75,13 @@ pub struct Version {
 async fn bucket_of(bus: &Bus, key: &Key) -> Result<kv::Store, BusError> {
     match key {
         Key::Recipient(..) => topology::people_bucket(bus).await,
-        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => {
-            topology::config_bucket(bus).await
-        }
+        Key::Channel(..)
+        | Key::Connection(..)
+        | Key::Rule(..)
+        | Key::Scope(..)
+        | Key::Source(..)
+        | Key::Token(_)
+        | Key::SealingKey(_) => topology::config_bucket(bus).await,
     }
 }
 
