@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod channels;
+pub mod connections;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod documents;
@@ -48,6 +49,7 @@ use crate::config::{Keep, Secret};
 use crate::health::Health;
 use crate::metrics;
 use crate::route::texts::Texts;
+use crate::secrets::KeyRing;
 use crate::store::Store;
 use problem::Problem;
 
@@ -67,6 +69,8 @@ pub struct Api {
     pub health: Health,
     pub recorder: PrometheusHandle,
     pub admin_token: Option<Secret>,
+    /// What opens the secrets of sources.
+    pub keys: KeyRing,
     pub stop: Stop,
     pub keep: Keep,
     /// An explanation looks through the stream of events: so many at once.
@@ -110,6 +114,9 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(rules::revert))
         .routes(routes!(scopes::list))
         .routes(routes!(scopes::get, scopes::put, scopes::remove))
+        .routes(routes!(connections::list))
+        .routes(routes!(connections::get, connections::put, connections::patch, connections::remove))
+        .routes(routes!(connections::check))
         .routes(routes!(sources::list))
         .routes(routes!(sources::get, sources::put, sources::remove, webhooks::receive))
         .routes(routes!(sources::versions))

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::delivery::Delivery;
 use crate::documents::{DISABLE_AFTER_MS_MAX, EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
-use crate::ids::ChannelId;
+use crate::ids::{ChannelId, ConnectionId};
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 use secret::Redacted;
@@ -36,6 +36,9 @@ use secret::Redacted;
 pub struct ChannelSpec {
     pub id: ChannelId,
     pub kind: Kind,
+    /// The connection whose settings it shares. What stands there does not stand in `config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionId>,
     #[serde(default)]
     pub enabled: Enabled,
     /// Settings of the kind. Strings may hold `${VAR}` and `${VAR:-default}`, replaced by the worker.
@@ -201,6 +204,16 @@ pub trait Adapter: Channel + Sized + 'static {
 
     /// What it makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
     fn show(delivery: &Delivery) -> Value;
+
+    /// Asks the provider whether the account works, without sending anything; `config` is that of a connection, in which
+    /// `${VAR}` is already replaced, and lacks what channels bring. None: there is nothing to ask.
+    fn probe<'a>(
+        _config: &'a Value,
+        _workshop: &'a Workshop,
+        _at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        None
+    }
 }
 
 /// Why a try failed, and so what to do: the variant says what to do, the reason what to count.
@@ -310,6 +323,19 @@ macro_rules! registry {
             pub fn show(self, delivery: &Delivery) -> Value {
                 match self {
                     $(Self::$variant => <$module::$adapter as Adapter>::show(delivery),)+
+                }
+            }
+
+            /// Asks the provider whether the account of a connection works. None: there is nothing to ask.
+            #[must_use]
+            pub fn probe<'a>(
+                self,
+                config: &'a Value,
+                workshop: &'a Workshop,
+                at: Timestamp,
+            ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+                match self {
+                    $(Self::$variant => <$module::$adapter as Adapter>::probe(config, workshop, at),)+
                 }
             }
 

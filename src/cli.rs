@@ -7,6 +7,7 @@ mod import;
 mod init;
 mod paint;
 mod rules;
+mod secrets;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -58,10 +59,13 @@ enum Command {
     Import(import::Import),
     /// Print the JSON Schema of what people write, for editors.
     Schema {
-        /// documents, rule, channel, source, fixtures or settings.
+        /// documents, rule, channel, connection, source, fixtures or settings.
         #[arg(default_value = "documents")]
         name: String,
     },
+    /// Keys that secrets are sealed with.
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     /// Look into the dead letters and send them again.
     #[command(subcommand)]
     Dead(commands::Dead),
@@ -107,6 +111,10 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
         Command::CheckConfig => commands::check_config(&settings()?),
         Command::Import(import) => import::import(&import),
         Command::Schema { name } => commands::schema(&name),
+        Command::Secrets(command) => {
+            let settings = settings()?;
+            with_runtime(&settings, secrets::secrets(&settings, &command))
+        }
         Command::Dead(dead) => {
             let settings = settings()?;
             with_runtime(&settings, commands::dead(&settings, &dead))

@@ -37,6 +37,7 @@ pub struct Settings {
     pub admin: Admin,
     pub router: Router,
     pub worker: Worker,
+    pub secrets: Secrets,
     pub shutdown: Shutdown,
     pub log: Log,
 }
@@ -131,6 +132,19 @@ pub struct Worker {
     #[serde(deserialize_with = "empty_is_none")]
     #[schemars(with = "String")]
     pub proxy: Option<Secret>,
+    #[schemars(range(min = 1, max = 86_400))]
+    pub connection_check_seconds: u64,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
+    pub key_file: Option<PathBuf>,
+    #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
+    pub key: Option<Secret>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -225,10 +239,11 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Relative documents and texts are relative to the file that names them.
+    /// Relative documents, texts and keys are relative to the file that names them.
     fn anchor(&mut self, file: Option<&Path>) {
         let Some(folder) = file.and_then(Path::parent) else { return };
-        for path in self.documents.iter_mut().chain(&mut self.router.texts) {
+        let files = self.documents.iter_mut().chain(&mut self.router.texts);
+        for path in files.chain(&mut self.secrets.key_file) {
             let beside = folder.join(&*path);
             // One that a variable names is relative to where the program runs.
             if path.is_relative() && (beside.exists() || !path.exists()) {

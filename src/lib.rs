@@ -2,8 +2,8 @@
 //!
 //! The modules, in the order in which an event travels:
 //!
-//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`attachment`], [`outcome`], [`channel`], [`recipient`],
-//!   [`documents`]
+//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`attachment`], [`outcome`], [`channel`], [`connection`],
+//!   [`recipient`], [`documents`]
 //! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means; [`errand`]: what is asked of a worker at once
@@ -31,6 +31,7 @@ pub mod channel;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod dead;
 pub mod deliver;
 pub mod delivery;

@@ -78,10 +78,12 @@ async fn bucket_of(bus: &Bus, key: &Key) -> Result<kv::Store, BusError> {
     match key {
         Key::Recipient(..) => topology::people_bucket(bus).await,
         Key::Channel(..)
+        | Key::Connection(..)
         | Key::Rule(..)
         | Key::Scope(..)
         | Key::Source(..)
         | Key::Token(_)
+        | Key::SealingKey(_)
         | Key::Standing(..) => topology::config_bucket(bus).await,
     }
 }

@@ -26,11 +26,11 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::apply::plan;
 use crate::bus::topology;
-use crate::channel::standing::Verification;
+use crate::channel::standing::{ChannelStanding, Verification};
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::documents::Key;
 use crate::ids::{ChannelId, WorkspaceId};
-use crate::shelf::{self, Held, standing};
+use crate::shelf::{self, Held, Written, standing};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -70,31 +70,24 @@ pub async fn list(
     let query = query.only(&known)?;
     let workspace = principal.reads(query.workspace()?)?;
     let (filter, snapshot) = (Filter::of(&query)?, api.directory.snapshot());
-    let wanted = |key: &Key, held: &Held| match key {
-        Key::Channel(of, id) => {
-            let own = workspace.as_ref().is_none_or(|wanted| wanted == of);
-            let standing = snapshot.channels.standing(&(of.clone(), id.clone()));
-            Some(own && filter.holds(held, &standing.cloned().unwrap_or_default()))
-        }
-        Key::Rule(..)
-        | Key::Scope(..)
-        | Key::Source(..)
-        | Key::Recipient(..)
-        | Key::Token(_)
-        | Key::Standing(..) => None,
+    let standing = |of: &WorkspaceId, id: &ChannelId| {
+        snapshot
+            .channels
+            .standing(&(of.clone(), id.clone()))
+            .map(|found| (**found).clone())
+            .unwrap_or_default()
     };
-    let (channels, next_cursor) = api.page_of(&query, wanted, |key, held| match key {
-        Key::Channel(of, id) => {
-            let standing = snapshot.channels.standing(&(of.clone(), id.clone()));
-            view::shown(key, held, &standing.cloned().unwrap_or_default())
-        }
-        Key::Rule(..)
-        | Key::Scope(..)
-        | Key::Source(..)
-        | Key::Recipient(..)
-        | Key::Token(_)
-        | Key::Standing(..) => Value::Null,
-    })?;
+    let wanted = |key: &Key, held: &Held| {
+        // Channels come first.
+        let Key::Channel(of, id) = key else { return None };
+        let own = workspace.as_ref().is_none_or(|wanted| wanted == of);
+        Some(own && filter.holds(held, &standing(of, id)))
+    };
+    let shown = |key: &Key, held: &Held| {
+        let Key::Channel(of, id) = key else { return Value::Null };
+        view::shown(key, held, &standing(of, id))
+    };
+    let (channels, next_cursor) = api.page_of(&query, wanted, shown)?;
     Ok(Json(ChannelPage { channels, next_cursor }))
 }
 
@@ -124,7 +117,7 @@ impl Filter {
         })
     }
 
-    fn holds(&self, held: &Held, standing: &crate::channel::standing::ChannelStanding) -> bool {
+    fn holds(&self, held: &Held, standing: &ChannelStanding) -> bool {
         let owner = &held.document.owner;
         if self.owner.as_ref().is_some_and(|wanted| wanted != owner) {
             return false;
@@ -181,7 +174,7 @@ pub async fn upsert(
         }
         body::checked(&principal, &key, fields, held)
     };
-    let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    let written = write(&api, &principal, &key, &headers, change).await?;
     view::answer_written(&api, &key, &written).await
 }
 
@@ -244,7 +237,7 @@ pub async fn put(
     let fields = named(body::sent(&body)?, "id", &id)?;
     let key = body::key_of(workspace, &fields)?;
     let change = |held: Option<&Held>| body::checked(&principal, &key, fields.clone(), held);
-    let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    let written = write(&api, &principal, &key, &headers, change).await?;
     view::answer_written(&api, &key, &written).await
 }
 
@@ -284,7 +277,7 @@ pub async fn patch(
         let Value::Object(fields) = spec else { return Err(Problem::invalid("the channel is no object")) };
         body::checked(&principal, &key, named(fields, "id", &id)?, held)
     };
-    let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    let written = write(&api, &principal, &key, &headers, change).await?;
     if patch.get("enabled") == Some(&Value::Bool(true)) {
         switch::reopen(&api, &principal, &key).await?;
     }
@@ -332,6 +325,19 @@ pub async fn remove(
         .map_err(|problem| if problem.status == 404 { missing(&id) } else { problem })?;
     standing::forget(&topology::config_bucket(&api.bus).await?, &workspace, &channel).await?;
     Ok(removed)
+}
+
+/// Writes a channel whose connection, if it has one, can carry it.
+async fn write(
+    api: &Shared,
+    principal: &Principal,
+    key: &Key,
+    headers: &HeaderMap,
+    change: impl Fn(Option<&Held>) -> Result<Value, Problem>,
+) -> Result<Written, Problem> {
+    let before = shelf::get(&api.bus, key).await?;
+    body::check_connection(api, key, change(before.as_ref())?).await?;
+    api.write_document(principal, key, condition(headers)?, change).await
 }
 
 /// So many of those who name a channel are told.

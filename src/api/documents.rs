@@ -17,7 +17,7 @@ use super::query::{Query, cursor_of};
 use crate::documents::{Key, unique, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
-use crate::secrets;
+use crate::secrets::{self, Purpose, published};
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
 
 /// A change is answered when this process follows it, or after this long.
@@ -208,7 +208,7 @@ impl Api {
         Ok((found.iter().map(|(key, held)| view(key, held)).collect(), next_cursor))
     }
 
-    /// Writes a document and waits until this process follows it.
+    /// Writes a document, its secrets sealed, and waits until this process follows it.
     ///
     /// # Errors
     /// When the condition does not hold, a file owns it, it is not valid, or the broker does not answer.
@@ -219,7 +219,21 @@ impl Api {
         condition: Condition,
         change: impl Fn(Option<&Held>) -> Result<Value, Problem>,
     ) -> Result<Written, Problem> {
-        let written = shelf::write(&self.bus, key, &principal.name, condition, change).await?;
+        let to = match Purpose::of(key) {
+            Some(purpose) => published::current(&self.bus, purpose).await?,
+            None => None,
+        };
+        let sealed = |held: Option<&Held>| {
+            let mut spec = change(held)?;
+            let stored = held.map(|held| &held.document.spec);
+            match &to {
+                Some(to) => secrets::seal_document(key, &mut spec, to, (&self.keys, stored)),
+                None => published::no_key(key, &spec).map_or(Ok(()), Err),
+            }
+            .map_err(Problem::fault)?;
+            Ok::<Value, Problem>(spec)
+        };
+        let written = shelf::write(&self.bus, key, &principal.name, condition, sealed).await?;
         self.follow(written.held.revision).await;
         if written.changed {
             tracing::info!(%key, version = written.held.document.version, by = principal.name, "document written");

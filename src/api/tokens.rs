@@ -192,10 +192,12 @@ pub async fn revoke(
             (spec.id == id && own).then_some(key)
         }
         Key::Channel(..)
+        | Key::Connection(..)
         | Key::Rule(..)
         | Key::Scope(..)
         | Key::Source(..)
         | Key::Recipient(..)
+        | Key::SealingKey(_)
         | Key::Standing(..) => None,
     });
     let key = found.ok_or_else(|| Problem::not_found(format!("there is no token {id}")))?;

@@ -4,6 +4,7 @@
 //! broker the whole bucket is read anew, so that a change made meanwhile, a deletion too, is seen.
 
 mod channels;
+mod connections;
 mod snapshot;
 mod sources;
 
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub use self::connections::Connections;
 pub use self::snapshot::Snapshot;
 use super::library::Library;
 use super::reader::{Entry, From, Reader};
@@ -29,6 +31,7 @@ use crate::route::ruleset::{Change, RuleSet};
 use crate::route::scopes::ScopeBook;
 use crate::rule::scope::{Scope, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
+use crate::secrets::KeyRing;
 use crate::shelf::Held;
 use crate::source::book::SourceBook;
 
@@ -38,7 +41,7 @@ const BATCH_MAX: usize = 1_000;
 /// Which documents a process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holdings {
-    /// Channels and how they stand: workers.
+    /// Channels, how they stand, and connections: workers.
     Channels,
     /// All that routing asks.
     Compiled,
@@ -49,7 +52,7 @@ pub enum Holdings {
 impl Holdings {
     fn filters(self) -> &'static [&'static str] {
         match self {
-            Self::Channels => &["channels.>", "standing.>"],
+            Self::Channels => &["channels.>", "standing.>", "connections.>"],
             Self::Compiled | Self::WordForWord => &[">"],
         }
     }
@@ -68,14 +71,15 @@ impl Directory {
     /// When the bucket cannot be read at the start.
     pub async fn start(
         bus: Bus,
-        holdings: Holdings,
+        (holdings, keys): (Holdings, KeyRing),
         stop: CancellationToken,
         pulse: Pulse,
     ) -> Result<Arc<Self>, BusError> {
         let directory =
             Arc::new(Self { current: RwLock::default(), changed: tokio::sync::watch::Sender::new(0) });
+        let keys = Some(keys).filter(|_| holdings == Holdings::WordForWord);
         let mut follower =
-            Follower { bus, holdings, directory: Arc::clone(&directory), entries: Entries::default() };
+            Follower { bus, holdings, keys, directory: Arc::clone(&directory), entries: Entries::default() };
         let reader = follower.load().await?;
         pulse.beat();
         crate::task::spawn("directory", async move { follower.follow(reader, &stop, &pulse).await });
@@ -126,6 +130,7 @@ struct Entries {
     /// Rules that are not in `rules` yet.
     rule_changes: Vec<Change>,
     channels: Arc<Channels>,
+    connections: Arc<Connections>,
     scopes: Arc<ScopeBook>,
     sources: Arc<SourceBook>,
     library: Arc<Library>,
@@ -137,6 +142,8 @@ struct Entries {
 struct Follower {
     bus: Bus,
     holdings: Holdings,
+    /// What opens the secrets of sources, for the API.
+    keys: Option<KeyRing>,
     directory: Arc<Directory>,
     entries: Entries,
 }
@@ -246,7 +253,7 @@ impl Follower {
             entries.library.remove(&key);
             Ok(())
         } else {
-            entries.put(&key, &entry.payload, self.holdings)
+            entries.put(&key, &entry.payload, self.keys.as_ref())
         };
         if self.holdings == Holdings::WordForWord
             && !removed
@@ -269,11 +276,22 @@ impl Follower {
             let work = tokio::task::spawn_blocking(move || rules.changed(changes.into_iter()));
             self.entries.rules = work.await.map_err(BusError::request)?;
         }
-        let Entries { rules, channels, scopes, sources, library, tokens, unreadable, revision, .. } =
-            self.entries.clone();
+        let Entries {
+            rules,
+            channels,
+            connections,
+            scopes,
+            sources,
+            library,
+            tokens,
+            unreadable,
+            revision,
+            ..
+        } = self.entries.clone();
         self.directory.publish(Snapshot {
             rules,
             channels,
+            connections,
             scopes,
             sources,
             library,
@@ -286,13 +304,16 @@ impl Follower {
 }
 
 impl Entries {
-    fn put(&mut self, key: &Key, payload: &[u8], holdings: Holdings) -> Result<(), String> {
+    fn put(&mut self, key: &Key, payload: &[u8], keys: Option<&KeyRing>) -> Result<(), String> {
         match key {
             Key::Channel(workspace, id) => {
                 channels::put(self, (workspace.clone(), id.clone()), payload)?;
             }
             Key::Standing(workspace, id) => {
                 channels::stand(self, (workspace.clone(), id.clone()), payload)?;
+            }
+            Key::Connection(workspace, id) => {
+                connections::put(&mut self.connections, workspace, id, payload)?
             }
             Key::Rule(workspace, id) => {
                 let document: Document<RuleSpec> = read(payload)?;
@@ -304,8 +325,8 @@ impl Entries {
                 let scope = Scope::compile(&document.spec).map_err(|fault| fault.to_string())?;
                 self.scopes.put(workspace, id, Arc::new(scope));
             }
-            Key::Source(workspace, _) => sources::put(&mut self.sources, workspace, payload, holdings)?,
-            Key::Recipient(..) => {}
+            Key::Source(workspace, _) => sources::put(&mut self.sources, workspace, payload, keys)?,
+            Key::Recipient(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 let token = read(payload)?;
                 Arc::make_mut(&mut self.tokens).insert(hash.clone(), token);
@@ -322,10 +343,11 @@ impl Entries {
             Key::Standing(workspace, id) => {
                 Arc::make_mut(&mut self.channels).stand((workspace.clone(), id.clone()), None);
             }
+            Key::Connection(workspace, id) => connections::remove(&mut self.connections, workspace, id),
             Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
             Key::Source(workspace, id) => sources::remove(&mut self.sources, workspace, id),
-            Key::Recipient(..) => {}
+            Key::Recipient(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 Arc::make_mut(&mut self.tokens).remove(hash);
             }
@@ -334,7 +356,8 @@ impl Entries {
 
     fn is_empty(&self) -> bool {
         let no_rules = self.rules.is_empty() && self.rule_changes.is_empty();
-        let routing = no_rules && self.channels.is_empty() && self.scopes.is_empty();
+        let channels = self.channels.is_empty() && self.connections.is_empty();
+        let routing = no_rules && channels && self.scopes.is_empty();
         routing && self.sources.is_empty() && self.tokens.is_empty()
     }
 
@@ -350,7 +373,10 @@ impl Entries {
             Key::Standing(workspace, id) => {
                 channels::keep_standing(self, before, (workspace.clone(), id.clone()));
             }
-            Key::Recipient(..) => {}
+            Key::Connection(workspace, id) => {
+                connections::keep(&mut self.connections, &before.connections, workspace, id);
+            }
+            Key::Recipient(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 if let Some(token) = before.tokens.get(hash) {
                     Arc::make_mut(&mut self.tokens).insert(hash.clone(), token.clone());

@@ -5,7 +5,7 @@
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
 use crate::errand::What;
-use crate::ids::{ChannelId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
 use crate::outcome::Outcome;
 
 /// The token that stands where a workspace, kind or channel is not known.
@@ -270,6 +270,28 @@ impl Names {
     #[must_use]
     pub fn unhealthy(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["unhealthy", channel.as_str()]))
+    }
+
+    /// Where it is written how a connection stands.
+    #[must_use]
+    pub fn connection_health(&self, workspace: &WorkspaceId, connection: &ConnectionId) -> String {
+        format!(
+            "{}.throttle.{workspace}.{}",
+            self.prefix,
+            digest(&["connection-health", connection.as_str()])
+        )
+    }
+
+    /// Where it is written that somebody asks about a connection this time.
+    #[must_use]
+    pub fn connection_turn(&self, workspace: &WorkspaceId, connection: &ConnectionId) -> String {
+        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["connection-turn", connection.as_str()]))
+    }
+
+    /// Where workers of a kind are asked how a connection stands. No stream has it.
+    #[must_use]
+    pub fn connection_question(&self, kind: Kind) -> String {
+        format!("{}.ask.connection.{kind}", self.prefix)
     }
 
     /// Where it is written how far a durable consumer of a stream has come.

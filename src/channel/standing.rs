@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ChannelSpec, Kind};
-use crate::ids::digest;
+use crate::ids::{ConnectionId, digest};
 use crate::outcome::{Reason, words};
 
 /// The owner of what Bugle itself notes.
@@ -29,6 +29,15 @@ pub struct ChannelStanding {
     /// While no try works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<Failing>,
+    /// The same address under another digest: its secrets were, or are about to be, sealed anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resealed: Option<Resealed>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resealed {
+    pub from: String,
+    pub to: String,
 }
 
 /// A test went through.
@@ -88,7 +97,8 @@ pub struct Closed {
 /// What a standing is about: another address, another digest.
 #[must_use]
 pub fn digest_of(spec: &ChannelSpec) -> String {
-    digest(&["channel", spec.kind.as_str(), &spec.config.to_string()])
+    let connection = spec.connection.as_ref().map_or("", ConnectionId::as_str);
+    digest(&["channel", spec.kind.as_str(), connection, &spec.config.to_string()])
 }
 
 /// True for documents of files.
@@ -100,14 +110,37 @@ pub fn is_of_file(owner: &str) -> bool {
 impl ChannelStanding {
     #[must_use]
     pub fn verification(&self, owner: &str, spec: &ChannelSpec) -> Verification {
-        let tested = || self.verified.as_ref().is_some_and(|verified| verified.digest == digest_of(spec));
+        let tested = || self.verified.as_ref().is_some_and(|verified| self.is_of(&verified.digest, spec));
         if is_of_file(owner) || tested() { Verification::Verified } else { Verification::Pending }
     }
 
     /// What switched it off, unless its address is another one by now.
     #[must_use]
     pub fn disabled(&self, spec: &ChannelSpec) -> Option<&Disabled> {
-        self.disabled.as_ref().filter(|disabled| disabled.digest == digest_of(spec))
+        self.disabled.as_ref().filter(|disabled| self.is_of(&disabled.digest, spec))
+    }
+
+    /// True when what holds this digest is about the channel as it is.
+    fn is_of(&self, found: &str, spec: &ChannelSpec) -> bool {
+        let now = digest_of(spec);
+        let same = |resealed: &Resealed| resealed.to == now && resealed.from == found;
+        found == now || self.resealed.as_ref().is_some_and(same)
+    }
+
+    /// What is known goes on when the channel's secrets are sealed anew: before that is written and after it.
+    pub fn reseal(&mut self, before: &ChannelSpec, after: &ChannelSpec) {
+        let (from, to) = (digest_of(before), digest_of(after));
+        let mut digests: Vec<&mut String> = Vec::new();
+        digests.extend(self.verified.as_mut().map(|verified| &mut verified.digest));
+        digests.extend(self.disabled.as_mut().map(|disabled| &mut disabled.digest));
+        digests.extend(self.failing.as_mut().map(|failing| &mut failing.digest));
+        if let Some(earlier) = self.resealed.take().filter(|earlier| earlier.to == from) {
+            digests
+                .into_iter()
+                .filter(|found| **found == earlier.from)
+                .for_each(|found| found.clone_from(&from));
+        }
+        self.resealed = Some(Resealed { from, to });
     }
 
     #[must_use]
@@ -177,6 +210,21 @@ mod tests {
             assert_eq!((closed.reason, closed.why.as_str()), (Reason::ChannelDisabled, "it said so"));
         }
         assert_eq!(standing.closed("file:a.yaml", &there), None);
+    }
+
+    #[test]
+    fn what_is_known_of_a_channel_outlives_the_sealing_of_its_secrets() {
+        let sealed: Vec<ChannelSpec> = (0..4).map(|key| spec(&format!("sealed:{key}"))).collect();
+        let mut standing = verified(&sealed[0]);
+        for pair in sealed.windows(2) {
+            standing.reseal(&pair[0], &pair[1]);
+            // Written in two steps, and both are true.
+            for spec in pair {
+                assert_eq!(standing.verification("api", spec), Verification::Verified);
+            }
+            assert_eq!(standing.verification("api", &spec("other")), Verification::Pending);
+        }
+        assert_eq!(standing.verification("api", &sealed[0]), Verification::Pending);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
@@ -152,6 +154,37 @@ impl Adapter for Telegram {
             chat_id: config.chat_id,
             thread_id,
         })
+    }
+
+    fn probe<'a>(
+        config: &'a Value,
+        workshop: &'a Workshop,
+        at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        Some(Box::pin(Self::probe(config, workshop, at)))
+    }
+}
+
+impl Telegram {
+    /// Asks who the bot is (`getMe`).
+    ///
+    /// # Errors
+    /// As a try, and when the configuration cannot be used.
+    pub async fn probe(config: &Value, workshop: &Workshop, at: Timestamp) -> Result<(), SendError> {
+        #[derive(Deserialize)]
+        struct Known {
+            ok: bool,
+        }
+        let telegram = Self::new(config, workshop)
+            .map_err(|fault| SendError::Ours(Failure::new(Reason::Misconfigured, fault.to_string())))?;
+        let mut url = telegram.url.expose().clone();
+        let path = url.path().replace("/sendMessage", "/getMe");
+        url.set_path(&path);
+        let answer = telegram.http.ask(Method::GET, &url, HeaderMap::new(), Bytes::new(), at).await?;
+        match serde_json::from_slice::<Known>(&answer.body) {
+            Ok(Known { ok: true }) => Ok(()),
+            Ok(Known { ok: false }) | Err(_) => classify(&answer, &[telegram.token.expose(), ""]).map(drop),
+        }
     }
 }
 

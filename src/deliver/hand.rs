@@ -71,6 +71,9 @@ impl Hand<'_> {
         if let Some(Closed { reason, why }) = closed {
             return self.suppress(reason, Some(why)).await;
         }
+        if let Some(off) = self.connection_off(&spec) {
+            return self.suppress(Reason::ChannelDisabled, Some(off)).await;
+        }
         if Some(spec.kind) != delivery.kind {
             // The channel became another kind meanwhile: into that kind's queue.
             return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
@@ -97,6 +100,14 @@ impl Hand<'_> {
         let made = self.in_turn(&built, to.as_ref()).await;
         drop(share);
         made
+    }
+
+    /// What switches a channel off with its connection.
+    fn connection_off(&self, spec: &ChannelSpec) -> Option<String> {
+        let id = spec.connection.as_ref()?;
+        let key = (self.delivery.workspace.clone(), id.clone());
+        let off = self.tools.directory.snapshot().connections.get(&key).is_some_and(|found| !found.enabled);
+        off.then(|| format!("its connection {id} is off"))
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.

@@ -109,9 +109,17 @@ impl Reader {
         let id = self.channel_id(name, place)?;
         let (retry, expires_in_ms, timeout_ms, disable_after_ms) = (None, None, None, None);
         let enabled = Enabled::On;
-        let config = config.into();
-        let spec =
-            ChannelSpec { id, kind, enabled, config, retry, expires_in_ms, timeout_ms, disable_after_ms };
+        let spec = ChannelSpec {
+            id,
+            kind,
+            connection: None,
+            enabled,
+            config: config.into(),
+            retry,
+            expires_in_ms,
+            timeout_ms,
+            disable_after_ms,
+        };
         match check_channel(&spec).and_then(|()| files::check_config(&spec)) {
             Ok(()) => Some(spec),
             Err(fault) => {

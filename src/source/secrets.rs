@@ -39,6 +39,9 @@ impl JsonSchema for Sealed {
     }
 }
 
+/// Opens what is sealed, and leaves what is not as it is; or says why it cannot.
+pub type Unseal<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+
 /// The secrets of a source, ready to be compared.
 #[derive(Debug, Clone)]
 pub struct Keys(pub Vec<Redacted<String>>);
@@ -46,10 +49,11 @@ pub struct Keys(pub Vec<Redacted<String>>);
 impl Keys {
     /// # Errors
     /// The place of a secret whose variable is not set, or that is too short; never the secret.
-    pub fn open(http: &HttpSpec, lookup: Lookup<'_>) -> Result<Self, Fault> {
+    pub fn open(http: &HttpSpec, lookup: Lookup<'_>, unseal: Unseal<'_>) -> Result<Self, Fault> {
         let mut keys = Vec::new();
         for (place, secret) in places(http) {
-            let text = expand(&secret.0, lookup).map_err(|error| Fault::new(&*place, error.to_string()))?;
+            let text = unseal(&secret.0).map_err(|why| Fault::new(&*place, why))?;
+            let text = expand(&text, lookup).map_err(|error| Fault::new(&*place, error.to_string()))?;
             // While one secret takes the place of another, the second one may be empty.
             if text.is_empty() {
                 continue;

@@ -6,7 +6,7 @@ use super::map::{Arrival, Draft, Reading, read};
 use super::*;
 use crate::documents::strict;
 use crate::schema;
-use crate::secrets::{mask, unmask};
+use crate::secrets::{KeyRing, mask, unmask};
 
 const NOW: &str = "2026-11-21T10:00:00Z";
 const SECRET: &str = "a-secret-of-the-tests";
@@ -104,7 +104,7 @@ fn secrets_print_nowhere_and_come_from_variables() {
     let spec = json!({ "id": "s", "http": { "secrets": ["${OLD:-}", "${NEW}"] } });
     let compiled = |new: Option<&'static str>| {
         let lookup = move |name: &str| new.filter(|_| name == "NEW").map(str::to_owned);
-        compiled(spec.clone()).unwrap().with_keys(&lookup).keys.unwrap()
+        compiled(spec.clone()).unwrap().with_keys(&lookup, &KeyRing::default()).keys.unwrap()
     };
     assert_eq!(compiled(Some(SECRET)).unwrap().0.len(), 1);
     let unset = compiled(None).unwrap_err();
@@ -114,7 +114,7 @@ fn secrets_print_nowhere_and_come_from_variables() {
     );
     assert_eq!(compiled(Some("hunter2")).unwrap_err().pointer, "/http/secrets/1");
     assert!(compiled(Some("")).unwrap_err().message.contains("not empty"));
-    let printed = format!("{:?}", source(json!({})).with_keys(&|_: &str| None));
+    let printed = format!("{:?}", source(json!({})).with_keys(&|_: &str| None, &KeyRing::default()));
     assert!(!printed.contains(SECRET), "{printed}");
     let mut masked = json!({ "http": { "secret": SECRET, "secrets": [SECRET, "b"] } });
     let stored = masked.clone();

@@ -7,10 +7,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::Value;
 
-use super::{body, key_in, missing, view};
+use super::{body, key_in, missing, view, write};
 use crate::api::Shared;
 use crate::api::auth::Principal;
-use crate::api::documents::{answer_versions, condition, named, sent};
+use crate::api::documents::{answer_versions, named, sent};
 use crate::api::problem::Problem;
 use crate::api::query::Query;
 use crate::rule::fault::Fault;
@@ -82,6 +82,6 @@ pub async fn revert(
     let Value::Object(fields) = found.spec else { return Err(missing(&id)) };
     let fields = named(fields, "id", &id)?;
     let change = |held: Option<&Held>| body::checked(&principal, &key, fields.clone(), held);
-    let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    let written = write(&api, &principal, &key, &headers, change).await?;
     view::answer(&api, StatusCode::OK, &key, &written.held).await
 }

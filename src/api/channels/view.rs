@@ -42,15 +42,10 @@ pub(super) async fn answer(
     key: &Key,
     held: &Held,
 ) -> Result<Response, Problem> {
-    let standing = match key {
-        Key::Channel(workspace, channel) => standing::read(&api.bus, workspace, channel).await?.0,
-        Key::Rule(..)
-        | Key::Scope(..)
-        | Key::Source(..)
-        | Key::Recipient(..)
-        | Key::Token(_)
-        | Key::Standing(..) => ChannelStanding::default(),
-    };
+    let mut standing = ChannelStanding::default();
+    if let Key::Channel(workspace, channel) = key {
+        standing = standing::read(&api.bus, workspace, channel).await?.0;
+    }
     Ok(answer_beside(status, (key, held), beside(held, &standing)))
 }
 
