@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod conformance;
 pub mod http;
+mod id;
 pub mod markdown;
 pub mod secret;
 mod settings;
@@ -355,6 +356,7 @@ registry! {
     Webhook "webhook" webhook::Webhook;
     Slack "slack" slack::Slack;
     Telegram "telegram" telegram::Telegram;
+    WhatsApp "whatsapp" whatsapp::WhatsApp;
 }
 
 impl Kind {

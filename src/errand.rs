@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bus::{Bus, BusError};
-use crate::channel::Kind;
+use crate::channel::{Failure, Kind};
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::TIMEOUT_MS_MAX;
-use crate::ids::{ChannelId, DeliveryId, Recipient, WorkspaceId};
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, Recipient, WorkspaceId};
 use crate::outcome::{Reason, words};
 
 /// Longer than any try, with its answer's body and the worker's own asking around it.
@@ -29,18 +29,26 @@ words! {
     }
 }
 
-/// What is asked, about a channel in the bucket.
+/// What is asked, about a channel in the bucket or, where it is about an account, about a connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Errand {
     pub v: u16,
     pub workspace: WorkspaceId,
-    pub channel: ChannelId,
+    pub of: Of,
     /// Whom a test is for, where the channel addresses people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<Recipient>,
     /// Who asks.
     pub by: String,
+}
+
+/// What an errand is about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Of {
+    Channel(ChannelId),
+    Connection(ConnectionId),
 }
 
 /// What a worker says.
@@ -143,20 +151,22 @@ pub async fn ask<T: DeserializeOwned>(
 
 impl Errand {
     #[must_use]
-    pub fn new(workspace: &WorkspaceId, channel: &ChannelId, by: &str) -> Self {
-        Self {
-            v: ENVELOPE_VERSION,
-            workspace: workspace.clone(),
-            channel: channel.clone(),
-            recipient: None,
-            by: by.to_owned(),
-        }
+    pub fn new(workspace: &WorkspaceId, of: Of, by: &str) -> Self {
+        Self { v: ENVELOPE_VERSION, workspace: workspace.clone(), of, recipient: None, by: by.to_owned() }
     }
 }
 
 impl Refusal {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into(), code: None }
+    }
+}
+
+impl Refusal {
+    /// What a provider said.
+    #[must_use]
+    pub fn of(failure: &Failure) -> Self {
+        Self { reason: failure.reason, detail: failure.detail.clone(), code: failure.code }
     }
 }
 

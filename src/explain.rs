@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::bus::{Bus, BusError, people};
 use crate::channel::Kind;
+use crate::delivery::Format;
 use crate::event::{Event, EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId};
 use crate::outcome::{Reason, words};
@@ -123,6 +124,8 @@ pub struct Planned {
     pub severity: Severity,
     pub title: String,
     pub body: String,
+    #[serde(skip_serializing_if = "Format::is_markdown")]
+    pub format: Format,
     pub link: Option<String>,
     pub note: Option<String>,
     /// What the channel's kind makes of it: a text, or the JSON that its provider gets.
@@ -330,6 +333,7 @@ impl Planned {
             severity: delivery.severity,
             title: delivery.title.clone(),
             body: delivery.body.clone(),
+            format: delivery.format,
             link: delivery.link.clone(),
             note: delivery.note.clone(),
             shown: delivery.kind.map(|kind| kind.show(delivery)),

@@ -248,7 +248,7 @@ impl Outcome {
             recipient: delivery.recipient.clone(),
             severity: delivery.severity,
             title: delivery.title.clone(),
-            body: delivery.body.clone(),
+            body: delivery.body_in_markdown(),
             link: delivery.link.clone(),
             state: verdict.state,
             reason: verdict.reason,

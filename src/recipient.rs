@@ -51,6 +51,9 @@ pub struct Contacts {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number_or_text")]
     #[schemars(schema_with = "number_or_text_schema")]
     pub telegram_chat_id: Option<String>,
+    /// A phone number with its country: `+491701234567`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whatsapp: Option<String>,
 }
 
 /// Contacts do not print.
@@ -64,6 +67,7 @@ impl std::fmt::Debug for Contacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contact {
     TelegramChatId,
+    WhatsApp,
 }
 
 /// Where a channel sends to.
@@ -83,6 +87,7 @@ impl Contact {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TelegramChatId => "telegramChatId",
+            Self::WhatsApp => "whatsapp",
         }
     }
 
@@ -90,6 +95,7 @@ impl Contact {
     pub fn of(self, contacts: &Contacts) -> Option<&str> {
         match self {
             Self::TelegramChatId => contacts.telegram_chat_id.as_deref(),
+            Self::WhatsApp => contacts.whatsapp.as_deref(),
         }
     }
 }
@@ -101,7 +107,8 @@ impl ChannelSpec {
         match self.kind {
             Kind::Webhook => Addressing::Named,
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
-            Kind::Console | Kind::Slack | Kind::Telegram => Addressing::Fixed,
+            Kind::WhatsApp if !named("to") => Addressing::Contact(Contact::WhatsApp),
+            Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp => Addressing::Fixed,
         }
     }
 }
@@ -124,14 +131,24 @@ pub fn check(spec: &RecipientSpec) -> Result<(), Fault> {
     {
         return Err(Fault::new("/timeZone", format!("{zone:?} is no IANA time zone, like Europe/Berlin")));
     }
-    let Contacts { email, telegram_chat_id } = &spec.contacts;
+    let Contacts { email, telegram_chat_id, whatsapp } = &spec.contacts;
     if email.as_deref().is_some_and(|email| !is_email(email)) {
         return Err(Fault::new("/contacts/email", "is no e-mail address: one name, @, one domain"));
     }
     if telegram_chat_id.as_deref().is_some_and(|id| id.parse::<i64>().is_err()) {
         return Err(Fault::new("/contacts/telegramChatId", "is not a number"));
     }
+    if whatsapp.as_deref().is_some_and(|number| !is_phone_number(number)) {
+        return Err(Fault::new("/contacts/whatsapp", "is no phone number like +491701234567"));
+    }
     Ok(())
+}
+
+/// E.164, with the plus in front.
+pub(crate) fn is_phone_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    let digit = |byte: u8| byte.is_ascii_digit();
+    (7..=15).contains(&digits.len()) && digits.bytes().all(digit) && !digits.starts_with('0')
 }
 
 /// What every mail server would refuse is refused here; the rest only it can know.
@@ -184,6 +201,8 @@ mod tests {
             (json!({"contacts": {"email": "hunter2@x, eve@y"}}), "/contacts/email"),
             (json!({"contacts": {"email": "ann\r\nbcc:hunter2@x"}}), "/contacts/email"),
             (json!({"contacts": {"telegramChatId": "@hunter2"}}), "/contacts/telegramChatId"),
+            (json!({"contacts": {"whatsapp": "0170hunter2"}}), "/contacts/whatsapp"),
+            (json!({"contacts": {"whatsapp": "491701234567"}}), "/contacts/whatsapp"),
             (json!({"contacts": {"telegramChatid": "1"}}), "/contacts/telegramChatid"),
             (json!({"timeZone": "Mars/Olympus"}), "/timeZone"),
             (json!({"kind": "robot"}), "/kind"),

@@ -235,6 +235,7 @@ impl Draft<'_> {
             severity: self.severity,
             title: self.text.title.clone(),
             body: self.text.body.clone(),
+            format: self.text.format,
             link: self.text.link.clone(),
             actions: self.text.actions.clone(),
             attachments: self.attachments.to_vec(),

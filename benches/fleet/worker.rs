@@ -123,6 +123,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         data: RawValue::from_string(String::from_utf8(data).expect("it is JSON")).expect("it is JSON").into(),
         note: None,
         held_back: 0,
+        format: bugle::delivery::Format::Markdown,
         collapse_id: None,
         collapse_ms: None,
         expires_at: Timestamp::now() + Duration::from_secs(3_600),

@@ -20,7 +20,7 @@ use self::server::{Behaviour, Server};
 use self::subjects::{Subject, documented, subjects};
 use super::http::{HttpClient, HttpPolicy};
 use super::{Channel, Kind, SendError, Try, Workshop};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Format};
 use crate::event::{EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, RuleId, WorkspaceId};
 use crate::outcome::Reason;
@@ -56,6 +56,7 @@ pub(super) fn sample() -> Delivery {
         severity: Severity::Warning,
         title: "Task <created> & more".to_owned(),
         body: "**bold** snake_case_name\n\n<!channel>".to_owned(),
+        format: Format::Markdown,
         link: None,
         actions: Vec::new(),
         attachments: Vec::new(),
@@ -301,7 +302,7 @@ async fn an_answer_that_breaks_off_is_judged_by_what_came() {
             // The status says it all.
             Kind::Webhook | Kind::Slack => assert_eq!(sent.unwrap().code, Some(200)),
             // Whether it was sent is in the body.
-            Kind::Telegram => assert_eq!(class(&sent.unwrap_err()), "transient"),
+            Kind::Telegram | Kind::WhatsApp => assert_eq!(class(&sent.unwrap_err()), "transient"),
             Kind::Console => {}
         }
     }
@@ -330,7 +331,9 @@ async fn an_answer_without_an_end_is_read_up_to_a_limit() {
             let sent = sent.await.expect("it does not read for ever");
             assert_eq!(
                 sent.is_ok(),
-                status == 200 && subject.kind != Kind::Telegram && !subject.is_slack_bot(),
+                status == 200
+                    && !matches!(subject.kind, Kind::Telegram | Kind::WhatsApp)
+                    && !subject.is_slack_bot(),
                 "{} {status}",
                 subject.kind
             );
@@ -374,12 +377,15 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
         (Kind::Webhook, "Task <created> & more"),
         (Kind::Slack, "Task &lt;created&gt; &amp; more"),
         (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
+        (Kind::WhatsApp, "*Task <created> & more*"),
     ] {
         let shown = kind.show(&delivery);
         assert!(shown.to_string().contains(title), "{kind}: {shown:#}");
-        let wanted = matches!(kind, Kind::Console | Kind::Telegram);
+        let wanted = matches!(kind, Kind::Console | Kind::Telegram | Kind::WhatsApp);
         assert_eq!(shown.is_string(), wanted, "{kind}: {shown:#}");
     }
+    delivery.format = Format::Html;
+    assert_eq!(Kind::Webhook.show(&delivery)["format"], "html");
     delivery.data =
         std::sync::Arc::from(serde_json::value::RawValue::from_string("1e999".to_owned()).unwrap());
     assert!(Kind::Webhook.show(&delivery).is_null(), "no JSON value of ours holds such a number");

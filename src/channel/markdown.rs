@@ -1,19 +1,26 @@
-//! Bodies: a small Markdown, parsed once into a flat list of pieces that each channel writes in its own way.
+//! Bodies: a small Markdown, or HTML where one says so, parsed once into a flat list of pieces that each channel writes in
+//! its own way.
 //!
 //! Bold, italic, code, code blocks, links (https, http, mailto), lists, quotes and headings (as bold) are known; all else,
-//! raw HTML included, is text. What no channel could nest is never in the list: a style inside itself, a style around
+//! raw HTML in Markdown included, is text. What no channel could nest is never in the list: a style inside itself, a style around
 //! code, code in a link, a quote in a quote. Bullets and blank lines are text already, so that only marks differ.
 
 mod dialect;
+mod escaped;
+mod html;
 mod literal;
 mod parse;
 mod places;
+mod whatsapp;
 mod write;
 
 use url::Url;
 
+use crate::delivery::{Delivery, Format};
 use dialect::{Plain, Slack, Telegram};
+pub use escaped::escaped;
 pub use literal::literal;
+use whatsapp::WhatsApp;
 use write::Limits;
 
 /// More than any channel shows: what comes behind is not even parsed.
@@ -22,13 +29,17 @@ const SOURCE_BYTES_MAX: usize = 64 * 1024;
 /// A longer link is shown as text: with many of them a request would be a multiple of its message.
 const LINK_BYTES_MAX: usize = 2048;
 
-/// Telegram gives up formatting beyond 100 entities a message; the title and the context line have some, too.
-const TELEGRAM_TAGS_MAX: usize = 90;
+/// Telegram gives up formatting beyond 100 entities a message; the title, the context line and links to files have some, too.
+const TELEGRAM_TAGS_MAX: usize = 80;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Tag {
     Bold,
     Italic,
+    /// Of HTML only.
+    Underline,
+    /// Of HTML only.
+    Strike,
     Code,
     CodeBlock,
     /// An absolute URL of an allowed scheme.
@@ -52,8 +63,22 @@ pub struct Document(Vec<Piece>);
 impl Document {
     #[must_use]
     pub fn parse(source: &str) -> Self {
+        Self::read(source, Format::Markdown)
+    }
+
+    /// The body of a delivery.
+    #[must_use]
+    pub fn of(delivery: &Delivery) -> Self {
+        Self::read(&delivery.body, delivery.format)
+    }
+
+    #[must_use]
+    pub fn read(source: &str, format: Format) -> Self {
         let end = source.floor_char_boundary(SOURCE_BYTES_MAX);
-        let mut pieces = parse::parse(&source[..end]);
+        let mut pieces = match format {
+            Format::Markdown => parse::parse(&source[..end]),
+            Format::Html => html::parse(&source[..end]),
+        };
         if end < source.len() {
             pieces.push(Piece::Text("…".to_owned()));
         }
@@ -71,6 +96,13 @@ impl Document {
     pub fn to_telegram(&self, units_max: usize) -> String {
         let limits = Limits { units_max, pieces_max: 1, tags_max: TELEGRAM_TAGS_MAX };
         write::write(&self.0, &Telegram, &limits).concat()
+    }
+
+    /// WhatsApp's marks, which count.
+    #[must_use]
+    pub fn to_whatsapp(&self, units_max: usize) -> String {
+        let limits = Limits { units_max, pieces_max: 1, tags_max: usize::MAX };
+        write::write(&self.0, &WhatsApp, &limits).concat()
     }
 
     /// Text without marks; links show their address behind them.

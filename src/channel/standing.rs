@@ -165,7 +165,7 @@ impl ChannelSpec {
         let usual = match self.kind {
             // Endpoints of somebody's own go, and nobody tells.
             Kind::Webhook => Some(DISABLE_AFTER_MS),
-            Kind::Console | Kind::Slack | Kind::Telegram => None,
+            Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp => None,
         };
         self.disable_after_ms.or(usual).filter(|after| *after > 0)
     }

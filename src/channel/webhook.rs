@@ -24,7 +24,7 @@ use super::http::{HttpClient, classify_status, parse_endpoint};
 use super::secret::{Redacted, below};
 use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
 use crate::attachment::Attachment;
-use crate::delivery::{Action, Delivery};
+use crate::delivery::{Action, Delivery, Format};
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 
@@ -186,6 +186,9 @@ struct Payload<'a> {
     severity: &'a str,
     title: &'a str,
     body: &'a str,
+    /// What the body is written in, when that is not Markdown.
+    #[serde(skip_serializing_if = "Format::is_markdown")]
+    format: Format,
     link: Option<&'a str>,
     #[serde(skip_serializing_if = "<[Action]>::is_empty")]
     actions: &'a [Action],
@@ -219,6 +222,7 @@ impl<'a> Payload<'a> {
             severity: delivery.severity.as_str(),
             title: &delivery.title,
             body: &delivery.body,
+            format: delivery.format,
             link: delivery.link.as_deref(),
             actions: &delivery.actions,
             attachments: &delivery.attachments,

@@ -17,7 +17,7 @@ use crate::channel::standing::{ChannelStanding, Verification};
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::config::Settings;
 use crate::documents::{Key, unknown_channel};
-use crate::errand::{self, AskError, Errand, Tested, What};
+use crate::errand::{self, AskError, Errand, Of, Tested, What};
 use crate::ids::{ChannelId, Recipient, WorkspaceId};
 use crate::outcome::Reason;
 use crate::recipient::Addressing;
@@ -174,7 +174,8 @@ async fn test(bus: &Bus, arguments: &Test) -> Result<(), Failure> {
         if to_nobody && !named {
             return Trial::skipped(row);
         }
-        let errand = Errand { recipient: recipient.clone(), ..Errand::new(&workspace, &row.spec.id, AUTHOR) };
+        let of = Of::Channel(row.spec.id.clone());
+        let errand = Errand { recipient: recipient.clone(), ..Errand::new(&workspace, of, AUTHOR) };
         Trial::of(row, errand::ask(bus, row.spec.kind, What::TestChannel, &errand).await)
     });
     let mut tests = stream::iter(tests).buffer_unordered(AT_ONCE);

@@ -81,6 +81,31 @@ impl Adapters {
         Built { spec: Arc::clone(spec), connection, adapter, schedule, timeout }
     }
 
+    /// The settings of a channel for something else than a try, and what to ask its provider with.
+    ///
+    /// # Errors
+    /// The place that cannot be used.
+    pub fn settings(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> Result<(Value, Workshop), Fault> {
+        let connection = spec.connection.as_ref().and_then(|id| {
+            self.directory.snapshot().connections.get(&(workspace.clone(), id.clone())).cloned()
+        });
+        Ok((self.config(workspace, spec, connection.as_deref())?, self.workshop.clone()))
+    }
+
+    /// The same of a connection.
+    ///
+    /// # Errors
+    /// As [`Adapters::settings`].
+    pub fn settings_of(
+        &self,
+        workspace: &WorkspaceId,
+        spec: &ConnectionSpec,
+    ) -> Result<(Value, Workshop), Fault> {
+        let opened = open_config(spec.kind, &spec.config, &self.keys, workspace);
+        let expanded = opened.and_then(|config| expand_value(&config, &config::environment));
+        Ok((expanded.map_err(|fault| fault.below("/config"))?, self.workshop.clone()))
+    }
+
     /// The settings of a channel together with those of its connection, opened and with their variables replaced.
     fn config(
         &self,

@@ -11,17 +11,21 @@ use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::handler::Tools;
 use crate::bus::consumer::Stop;
 use crate::bus::{Bus, BusError};
-use crate::channel::{ChannelSpec, Kind};
+use crate::channel::telegram::Telegram;
+use crate::channel::{ChannelSpec, Kind, Workshop};
 use crate::clock;
+use crate::connection::ConnectionSpec;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, Key};
-use crate::errand::{Answer, Errand, Refusal, What};
+use crate::errand::{Answer, Errand, Of, Refusal, What};
 use crate::outcome::Reason;
 use crate::shelf;
 
@@ -104,11 +108,32 @@ async fn done(tools: &Tools, what: What, message: &Message) -> Result<Answer, Re
     if errand.v > ENVELOPE_VERSION {
         return Err(Refusal::new(Reason::Internal, "the worker is older than whoever asked: update it"));
     }
-    let document = channel(&tools.bus, &errand).await?;
     match what {
-        What::TestChannel => written(&trial::test(tools, &errand, document).await?),
-        What::DetectChats => Err(Refusal::new(Reason::Internal, "not yet")),
+        What::TestChannel => written(&trial::test(tools, &errand).await?),
+        What::DetectChats => {
+            let (config, workshop) = settings(tools, &errand).await?;
+            let chats = Telegram::detect_chats(&config, &workshop, clock::now()).await;
+            written(&chats.map_err(|error| Refusal::of(error.failure()))?)
+        }
     }
+}
+
+/// The settings of a channel with those of its connection, or of a connection alone.
+async fn settings(tools: &Tools, errand: &Errand) -> Result<(Value, Workshop), Refusal> {
+    let settings = match &errand.of {
+        Of::Channel(id) => {
+            let spec = document::<ChannelSpec>(tools, Key::Channel(errand.workspace.clone(), id.clone()))
+                .await?
+                .spec;
+            tools.adapters.settings(&errand.workspace, &spec)
+        }
+        Of::Connection(id) => {
+            let key = Key::Connection(errand.workspace.clone(), id.clone());
+            let spec = document::<ConnectionSpec>(tools, key).await?.spec;
+            tools.adapters.settings_of(&errand.workspace, &spec)
+        }
+    };
+    settings.map_err(|fault| Refusal::new(Reason::Misconfigured, fault.to_string()))
 }
 
 fn written<T: Serialize>(done: &T) -> Result<Answer, Refusal> {
@@ -116,12 +141,11 @@ fn written<T: Serialize>(done: &T) -> Result<Answer, Refusal> {
 }
 
 /// The document as it is now: it may be newer than what this worker has heard of.
-async fn channel(bus: &Bus, errand: &Errand) -> Result<Document<ChannelSpec>, Refusal> {
-    let key = Key::Channel(errand.workspace.clone(), errand.channel.clone());
-    let missing = || Refusal::new(Reason::UnknownChannel, format!("there is no channel {}", errand.channel));
-    let document = shelf::get(bus, &key).await?.ok_or_else(missing)?.document;
-    let Document { v, owner, version, author, updated_at, spec } = document;
-    let unreadable = |_| Refusal::new(Reason::Misconfigured, "the worker cannot read the channel's document");
+async fn document<T: DeserializeOwned>(tools: &Tools, key: Key) -> Result<Document<T>, Refusal> {
+    let missing = || Refusal::new(Reason::UnknownChannel, format!("there is no {}", key.as_written()));
+    let found = shelf::get(&tools.bus, &key).await?.ok_or_else(missing)?.document;
+    let Document { v, owner, version, author, updated_at, spec } = found;
+    let unreadable = |_| Refusal::new(Reason::Misconfigured, "the worker cannot read the document");
     let spec = serde_json::from_value(spec).map_err(unreadable)?;
     Ok(Document { v, owner, version, author, updated_at, spec })
 }

@@ -26,7 +26,8 @@ const SECTIONS: [&str; 2] = ["channels", "rules"];
 /// The fields of a kind's channels, which have the same names in Polpo and in Bugle. None: Polpo has no such kind.
 fn fields_of(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
-        Kind::Console => None,
+        // Polpo's `whatsapp` is a personal account: see `Reader::channel`.
+        Kind::Console | Kind::WhatsApp => None,
         Kind::Webhook => Some(&["url", "headers"]),
         Kind::Slack => Some(&["webhookUrl"]),
         Kind::Telegram => Some(&["botToken", "chatId"]),
@@ -94,6 +95,14 @@ impl Reader {
             self.left_out(place, "has no `type`, which says what kind of channel it is");
             return None;
         };
+        if word == Kind::WhatsApp.as_str() {
+            self.left_out(
+                place,
+                "goes through a personal WhatsApp account, which Bugle does not use: Meta bans such accounts; \
+                 a channel of the kind `whatsapp` needs an account of Meta's Cloud API",
+            );
+            return None;
+        }
         let kind = Kind::parse(word).and_then(|kind| Some((kind, fields_of(kind)?)));
         let Some((kind, known)) = kind else {
             let message = format!(

@@ -30,6 +30,8 @@ mod rules;
 mod sends;
 mod settings;
 mod sources;
+mod telegram;
 mod texts;
 mod undecodable;
 mod versions;
+mod whatsapp;

@@ -6,6 +6,7 @@ pub mod database;
 pub mod documents;
 pub mod sink;
 pub mod stream;
+pub mod telegram;
 pub mod wire;
 
 pub use testbed::{

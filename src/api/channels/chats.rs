@@ -4,25 +4,31 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{body, key_in, missing};
-use crate::api::Shared;
 use crate::api::auth::Principal;
 use crate::api::documents::sent;
 use crate::api::problem::Problem;
 use crate::api::query::Query;
+use crate::api::{Api, Shared};
 use crate::channel::Kind;
-use crate::documents::strict;
-use crate::errand::{self, Chat, Errand, What};
-use crate::ids::ChannelId;
-use crate::rule::fault::Fault;
+use crate::documents::{Key, strict};
+use crate::errand::{self, Chat, Errand, Of, What};
+use crate::ids::{ChannelId, ConnectionId, WorkspaceId};
 use crate::shelf;
 
+/// Either of them.
 #[derive(Debug, Deserialize, utoipa::ToSchema, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct DetectRequest {
     /// A channel of the kind telegram; it needs no chat yet.
-    #[schema(value_type = String)]
-    pub channel: ChannelId,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub channel: Option<ChannelId>,
+    /// A connection of the kind telegram.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub connection_id: Option<ConnectionId>,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -58,16 +64,28 @@ pub async fn detect(
     principal.tests_channels()?;
     let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
     let request: DetectRequest = strict(sent(&body)?.into()).map_err(Problem::fault)?;
-    let id = request.channel.as_str();
-    let key = key_in(workspace.clone(), id)?;
-    let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(id))?;
-    if body::spec_of(&held, id)?.kind != Kind::Telegram {
-        return Err(Problem::fault(Fault::new(
-            "/channel",
-            format!("{id} is no channel of the kind telegram"),
-        )));
-    }
-    let errand = Errand::new(&workspace, &request.channel, &principal.name);
+    let of = match (request.channel, request.connection_id) {
+        (Some(channel), None) => Of::Channel(channel),
+        (None, Some(connection)) => Of::Connection(connection),
+        (None, None) => return Err(Problem::invalid("name a `channel`, or a `connectionId`")),
+        (Some(_), Some(_)) => return Err(Problem::invalid("channel and connectionId exclude each other")),
+    };
+    check_kind(&api, &workspace, &of).await?;
+    let errand = Errand::new(&workspace, of, &principal.name);
     let chats = errand::ask(&api.bus, Kind::Telegram, What::DetectChats, &errand).await?;
     Ok(Json(Chats { chats }))
+}
+
+async fn check_kind(api: &Api, workspace: &WorkspaceId, of: &Of) -> Result<(), Problem> {
+    let (key, what, id) = match of {
+        Of::Channel(id) => (Key::Channel(workspace.clone(), id.clone()), "channel", id.as_str()),
+        Of::Connection(id) => (Key::Connection(workspace.clone(), id.clone()), "connection", id.as_str()),
+    };
+    let missing = || Problem::not_found(format!("there is no {what} {id}"));
+    let held = shelf::get(&api.bus, &key).await?.ok_or_else(missing)?;
+    let kind = held.document.spec.get("kind").and_then(Value::as_str).and_then(Kind::parse);
+    if kind == Some(Kind::Telegram) {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!("the {what} {id} is not of the kind telegram")))
 }

@@ -12,7 +12,7 @@ use crate::api::documents::sent;
 use crate::api::problem::Problem;
 use crate::api::query::Query;
 use crate::documents::{Key, strict};
-use crate::errand::{self, AskError, Errand, Refusal, Tested, What};
+use crate::errand::{self, AskError, Errand, Of, Refusal, Tested, What};
 use crate::ids::Recipient;
 use crate::outcome::Reason;
 use crate::recipient::Addressing;
@@ -66,7 +66,8 @@ pub async fn test(
         return Err(Problem::fault(Fault::new("/recipient", message)));
     }
     let Key::Channel(workspace, channel) = &key else { return Err(missing(&id)) };
-    let errand = Errand { recipient: request.recipient, ..Errand::new(workspace, channel, &principal.name) };
+    let of = Of::Channel(channel.clone());
+    let errand = Errand { recipient: request.recipient, ..Errand::new(workspace, of, &principal.name) };
     let mut tested: Tested = errand::ask(&api.bus, spec.kind, What::TestChannel, &errand).await?;
     if let Some(revision) = tested.revision.take() {
         api.follow(revision).await;

@@ -27,7 +27,7 @@ const TYPE_UNITS_MAX: usize = 200;
 /// The whole of it, with blocks for its files.
 pub(super) fn message(delivery: &Delivery, files: &[Value]) -> Value {
     let title = one_line(&delivery.title);
-    let document = Document::parse(&delivery.body);
+    let document = Document::of(delivery);
     let mut blocks = Vec::new();
     if !title.is_empty() {
         blocks.push(json!({ "type": "header", "text": plain(&title, HEADER_UNITS_MAX) }));

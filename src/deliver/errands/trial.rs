@@ -11,14 +11,15 @@ use serde_json::value::RawValue;
 
 use super::super::handler::Tools;
 use super::super::{addresses, attempt};
+use super::document;
 use crate::channel::secret::Redacted;
 use crate::channel::standing::{Disabled, is_of_file};
 use crate::channel::{ChannelSpec, Enabled, Receipt, SendError, Try};
 use crate::clock;
 use crate::deliver::after;
-use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
-use crate::documents::Document;
-use crate::errand::{Errand, Refusal, Tested};
+use crate::delivery::{Delivery, ENVELOPE_VERSION, Format, GLOBAL_SCOPE};
+use crate::documents::{Document, Key};
+use crate::errand::{Errand, Of, Refusal, Tested};
 use crate::event::{EventRef, EventType, OWN_SOURCE, Severity};
 use crate::ids::{DeliveryKey, WorkspaceId};
 use crate::metrics;
@@ -30,12 +31,13 @@ const EVENT_TYPE: &str = "channel:test";
 /// After a 429 that names no wait.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
 
-pub(super) async fn test(
-    tools: &Tools,
-    errand: &Errand,
-    document: Document<ChannelSpec>,
-) -> Result<Tested, Refusal> {
-    let (owner, spec) = (document.owner, Arc::new(document.spec));
+pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refusal> {
+    let Of::Channel(id) = &errand.of else {
+        return Err(Refusal::new(Reason::Internal, "a connection is asked about, not tested"));
+    };
+    let key = Key::Channel(errand.workspace.clone(), id.clone());
+    let Document { owner, spec, .. } = document::<ChannelSpec>(tools, key).await?;
+    let spec = Arc::new(spec);
     let (workspace, began) = (&errand.workspace, clock::now());
     let delivery = message(errand, &spec, began);
     let to = address(tools, &spec, &delivery).await?;
@@ -159,6 +161,7 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         severity: Severity::Info,
         title: format!("Bugle test: {channel}"),
         body: format!("If you can read this, the channel `{channel}` of the workspace `{workspace}` works."),
+        format: Format::default(),
         link: None,
         actions: Vec::new(),
         attachments: Vec::new(),

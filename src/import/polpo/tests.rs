@@ -44,7 +44,7 @@ fn a_configuration_with_all_that_is_documented_is_taken_as_far_as_there_are_chan
         remarks(&import),
         [
             "left out at /settings/notifications/channels/letters: this Bugle has no channels of the kind `email`; \
-             its kinds are console, webhook, slack, telegram",
+             its kinds are console, webhook, slack, telegram, whatsapp",
             "left out at /settings/notifications/rules/1/channels/0: the channel letters is left out",
             "changed at /settings/notifications/rules/2/template: it is the body alone, with Bugle's own title; in \
              Polpo it is the title too",
@@ -56,6 +56,19 @@ fn a_configuration_with_all_that_is_documented_is_taken_as_far_as_there_are_chan
              /v1/scopes/task/{id}",
         ]
     );
+}
+
+#[test]
+fn a_personal_whatsapp_account_is_left_out_and_why_is_said() {
+    let channels = json!({ "channels": { "phone": { "type": "whatsapp", "chatId": "491701234567" } } });
+    let import = imported(&channels);
+    assert!(import.channels.is_empty());
+    let remarks = remarks(&import);
+    assert!(
+        remarks[0].starts_with("left out at /channels/phone: goes through a personal WhatsApp account"),
+        "{remarks:?}"
+    );
+    assert!(!remarks[0].contains("4917"), "{remarks:?}");
 }
 
 #[test]

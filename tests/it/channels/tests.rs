@@ -154,3 +154,53 @@ async fn without_a_worker_it_says_so_at_once_and_with_two_apis_it_is_one_channel
         assert_eq!(listed["channels"][0]["id"], "ops", "{listed}");
     }
 }
+
+#[tokio::test]
+async fn a_bot_says_which_chats_it_has_heard_of() {
+    let (_bugle, sink, api) = fleet(&json!({})).await;
+    let chat = json!({ "id": -1001, "type": "supergroup", "title": "Ops", "username": "ops" });
+    let updates =
+        json!({ "ok": true, "result": [{ "update_id": 1, "message": { "message_id": 1, "chat": chat } }] });
+    sink.script("/bot1:hunter2/getUpdates", [Answer::Json(updates)]);
+    sink.script("/bot1:hunter2/getMe", [Answer::Json(json!({ "ok": true, "result": {} }))]);
+    let bot = json!({ "kind": "telegram", "config": { "botToken": "1:hunter2", "apiBase": sink.url("") } });
+    send(&api, "PUT", "/bot", &bot).await.expect(201);
+    send(&api, "PUT", "/ops", &hook(&sink.url("/ops"))).await.expect(201);
+    let shared = crate::support::api::json(api.request("PUT", "/v1/connections/shared"), &bot);
+    crate::support::api::reply(shared).await.expect(201);
+    let path = "/telegram/detect-chats";
+    for of in [json!({ "channel": "bot" }), json!({ "connectionId": "shared" })] {
+        let found = send(&api, "POST", path, &of).await.expect(200);
+        let expected = json!([{ "chatId": "-1001", "name": "Ops", "type": "supergroup", "username": "ops" }]);
+        assert_eq!(found["chats"], expected, "{of}");
+    }
+    for (of, status) in [
+        (json!({}), 400),
+        (json!({ "channel": "ops" }), 400),
+        (json!({ "channel": "bot", "connectionId": "shared" }), 400),
+        (json!({ "channel": "nobody" }), 404),
+        (json!({ "connectionId": "nobody" }), 404),
+    ] {
+        send(&api, "POST", path, &of).await.expect_problem(status);
+    }
+    let refused = json!({ "ok": false, "error_code": 401, "description": "Unauthorized" });
+    sink.script("/bot1:hunter2/getUpdates", [Answer::Json(refused)]);
+    let problem = send(&api, "POST", path, &json!({ "channel": "bot" })).await;
+    assert!(problem.status == 502 || problem.status == 422, "{problem:?}");
+    assert!(!problem.body.to_string().contains("hunter2"), "{problem:?}");
+
+    // A channel on the connection is checked together with it.
+    let on = |config: Value| json!({ "kind": "telegram", "connection": "shared", "config": config });
+    send(&api, "PUT", "/on", &on(json!({ "chatId": -1001 }))).await.expect(201);
+    let twice = send(&api, "PUT", "/twice", &on(json!({ "botToken": "2:b" }))).await.expect_problem(400);
+    assert_eq!(twice["pointer"], "/config/botToken", "{twice}");
+    let nowhere = json!({ "kind": "telegram", "connection": "shard", "config": {} });
+    let nowhere = send(&api, "PUT", "/nowhere", &nowhere).await.expect_problem(400);
+    assert!(nowhere["detail"].as_str().unwrap().contains("did you mean shared?"), "{nowhere}");
+    sink.script(
+        "/bot1:hunter2/sendMessage",
+        [Answer::Json(json!({ "ok": true, "result": { "message_id": 1 } }))],
+    );
+    test(&api, "on").await.expect(200);
+    assert_eq!(get(&api, "on").await["verificationStatus"], "verified");
+}
