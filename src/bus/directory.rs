@@ -247,7 +247,7 @@ impl Follower {
             return;
         };
         let removed = entry.headers.get("KV-Operation").is_some();
-        entries.readable(&key);
+        channels::readable(entries, &key);
         let result = if removed {
             entries.remove(&key);
             entries.library.remove(&key);
@@ -388,14 +388,6 @@ impl Entries {
                 }
             }
             Key::Source(workspace, id) => sources::keep(&mut self.sources, &before.sources, workspace, id),
-        }
-    }
-
-    fn readable(&mut self, key: &Key) {
-        if let Key::Channel(workspace, id) = key
-            && !self.unreadable.is_empty()
-        {
-            Arc::make_mut(&mut self.unreadable).remove(&(workspace.clone(), id.clone()));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Entries, read};
 use crate::channel::ChannelSpec;
 use crate::channel::standing::ChannelStanding;
-use crate::documents::Document;
+use crate::documents::{Document, Key};
 use crate::route::channels::Id;
 
 pub(super) fn put(entries: &mut Entries, id: Id, payload: &[u8]) -> Result<(), String> {
@@ -32,5 +32,14 @@ pub(super) fn keep(entries: &mut Entries, before: &Entries, id: Id) {
 pub(super) fn keep_standing(entries: &mut Entries, before: &Entries, id: Id) {
     if let Some(standing) = before.channels.standing(&id) {
         Arc::make_mut(&mut entries.channels).stand(id, Some(ChannelStanding::clone(standing)));
+    }
+}
+
+/// What could not be read may be readable now, or gone.
+pub(super) fn readable(entries: &mut Entries, key: &Key) {
+    if let Key::Channel(workspace, id) = key
+        && !entries.unreadable.is_empty()
+    {
+        Arc::make_mut(&mut entries.unreadable).remove(&(workspace.clone(), id.clone()));
     }
 }
