@@ -1,26 +1,51 @@
-//! Slack's bot, which shares its kind with the incoming webhook, and the errors that `chat.postMessage` documents.
+//! Slack's two ways: the incoming webhook, and the bot with the errors that `chat.postMessage` documents.
 
 use serde_json::json;
 
-use super::HEADER_SECRET;
-use super::subjects::Subject;
+use super::subjects::{Documented, Subject};
+use super::{HEADER_SECRET, PATH_SECRET};
 use crate::channel::Kind;
 use crate::outcome::Reason;
 
-pub(super) fn bot() -> Subject {
-    Subject {
-        kind: Kind::Slack,
-        config: |base| json!({ "botToken": HEADER_SECRET, "channelId": "C0123456789", "apiBase": base }),
-        success: r#"{"ok":true,"channel":"C0123456789","ts":"1503435956.000247","message":{"text":"x"}}"#,
-        provider_id: Some("1503435956.000247"),
-    }
+pub(super) fn subjects() -> Vec<Subject> {
+    vec![
+        Subject {
+            kind: Kind::Slack,
+            way: "webhook",
+            config: |base| {
+                let url = format!("https://hooks.slack.com/services/T0/B0/{PATH_SECRET}");
+                json!({ "webhookUrl": url, "apiBase": base })
+            },
+            success: "ok",
+            provider_id: None,
+            body_decides: false,
+            documented: documented_webhook,
+        },
+        Subject {
+            kind: Kind::Slack,
+            way: "bot",
+            config: |base| json!({ "botToken": HEADER_SECRET, "channelId": "C0123456789", "apiBase": base }),
+            success: r#"{"ok":true,"channel":"C0123456789","ts":"1503435956.000247","message":{"text":"x"}}"#,
+            provider_id: Some("1503435956.000247"),
+            body_decides: true,
+            documented: documented_bot,
+        },
+    ]
 }
 
-impl Subject {
-    /// Of the two ways of Slack, the one that answers with the id of its message.
-    pub(super) fn is_slack_bot(&self) -> bool {
-        self.kind == Kind::Slack && self.provider_id.is_some()
-    }
+fn documented_webhook() -> Vec<Documented> {
+    vec![
+        (400, "invalid_payload", "permanent", Reason::Rejected),
+        (400, "no_text", "permanent", Reason::Rejected),
+        (403, "action_prohibited", "permanent", Reason::Unauthorized),
+        (403, "posting_to_general_channel_denied", "permanent", Reason::Unauthorized),
+        (403, "invalid_token", "ours", Reason::Unauthorized),
+        (404, "channel_not_found", "permanent", Reason::Gone),
+        (404, "no_service", "permanent", Reason::Gone),
+        (404, "no_active_hooks", "permanent", Reason::Gone),
+        (410, "channel_is_archived", "permanent", Reason::Gone),
+        (500, "rollup_error", "transient", Reason::ProviderError),
+    ]
 }
 
 macro_rules! refused {
@@ -29,7 +54,7 @@ macro_rules! refused {
     };
 }
 
-pub(super) fn documented() -> Vec<(u16, &'static str, &'static str, Reason)> {
+fn documented_bot() -> Vec<Documented> {
     vec![
         (200, refused!("not_in_channel"), "ours", Reason::Unauthorized),
         (200, refused!("invalid_auth"), "ours", Reason::Unauthorized),
