@@ -70,7 +70,9 @@ impl Reader {
     /// # Errors
     /// When the broker refuses or does not answer.
     pub async fn open_stream(bus: &Bus, stream: &str, filter: String, from: From) -> Result<Self, BusError> {
-        Self::open_filtered(bus, stream, vec![filter], from).await
+        // None is all.
+        let filters = Some(filter).filter(|filter| !filter.is_empty()).into_iter().collect();
+        Self::open_filtered(bus, stream, filters, from).await
     }
 
     /// The same for whatever passes one of the filters.
