@@ -26,6 +26,8 @@ const PURE: &[&str] = &[
     "src/source/secrets.rs",
     "src/source/signature.rs",
     "src/schema",
+    "src/connection.rs",
+    "src/secrets/key.rs",
     "src/secrets/mask.rs",
     "src/secrets/places.rs",
     "src/route.rs",

@@ -13,6 +13,7 @@ use super::documents::{answer_with, condition, merge, named, sent};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, Shared};
+use crate::apply::files::check_on;
 use crate::channel::ChannelSpec;
 use crate::connection::health::{self, Health, State as Stands};
 use crate::connection::{self, ConnectionSpec, probes};
@@ -259,6 +260,37 @@ pub async fn check(
     match found.map_err(|error| Problem::unavailable(error.to_string()))? {
         Some(found) => Ok(Json(json!(found))),
         None => Ok(Json(unasked("there is nothing to ask providers of this kind"))),
+    }
+}
+
+impl Api {
+    /// Refuses a channel whose connection is not there, does not go with it, or is not healthy.
+    ///
+    /// # Errors
+    /// 400 with the place in the channel; 409 that says why the connection is not healthy.
+    pub async fn check_connection(
+        &self,
+        workspace: &WorkspaceId,
+        channel: &ChannelSpec,
+    ) -> Result<(), Problem> {
+        let Some(id) = &channel.connection else { return Ok(()) };
+        // Another process may have made it just now.
+        let key = Key::Connection(workspace.clone(), id.clone());
+        let Some(held) = shelf::get(&self.bus, &key).await? else {
+            let snapshot = self.directory.snapshot();
+            let known = snapshot.connections.keys().filter(|(of, _)| of == workspace);
+            let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
+            return Err(Problem::fault(connection::unknown(id, &known)));
+        };
+        let spec: ConnectionSpec =
+            serde_json::from_value(held.document.spec).map_err(crate::bus::BusError::from)?;
+        let checked = connection::check_on(&spec, channel).and_then(|()| check_on(channel, Some(&spec)));
+        checked.map_err(Problem::fault)?;
+        let health = health::read(&self.bus, workspace, id).await?;
+        match health.and_then(|health| health.objection(id)) {
+            Some(why) => Err(Problem::conflict(why)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -276,28 +276,17 @@ impl Follower {
             let work = tokio::task::spawn_blocking(move || rules.changed(changes.into_iter()));
             self.entries.rules = work.await.map_err(BusError::request)?;
         }
-        let Entries {
-            rules,
-            channels,
-            connections,
-            scopes,
-            sources,
-            library,
-            tokens,
-            unreadable,
-            revision,
-            ..
-        } = self.entries.clone();
+        let entries = self.entries.clone();
         self.directory.publish(Snapshot {
-            rules,
-            channels,
-            connections,
-            scopes,
-            sources,
-            library,
-            tokens,
-            unreadable,
-            revision,
+            rules: entries.rules,
+            channels: entries.channels,
+            connections: entries.connections,
+            scopes: entries.scopes,
+            sources: entries.sources,
+            library: entries.library,
+            tokens: entries.tokens,
+            unreadable: entries.unreadable,
+            revision: entries.revision,
         });
         Ok(())
     }

@@ -1,6 +1,5 @@
-//! Each setting has a test that fails when it is ignored; what is wrong is one sentence and exit code 78.
-//!
-//! What other journeys hold already is named in the list at the top, so that a new setting without a test is found.
+//! Each setting has a test that fails when it is ignored; what is wrong is one sentence and exit code 78. What other journeys
+//! hold already is named in the list at the top, so that a new setting without a test is found.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,13 +8,11 @@ use serde_json::{Value, json};
 
 use crate::support::broker::{self, NatsServer};
 use crate::support::bugle::{ADMIN_TOKEN, Bugle, Role, Said, everything_to, rule, webhook};
-use crate::support::database::Database;
 use crate::support::sink::{Answer, Sink};
-use crate::support::wire::Cable;
-use crate::support::{SOON, ensure, eventually, free_port, steadily};
+use crate::support::{SOON, database::Database, ensure, eventually, free_port, steadily, wire::Cable};
 
 /// Every setting, and where it is held.
-const HELD: [(&str, &str); 30] = [
+const HELD: [(&str, &str); 33] = [
     ("data_dir", "without_a_database_url_the_history_is_a_file_in_the_data_directory"),
     ("documents", "delivery, through start_with"),
     ("nats.url", "every journey"),
@@ -43,6 +40,9 @@ const HELD: [(&str, &str); 30] = [
     ("worker.allow_plain_http", "plain_http_and_private_addresses_are_refused_unless_allowed"),
     ("worker.allow_addresses", "plain_http_and_private_addresses_are_refused_unless_allowed"),
     ("worker.proxy", "a_proxy_that_is_set_is_used"),
+    ("worker.connection_check_seconds", "connections::a_connection_that_sickens_is_told_once_and_again"),
+    ("secrets.key_file", "secrets::keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten"),
+    ("secrets.key", "secrets, through every fleet"),
     ("shutdown.deadline_seconds", "faults::worker::what_does_not_finish_by_the_deadline_is_handed_back"),
     ("log.level", "logs_are_as_loud_and_of_the_form_that_is_set"),
     ("log.format", "logs_are_as_loud_and_of_the_form_that_is_set"),
