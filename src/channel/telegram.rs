@@ -10,6 +10,7 @@ mod files;
 mod message;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -82,7 +83,8 @@ impl Adapter for Telegram {
     fn show(delivery: &Delivery) -> Value {
         let Message { mut text, buttons } = message::message(delivery);
         for Button { text: label, url } in buttons {
-            text.push_str(&format!("\n[{label}] {url}"));
+            // Writing to a String cannot fail.
+            write!(text, "\n[{label}] {url}").ok();
         }
         text.into()
     }
