@@ -113,6 +113,17 @@ pub trait Channel: Send + Sync {
     /// The caller bounds its time.
     fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>>;
 
+    /// True when it replaces an earlier message of the same thing. Such tries are made one after the other, and an older event
+    /// never takes the place of a newer one.
+    fn replaces(&self) -> bool {
+        false
+    }
+
+    /// True when it answers the first message of the same thing and leaves that as it is: then only the first try is made alone.
+    fn follows(&self) -> bool {
+        false
+    }
+
     /// What the provider's limits say about such a try: it counts against each of them.
     fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {
         Vec::new()
@@ -175,6 +186,14 @@ pub trait Adapter: Channel + Sized + 'static {
     /// # Errors
     /// The place in `config` and what is wrong with it. Never the value of a secret.
     fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault>;
+
+    /// What its settings need beyond their fields and types, as far as it shows before `${VAR}` is replaced.
+    ///
+    /// # Errors
+    /// As [`Adapter::new`].
+    fn check(_config: &Self::Config) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// What it makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
     fn show(delivery: &Delivery) -> Value;
@@ -275,7 +294,10 @@ macro_rules! registry {
             /// The place and the fault, relative to `config`. Never the value of a secret.
             pub fn check(self, config: &Value) -> Result<(), Fault> {
                 match self {
-                    $(Self::$variant => settings::read::<<$module::$adapter as Adapter>::Config>(config).map(drop),)+
+                    $(Self::$variant => {
+                        let config = settings::read::<<$module::$adapter as Adapter>::Config>(config)?;
+                        <$module::$adapter as Adapter>::check(&config)
+                    })+
                 }
             }
 

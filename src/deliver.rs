@@ -8,6 +8,7 @@ mod hand;
 pub mod handler;
 pub mod pauses;
 pub mod share;
+mod thread;
 
 use std::time::Duration;
 

@@ -146,6 +146,9 @@ pub struct Delivery {
     /// What has the same one is shown as one thing, by whoever can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collapse_id: Option<String>,
+    /// How long the window is that its thing is open for; None: as long as it is told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse_ms: Option<u64>,
     /// After this moment it is given up.
     pub expires_at: Timestamp,
     /// 1 for the first try; a redrive starts at 1 again.

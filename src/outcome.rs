@@ -127,6 +127,8 @@ words! {
         Cooldown = "cooldown",
         /// The same was said within the rule's window.
         Duplicate = "duplicate",
+        /// A newer event of the same thing was shown before it.
+        Superseded = "superseded",
         /// The rule is asleep at this hour.
         OutsideHours = "outside_hours",
         /// The recipient has no address that the channel could use.

@@ -298,6 +298,7 @@ fn delivery(
         note: None,
         held_back: 0,
         collapse_id: None,
+        collapse_ms: None,
         expires_at: expiry(due, Some(spec)),
         attempt: 1,
         redrive: 0,

@@ -125,6 +125,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         held_back: 0,
         format: bugle::delivery::Format::Markdown,
         collapse_id: None,
+        collapse_ms: None,
         expires_at: Timestamp::now() + Duration::from_secs(3_600),
         attempt: 1,
         redrive: 0,

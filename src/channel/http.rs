@@ -138,6 +138,7 @@ impl HttpClient {
         Self { timeout, ..self.clone() }
     }
 
+    /// How long it waits for a status.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout

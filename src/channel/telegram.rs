@@ -138,6 +138,10 @@ impl Channel for Telegram {
         })
     }
 
+    fn replaces(&self) -> bool {
+        true
+    }
+
     fn limits(&self, attempt: &Try<'_>) -> Vec<Limit> {
         let Ok(chat) = self.chat(attempt) else { return Vec::new() };
         let messages = u32::try_from(1 + File::of(attempt.delivery).len()).unwrap_or(u32::MAX);

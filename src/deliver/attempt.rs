@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::adapters::Built;
 use super::hand::Hand;
+use super::thread::Turn;
 use super::{Decision, Next, Standing, decide};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
@@ -24,11 +25,15 @@ use crate::outcome::{Outcome, Reason};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>) {
+    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>, turn: Option<&Turn>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let sent = self.send(built, to, began).await;
-        let (took, now) = (started.elapsed(), clock::now());
+        let sent = self.send(built, to, turn.and_then(Turn::earlier), began).await;
+        let took = started.elapsed();
+        if let Some(turn) = turn {
+            Box::pin(self.leave(turn, &sent)).await;
+        }
+        let now = clock::now();
         let standing = Standing {
             attempt: delivery.attempt,
             postponed: delivery.postponed,
@@ -54,6 +59,7 @@ impl Hand<'_> {
         &self,
         built: &Built,
         to: Option<&Redacted<String>>,
+        earlier: Option<&str>,
         at: Timestamp,
     ) -> Result<Receipt, SendError> {
         let adapter = match &built.adapter {
@@ -65,9 +71,8 @@ impl Hand<'_> {
         };
         // A status that came in time stands, however long its body takes.
         let whole = built.timeout + BODY_WAIT;
-        let sent =
-            tokio::time::timeout(whole, adapter.send(Try { delivery: self.delivery, to, earlier: None, at }))
-                .await;
+        let attempt = Try { delivery: self.delivery, to, earlier, at };
+        let sent = tokio::time::timeout(whole, adapter.send(attempt)).await;
         sent.map_err(|_| SendError::late(built.timeout))?
     }
 

@@ -86,13 +86,13 @@ impl Hand<'_> {
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        self.attempt(&built, to.as_ref()).await;
+        let made = self.in_turn(&built, to.as_ref()).await;
         drop(share);
-        Ok(())
+        made
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.
-    fn still_ours(&self) -> Result<(), BusError> {
+    pub(super) fn still_ours(&self) -> Result<(), BusError> {
         if self.lease.is_over() { Err(BusError::LeaseOver) } else { Ok(()) }
     }
 
@@ -132,7 +132,7 @@ impl Hand<'_> {
     }
 
     /// Puts it off without a try.
-    async fn put_off(&self, due: Timestamp, why: &'static str) -> Result<(), BusError> {
+    pub(super) async fn put_off(&self, due: Timestamp, why: &'static str) -> Result<(), BusError> {
         if due >= self.delivery.expires_at {
             return self.give_up(Reason::Expired, "it would expire before its turn").await;
         }
@@ -151,7 +151,7 @@ impl Hand<'_> {
         bus.publish_json(bus.names.delivery(delivery), &self.message_id(), delivery).await.map(|_| ())
     }
 
-    async fn suppress(&self, reason: Reason, why: Option<String>) -> Result<(), BusError> {
+    pub(super) async fn suppress(&self, reason: Reason, why: Option<String>) -> Result<(), BusError> {
         let bus = &self.tools.bus;
         let verdict = Verdict { detail: why, ..Verdict::new(State::Suppressed, reason) };
         let outcome = Outcome::of(self.delivery, verdict, None, clock::now());

@@ -133,6 +133,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::ChannelDisabled
         | Reason::Cooldown
         | Reason::Duplicate
+        | Reason::Superseded
         | Reason::OutsideHours
         | Reason::NoAddress
         | Reason::Cancelled
