@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "src/secrets/places.rs",
     "src/route.rs",
     "src/route/carried.rs",
+    "src/route/channels.rs",
     "src/route/ruleset.rs",
     "src/route/scopes.rs",
     "src/route/throttle/rehearsal.rs",
@@ -42,6 +43,7 @@ const PURE: &[&str] = &[
     "src/deliver.rs",
     "src/channel/markdown.rs",
     "src/channel/markdown",
+    "src/channel/standing.rs",
     "src/channel/text.rs",
     "src/store/merge.rs",
 ];
