@@ -301,7 +301,7 @@ impl Entries {
                 Arc::make_mut(&mut self.channels).insert(channel, Arc::new(document.spec));
             }
             Key::Connection(workspace, id) => {
-                connections::put(&mut self.connections, workspace, id, payload)?
+                connections::put(&mut self.connections, workspace, id, payload)?;
             }
             Key::Rule(workspace, id) => {
                 let document: Document<RuleSpec> = read(payload)?;
