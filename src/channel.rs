@@ -208,6 +208,7 @@ pub trait Adapter: Channel + Sized + 'static {
 
     /// Asks the provider whether the account works, without sending anything; `config` is that of a connection, in which
     /// `${VAR}` is already replaced, and lacks what channels bring. None: there is nothing to ask.
+    #[must_use]
     fn probe<'a>(
         _config: &'a Value,
         _workshop: &'a Workshop,

@@ -151,7 +151,7 @@ mod tests {
         strict(value).unwrap()
     }
 
-    fn channel(config: Value) -> ChannelSpec {
+    fn channel(config: &Value) -> ChannelSpec {
         strict(json!({ "id": "c", "kind": "telegram", "connection": "bot", "config": config })).unwrap()
     }
 
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_channel_has_its_settings_on_top_of_its_connections() {
-        let chat = channel(json!({ "chatId": "1" }));
+        let chat = channel(&json!({ "chatId": "1" }));
         assert_eq!(check(&bot()), Ok(()));
         assert_eq!(check_channel(&chat), Ok(()));
         assert_eq!(merged(&bot(), &chat).unwrap(), json!({ "botToken": "${TOKEN}", "chatId": "1" }));
@@ -170,14 +170,14 @@ mod tests {
 
     #[test]
     fn a_field_in_both_another_kind_and_what_neither_has_are_faults_of_the_channel() {
-        let both = channel(json!({ "botToken": "hunter2", "chatId": "1" }));
+        let both = channel(&json!({ "botToken": "hunter2", "chatId": "1" }));
         let fault = check_on(&bot(), &both).unwrap_err();
         assert_eq!(fault.pointer, "/config/botToken");
         assert!(!fault.message.contains("hunter2"), "{fault}");
         let slack = connection(json!({ "id": "bot", "kind": "slack" }));
-        assert_eq!(check_on(&slack, &channel(json!({}))).unwrap_err().pointer, "/kind");
+        assert_eq!(check_on(&slack, &channel(&json!({}))).unwrap_err().pointer, "/kind");
         let empty = connection(json!({ "id": "bot", "kind": "telegram" }));
-        let fault = check_on(&empty, &channel(json!({ "chatId": "1" }))).unwrap_err();
+        let fault = check_on(&empty, &channel(&json!({ "chatId": "1" }))).unwrap_err();
         assert_eq!(fault.pointer, "/config/botToken");
         assert!(fault.message.contains("together with the connection bot"), "{fault}");
     }
@@ -191,7 +191,7 @@ mod tests {
         ] {
             let spec = ConnectionSpec { config: config.clone(), ..bot() };
             assert_eq!(check(&spec).unwrap_err().pointer, place);
-            assert_eq!(check_channel(&channel(config)).unwrap_err().pointer, place);
+            assert_eq!(check_channel(&channel(&config)).unwrap_err().pointer, place);
         }
         let alone: ChannelSpec = strict(json!({ "id": "c", "kind": "telegram", "config": {} })).unwrap();
         assert_eq!(check_channel(&alone).unwrap_err().pointer, "/config/botToken");

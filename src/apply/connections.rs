@@ -57,14 +57,12 @@ fn check_channel(
     spec: &ChannelSpec,
 ) -> Result<(), crate::rule::fault::Fault> {
     let Some(id) = &spec.connection else { return Ok(()) };
-    match known.get(&(workspace.clone(), id.clone())) {
-        Some(connection) => connection::check_on(connection, spec),
-        None => {
-            let known = known.keys().filter(|(of, _)| of == workspace);
-            let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
-            Err(connection::unknown(id, &known))
-        }
+    if let Some(connection) = known.get(&(workspace.clone(), id.clone())) {
+        return connection::check_on(connection, spec);
     }
+    let known = known.keys().filter(|(of, _)| of == workspace);
+    let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
+    Err(connection::unknown(id, &known))
 }
 
 #[cfg(test)]

@@ -302,7 +302,7 @@ impl Entries {
                 channels::stand(self, (workspace.clone(), id.clone()), payload)?;
             }
             Key::Connection(workspace, id) => {
-                connections::put(&mut self.connections, workspace, id, payload)?
+                connections::put(&mut self.connections, workspace, id, payload)?;
             }
             Key::Rule(workspace, id) => {
                 let document: Document<RuleSpec> = read(payload)?;

@@ -79,7 +79,7 @@ fn about_connection(
     }
     let (event_type, severity) =
         if sick { ("connection_issue", "critical") } else { ("connection:recovered", "info") };
-    event(event_type, severity, health, data)
+    event(event_type, severity, health, &data)
 }
 
 fn about_channel(connection: &ConnectionSpec, channel: &ChannelSpec, health: &Health, sick: bool) -> Value {
@@ -92,10 +92,10 @@ fn about_channel(connection: &ConnectionSpec, channel: &ChannelSpec, health: &He
     }
     let (event_type, severity) =
         if sick { ("channel:unhealthy", "warning") } else { ("channel:recovered", "info") };
-    event(event_type, severity, health, data)
+    event(event_type, severity, health, &data)
 }
 
-fn event(event_type: &str, severity: &str, health: &Health, data: Value) -> Value {
+fn event(event_type: &str, severity: &str, health: &Health, data: &Value) -> Value {
     json!({
         "id": clock::random_id(), "source": OWN_SOURCE, "type": event_type, "time": health.checked_at,
         "severity": severity, "data": data,

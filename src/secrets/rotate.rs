@@ -44,10 +44,8 @@ pub async fn rotate(bus: &Bus, keys: &KeyRing) -> Result<Rotated, BusError> {
             });
             match anew {
                 Ok(anew) if anew == *spec => {}
-                Ok(anew) => match replace(bus, key, held, anew).await? {
-                    true => rotated.sealed.push(key.clone()),
-                    false => rotated.failed.push((key.clone(), "changed meanwhile: rotate again".to_owned())),
-                },
+                Ok(anew) if replace(bus, key, held, anew.clone()).await? => rotated.sealed.push(key.clone()),
+                Ok(_) => rotated.failed.push((key.clone(), "changed meanwhile: rotate again".to_owned())),
                 Err(fault) => rotated.failed.push((key.clone(), fault.to_string())),
             }
         }

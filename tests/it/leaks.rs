@@ -61,9 +61,29 @@ fn documents(sink: &Sink) -> Value {
     })
 }
 
+/// Scripts every path with what a hostile receiver says.
+fn echoes(sink: &Sink) {
+    for status in STATUSES {
+        let path = format!("/{}/{status}", MARKS[0]);
+        match status {
+            200 => sink.script(&path, [Answer::Json(echo(sink))]),
+            302 => sink.script(&path, [Answer::Header(302, "location", sink.url(&path))]),
+            429 => sink.script(&path, [Answer::Header(429, "retry-after", sink.url(&path))]),
+            _ => sink.script(&path, [Answer::Header(status, "x-echo", MARKS[2].to_owned())]),
+        }
+    }
+    for path in [
+        format!("/services/T0/B0/{}", MARKS[4]),
+        format!("/bot{}/sendMessage", MARKS[5]),
+        format!("/bot{}/getMe", MARKS[5]),
+    ] {
+        sink.script(&path, [Answer::Json(echo(sink))]);
+    }
+}
+
 /// All that an administrator can read.
-async fn answers(api: &Api) -> String {
-    let mut found = String::new();
+async fn answers(api: &Api) -> Vec<String> {
+    let mut found = Vec::new();
     let mut paths: Vec<String> =
         ["deliveries", "deliveries/stats", "dead-letters", "sources", "connections", "rules"]
             .map(|name| format!("/v1/{name}"))
@@ -79,7 +99,7 @@ async fn answers(api: &Api) -> String {
     }
     for path in paths {
         let reply = api.get(&path).await;
-        found.push_str(&format!("{path}: {}\n", reply.body));
+        found.push(format!("{path}: {}", reply.body));
     }
     found
 }
@@ -87,22 +107,7 @@ async fn answers(api: &Api) -> String {
 #[tokio::test]
 async fn no_secret_and_no_address_is_found_in_any_log_metric_answer_or_record() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
-    for status in STATUSES {
-        let path = format!("/{}/{status}", MARKS[0]);
-        match status {
-            200 => sink.script(&path, [Answer::Json(echo(&sink))]),
-            302 => sink.script(&path, [Answer::Header(302, "location", sink.url(&path))]),
-            429 => sink.script(&path, [Answer::Header(429, "retry-after", sink.url(&path))]),
-            _ => sink.script(&path, [Answer::Header(status, "x-echo", MARKS[2].to_owned())]),
-        }
-    }
-    for path in [
-        format!("/services/T0/B0/{}", MARKS[4]),
-        format!("/bot{}/sendMessage", MARKS[5]),
-        format!("/bot{}/getMe", MARKS[5]),
-    ] {
-        sink.script(&path, [Answer::Json(echo(&sink))]);
-    }
+    echoes(&sink);
     bugle.set("LOG__LEVEL", "trace");
     bugle.set("WORKER__CONNECTION_CHECK_SECONDS", "1");
     let documents = documents(&sink);
@@ -113,10 +118,10 @@ async fn no_secret_and_no_address_is_found_in_any_log_metric_answer_or_record() 
     broken["config"]["url"] = json!("${BROKEN}");
     let said = bugle.apply_as("documents", &documents).await;
     assert!(said.code == 78 && said.stderr.contains("/config/url"), "{}", said.stderr);
-    let mut everything = format!("{}{}", said.stdout, said.stderr);
+    let mut everything = vec![said.stdout, said.stderr];
     let said = bugle.apply_as("documents", &applied).await;
-    everything.push_str(&format!("{}{}", said.stdout, said.stderr));
-    said.ok();
+    assert_eq!(said.code, 0, "{said:?}");
+    everything.extend([said.stdout, said.stderr]);
     bugle.set_variable("BROKEN", MARKS[0]);
     bugle.start_roles(&Role::ALL).await;
     let (wire, api) = (bugle.wire().await, bugle.api());
@@ -136,27 +141,27 @@ async fn no_secret_and_no_address_is_found_in_any_log_metric_answer_or_record() 
     .await;
     sink.receives_within(LATER, 1, &format!("/bot{}/getMe", MARKS[5])).await;
 
-    everything.push_str(&answers(&api).await);
+    everything.extend(answers(&api).await);
     for (name, _, _) in bugle.readiness().await {
-        everything.push_str(&bugle.log(&name));
+        everything.push(bugle.log(&name));
     }
-    everything.push_str(&crate::support::api::get_text(&format!("{}/metrics", api.base)).await.1);
+    everything.push(crate::support::api::get_text(&format!("{}/metrics", api.base)).await.1);
     for said in [bugle.cli(&["dead", "list", "--json"]).await, bugle.cli(&["explain", "e-1"]).await] {
-        everything.push_str(&format!("{}{}", said.stdout, said.stderr));
+        everything.extend([said.stdout, said.stderr]);
     }
     let bucket = wire.js.get_stream(format!("KV_{}", wire.stream_name("CONFIG"))).await.unwrap();
     for sequence in 1..=bucket.cached_info().state.last_sequence {
         if let Ok(message) = bucket.get_raw_message(sequence).await {
-            everything.push_str(&String::from_utf8_lossy(&message.payload));
+            everything.push(String::from_utf8_lossy(&message.payload).into_owned());
         }
     }
+    let address = format!("127.0.0.1:{}", sink.port);
+    // A provider's base is a setting that whoever reads documents may read: there, and nowhere else.
+    let everything = everything.join("\n").replace(&format!("\"apiBase\":\"http://{address}\""), "");
     assert!(
         everything.contains("attempt finished") && everything.contains("bugle_"),
         "nothing was looked at"
     );
-    let address = format!("127.0.0.1:{}", sink.port);
-    // A provider's base is a setting that whoever reads documents may read: there, and nowhere else.
-    let everything = everything.replace(&format!("\"apiBase\":\"http://{address}\""), "");
     for secret in MARKS.iter().copied().chain([address.as_str(), "receiver.invalid", "10.1.2.3"]) {
         let place = everything.lines().find(|line| line.contains(secret));
         assert_eq!(place, None, "{secret} was found");

@@ -27,13 +27,13 @@ fn documents(sink: &Sink) -> Value {
 async fn bucket(wire: &Wire) -> String {
     let stream = wire.js.get_stream(format!("KV_{}", wire.stream_name("CONFIG"))).await.unwrap();
     let last = stream.cached_info().state.last_sequence;
-    let mut found = String::new();
+    let mut found = Vec::new();
     for sequence in 1..=last {
         if let Ok(message) = stream.get_raw_message(sequence).await {
-            found.push_str(&format!("{} {}\n", message.subject, String::from_utf8_lossy(&message.payload)));
+            found.push(format!("{} {}", message.subject, String::from_utf8_lossy(&message.payload)));
         }
     }
-    found
+    found.join("\n")
 }
 
 /// The id of the key that a channel's address is sealed with, as it lies in the bucket.
