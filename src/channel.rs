@@ -11,6 +11,7 @@ pub mod markdown;
 mod payload;
 pub mod secret;
 mod settings;
+pub mod standing;
 pub mod text;
 
 use std::fmt;
@@ -25,8 +26,8 @@ use serde_json::Value;
 
 use crate::bus::Bus;
 use crate::delivery::Delivery;
-use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
-use crate::ids::ChannelId;
+use crate::documents::{DISABLE_AFTER_MS_MAX, EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
+use crate::ids::{ChannelId, ConnectionId};
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 use secret::Redacted;
@@ -38,6 +39,9 @@ use secret::Redacted;
 pub struct ChannelSpec {
     pub id: ChannelId,
     pub kind: Kind,
+    /// The connection whose settings it shares. What stands there does not stand in `config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionId>,
     #[serde(default)]
     pub enabled: Enabled,
     /// Settings of the kind. Strings may hold `${VAR}` and `${VAR:-default}`, replaced by the worker.
@@ -54,6 +58,10 @@ pub struct ChannelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = TIMEOUT_MS_MAX))]
     pub timeout_ms: Option<u64>,
+    /// The channel is switched off when every try failed for so long. 0: never. Default 5 days for webhooks, never for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = DISABLE_AFTER_MS_MAX))]
+    pub disable_after_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -201,6 +209,17 @@ pub trait Adapter: Channel + Sized + 'static {
 
     /// What it makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
     fn show(delivery: &Delivery) -> Value;
+
+    /// Asks the provider whether the account works, without sending anything; `config` is that of a connection, in which
+    /// `${VAR}` is already replaced, and lacks what channels bring. None: there is nothing to ask.
+    #[must_use]
+    fn probe<'a>(
+        _config: &'a Value,
+        _workshop: &'a Workshop,
+        _at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        None
+    }
 }
 
 /// Why a try failed, and so what to do: the variant says what to do, the reason what to count.
@@ -312,6 +331,19 @@ macro_rules! registry {
             pub fn show(self, delivery: &Delivery) -> Value {
                 match self {
                     $(Self::$variant => <$module::$adapter as Adapter>::show(delivery),)+
+                }
+            }
+
+            /// Asks the provider whether the account of a connection works. None: there is nothing to ask.
+            #[must_use]
+            pub fn probe<'a>(
+                self,
+                config: &'a Value,
+                workshop: &'a Workshop,
+                at: Timestamp,
+            ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+                match self {
+                    $(Self::$variant => <$module::$adapter as Adapter>::probe(config, workshop, at),)+
                 }
             }
 

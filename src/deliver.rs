@@ -3,6 +3,8 @@
 pub mod adapters;
 pub mod addresses;
 mod attempt;
+pub mod errands;
+pub mod failing;
 pub mod finished;
 mod hand;
 pub mod handler;

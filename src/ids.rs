@@ -97,6 +97,12 @@ text_id!(
     |text| name_like(text, 64, |byte| byte.is_ascii_alphabetic())
 );
 text_id!(
+    /// `[A-Za-z0-9_-]{1,64}`, unique in its workspace.
+    ConnectionId, "connection id", "1 to 64 of A-Z, a-z, 0-9, _ and -",
+    { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+    |text| name_like(text, 64, |byte| byte.is_ascii_alphabetic())
+);
+text_id!(
     /// A person or an agent: 1 to 256 bytes of UTF-8 without control characters. Encoded wherever a subject needs it.
     Recipient, "recipient", "1 to 256 bytes of UTF-8 without control characters",
     { "type": "string", "minLength": 1, "maxLength": 256 },

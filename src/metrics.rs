@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Kind;
+use crate::channel::standing::Cause;
 use crate::clock;
 use crate::delivery::{Delivery, Lane};
 use crate::outcome::{Outcome, Reason, State};
@@ -49,6 +50,7 @@ const STREAMS_OPEN: &str = "bugle_streams_open";
 const REQUESTS: &str = "bugle_api_requests_total";
 const SOURCE_MESSAGES: &str = "bugle_source_messages_total";
 const SOURCES_UNATTACHED: &str = "bugle_sources_unattached";
+const CHANNELS_DISABLED: &str = "bugle_channels_disabled_total";
 const BUILD: &str = "bugle_build_info";
 
 const AGE_BUCKETS: &[f64] = &[
@@ -96,6 +98,7 @@ fn describe() {
             DOCUMENTS_UNREADABLE,
             "Documents in the bucket that could not be read; the last good form stays in force.",
         ),
+        (CHANNELS_DISABLED, "Channels switched off for what came of their tries."),
         (PANICS, "Handlers that panicked; their messages are handed out again."),
         (DISCONNECTS, "Times that the connection to NATS was lost."),
         (REQUESTS, "API requests, by method and class of status."),
@@ -152,6 +155,9 @@ fn start_at_zero() {
     }
     for result in ["published", "refused"] {
         counter!(OWN_EVENTS, "result" => result).absolute(0);
+    }
+    for cause in Cause::ALL {
+        counter!(CHANNELS_DISABLED, "cause" => cause.as_str()).absolute(0);
     }
     for why in ["paused", "share", "thread"] {
         counter!(POSTPONED, "why" => why).absolute(0);
@@ -242,6 +248,10 @@ pub fn attempt_finished(delivery: &Delivery, outcome: &Outcome, took: Duration) 
 
 pub fn postponed(why: &'static str) {
     counter!(POSTPONED, "why" => why).increment(1);
+}
+
+pub fn channel_disabled(cause: Cause) {
+    counter!(CHANNELS_DISABLED, "cause" => cause.as_str()).increment(1);
 }
 
 pub fn own_event(result: &'static str) {

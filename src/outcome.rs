@@ -123,6 +123,8 @@ words! {
         UnknownChannel = "unknown_channel",
         /// The channel is switched off.
         ChannelDisabled = "channel_disabled",
+        /// Nobody knows yet whether the channel's address is right: no test of it went through.
+        ChannelUnverified = "channel_unverified",
         /// The rule's cooldown holds it back.
         Cooldown = "cooldown",
         /// The same was said within the rule's window.

@@ -137,6 +137,7 @@ fn assert_no_leak(error: &SendError, base: &str) {
         MAILBOX,
         port,
         "127.0.0.1",
+        "16505551234",
         "://",
     ] {
         assert!(!detail.contains(secret) && !format!("{error:?}").contains(secret), "{secret} in {error:?}");

@@ -2,10 +2,14 @@
 
 use crate::bus::BusError;
 use crate::bus::people::People;
+use jiff::Timestamp;
+
+use super::handler::Tools;
 use crate::channel::secret::Redacted;
+use crate::channel::{ChannelSpec, Try};
 use crate::delivery::Delivery;
 use crate::outcome::Reason;
-use crate::recipient::{Contact, RecipientKind};
+use crate::recipient::{Addressing, Contact, RecipientKind};
 
 /// Where one delivery goes, and what goes with it.
 #[derive(Default)]
@@ -14,6 +18,35 @@ pub struct Destination {
     pub to: Option<Redacted<String>>,
     /// The address at which its recipient unsubscribes.
     pub unsubscribe: Option<String>,
+}
+
+impl Destination {
+    /// A try of the delivery there.
+    #[must_use]
+    pub fn attempt<'a>(&'a self, delivery: &'a Delivery, earlier: Option<&'a str>, at: Timestamp) -> Try<'a> {
+        Try { delivery, to: self.to.as_ref(), earlier, unsubscribe: self.unsubscribe.as_deref(), at }
+    }
+}
+
+/// Where a delivery goes. Where nothing may be sent to its recipient: why.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn destination(
+    tools: &Tools,
+    spec: &ChannelSpec,
+    delivery: &Delivery,
+) -> Result<Result<Destination, (Reason, String)>, BusError> {
+    let contact = match spec.addressing() {
+        Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
+        Addressing::Contact(contact) => contact,
+    };
+    let reach = match Box::pin(find(&tools.people, contact, delivery)).await? {
+        Ok(reach) => reach,
+        Err(why) => return Ok(Err(why)),
+    };
+    let unsubscribe = Box::pin(tools.unsubscribe.link(&tools.bus, reach.kind, delivery)).await?;
+    Ok(Ok(Destination { to: Some(reach.address), unsubscribe }))
 }
 
 /// Where a recipient is reached.

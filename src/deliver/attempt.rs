@@ -22,19 +22,28 @@ use crate::outcome::{Outcome, Reason};
 /// Between two tries to store what a send led to.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
+/// One try within the channel's time.
+pub(super) async fn one_try(built: &Built, attempt: Try<'_>) -> Result<Receipt, SendError> {
+    let adapter = match &built.adapter {
+        Ok(adapter) => adapter,
+        Err(fault) => {
+            let detail = format!("the channel's configuration cannot be used: {fault}");
+            return Err(SendError::Ours(Failure::new(Reason::Misconfigured, detail)));
+        }
+    };
+    // A status that came in time stands, however long its body takes.
+    let whole = built.timeout + BODY_WAIT;
+    let sent = tokio::time::timeout(whole, adapter.send(attempt)).await;
+    sent.map_err(|_| SendError::late(built.timeout))?
+}
+
 impl Hand<'_> {
     pub(super) async fn attempt(&self, built: &Built, destination: &Destination, claim: Option<&Claim>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
         let to = destination.to.as_ref();
-        let attempt = Try {
-            delivery,
-            to,
-            earlier: claim.and_then(Claim::earlier),
-            unsubscribe: destination.unsubscribe.as_deref(),
-            at: began,
-        };
-        let sent = self.send(built, attempt).await;
+        let attempt = destination.attempt(delivery, claim.and_then(Claim::earlier), began);
+        let sent = one_try(built, attempt).await;
         let took = started.elapsed();
         if let Some(claim) = claim {
             Box::pin(self.release(claim, &sent)).await;
@@ -59,20 +68,7 @@ impl Hand<'_> {
         if let Some(turn) = self.tools.unhealthy.turn(&outcome, to) {
             Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
         }
-    }
-
-    async fn send(&self, built: &Built, attempt: Try<'_>) -> Result<Receipt, SendError> {
-        let adapter = match &built.adapter {
-            Ok(adapter) => adapter,
-            Err(fault) => {
-                let detail = format!("the channel's configuration cannot be used: {fault}");
-                return Err(SendError::Ours(Failure::new(Reason::Misconfigured, detail)));
-            }
-        };
-        // A status that came in time stands, however long its body takes.
-        let whole = built.timeout + BODY_WAIT;
-        let sent = tokio::time::timeout(whole, adapter.send(attempt)).await;
-        sent.map_err(|_| SendError::late(built.timeout))?
+        self.tools.failing.note(&outcome, &built.spec, to.is_none()).await;
     }
 
     fn log(&self, outcome: &Outcome, took: Duration) {

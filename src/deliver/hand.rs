@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addresses::{self, Destination};
+use super::addresses;
 use super::after;
 use super::handler::Tools;
 use super::share::Shares;
 use crate::bus::consumer::Lease;
 use crate::bus::{BusError, schedule, topology};
+use crate::channel::standing::Closed;
 use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::dead;
@@ -23,8 +24,8 @@ use crate::documents::{Document, Key};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
-use crate::recipient::Addressing;
 use crate::send::fate::{self, Fate};
+use crate::shelf::standing;
 
 /// Those who waited for a pause come back spread over this long.
 const AFTER_PAUSE_SPREAD: Duration = Duration::from_secs(5);
@@ -36,6 +37,9 @@ pub(super) struct Hand<'a> {
     pub sequence: u64,
     pub lease: &'a Lease,
 }
+
+/// A channel's document, and what closes it.
+type Found = (Arc<ChannelSpec>, Option<Closed>);
 
 impl Hand<'_> {
     pub(super) async fn deliver(&self, shares: &Shares) -> Result<(), BusError> {
@@ -58,11 +62,17 @@ impl Hand<'_> {
         if delivery.expires_at <= now {
             return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
         }
-        let Some(spec) = spec else {
+        let Some((spec, closed)) = spec else {
             return self.give_up(Reason::UnknownChannel, "the channel does not exist any more").await;
         };
         if spec.enabled != Enabled::On {
             return self.suppress(Reason::ChannelDisabled, None).await;
+        }
+        if let Some(Closed { reason, why }) = closed {
+            return self.suppress(reason, Some(why)).await;
+        }
+        if let Some(off) = self.connection_off(&spec) {
+            return self.suppress(Reason::ChannelDisabled, Some(off)).await;
         }
         if Some(spec.kind) != delivery.kind {
             // The channel became another kind meanwhile: into that kind's queue.
@@ -71,7 +81,7 @@ impl Hand<'_> {
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
         }
-        let destination = match self.destination(&spec).await? {
+        let destination = match addresses::destination(self.tools, &spec, delivery).await? {
             Ok(destination) => destination,
             Err((reason, why)) => return self.suppress(reason, Some(why)).await,
         };
@@ -87,22 +97,12 @@ impl Hand<'_> {
         made
     }
 
-    /// Where it goes. Where nothing may be sent to its recipient: why.
-    async fn destination(
-        &self,
-        spec: &ChannelSpec,
-    ) -> Result<Result<Destination, (Reason, String)>, BusError> {
-        let contact = match spec.addressing() {
-            Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
-            Addressing::Contact(contact) => contact,
-        };
-        let (tools, delivery) = (self.tools, self.delivery);
-        let reach = match Box::pin(addresses::find(&tools.people, contact, delivery)).await? {
-            Ok(reach) => reach,
-            Err(why) => return Ok(Err(why)),
-        };
-        let unsubscribe = Box::pin(tools.unsubscribe.link(&tools.bus, reach.kind, delivery)).await?;
-        Ok(Ok(Destination { to: Some(reach.address), unsubscribe }))
+    /// What switches a channel off with its connection.
+    fn connection_off(&self, spec: &ChannelSpec) -> Option<String> {
+        let id = spec.connection.as_ref()?;
+        let key = (self.delivery.workspace.clone(), id.clone());
+        let off = self.tools.directory.snapshot().connections.get(&key).is_some_and(|found| !found.enabled);
+        off.then(|| format!("its connection {id} is off"))
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.
@@ -122,19 +122,18 @@ impl Hand<'_> {
         Box::pin(fate::settle_fate(&self.tools.bus, self.delivery, own)).await
     }
 
-    /// The channel's document; one that this process has not heard of yet is looked up.
-    async fn channel(&self) -> Result<Option<Arc<ChannelSpec>>, BusError> {
+    /// The channel's document, and why it gets nothing although it is on; one that this process has not heard of yet is
+    /// looked up.
+    async fn channel(&self) -> Result<Option<Found>, BusError> {
         let key = (self.delivery.workspace.clone(), self.delivery.channel.clone());
-        if let Some(spec) = self.tools.directory.snapshot().channels.get(&key) {
-            return Ok(Some(Arc::clone(spec)));
+        let snapshot = self.tools.directory.snapshot();
+        if let Some(spec) = snapshot.channels.get(&key) {
+            return Ok(Some((Arc::clone(spec), snapshot.channels.closed_to(self.delivery).cloned())));
         }
         Box::pin(self.channel_from_broker(&key)).await
     }
 
-    async fn channel_from_broker(
-        &self,
-        key: &(WorkspaceId, ChannelId),
-    ) -> Result<Option<Arc<ChannelSpec>>, BusError> {
+    async fn channel_from_broker(&self, key: &(WorkspaceId, ChannelId)) -> Result<Option<Found>, BusError> {
         let bucket = topology::config_bucket(&self.tools.bus).await?;
         let found = bucket
             .get(Key::Channel(key.0.clone(), key.1.clone()).to_string())
@@ -142,7 +141,9 @@ impl Hand<'_> {
             .map_err(BusError::request)?;
         let Some(bytes) = found else { return Ok(None) };
         let document: Document<ChannelSpec> = serde_json::from_slice(&bytes)?;
-        Ok(Some(Arc::new(document.spec)))
+        let (standing, _) = standing::read(&self.tools.bus, &key.0, &key.1).await?;
+        let closed = standing.closed(&document.owner, &document.spec);
+        Ok(Some((Arc::new(document.spec), closed)))
     }
 
     /// Puts it off without a try.

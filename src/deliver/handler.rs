@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::adapters::Adapters;
+use super::failing::Failing;
 use super::finished::Finished;
 use super::hand::Hand;
 use super::pauses::Pauses;
@@ -36,6 +37,7 @@ pub struct Tools {
     pub people: Arc<People>,
     pub unhealthy: Unhealthy,
     pub unsubscribe: Links,
+    pub failing: Failing,
 }
 
 /// One lane of one kind.

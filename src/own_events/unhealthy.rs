@@ -25,9 +25,9 @@ const TIME_MIN: SignedDuration = SignedDuration::from_secs(30);
 /// While it goes on, it is said again after this long.
 const SAID_FOR: Duration = Duration::from_secs(3600);
 /// A little shorter, so that the claim is over when a worker would say it again.
-const CLAIMED_FOR: Duration = Duration::from_secs(3600 - 60);
+pub const CLAIMED_FOR: Duration = Duration::from_secs(3600 - 60);
 /// What took the place of a claim that is over may go soon.
-const OVER_FOR: Duration = Duration::from_secs(1);
+pub const OVER_FOR: Duration = Duration::from_secs(1);
 
 /// What the tries on a channel came to since the last one that worked.
 #[derive(Debug, Clone)]
@@ -48,8 +48,8 @@ pub enum Turn {
 /// Who told the fleet.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Claim {
-    unhealthy: bool,
+pub struct Claim {
+    pub unhealthy: bool,
 }
 
 /// The channels of this worker that fail now.
@@ -131,6 +131,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::Expired
         | Reason::UnknownChannel
         | Reason::ChannelDisabled
+        | Reason::ChannelUnverified
         | Reason::Cooldown
         | Reason::Duplicate
         | Reason::Superseded

@@ -12,8 +12,10 @@
 mod support;
 
 mod api;
+mod channels;
 mod chaos;
 mod clients;
+mod connections;
 mod delivery;
 mod docs;
 mod email;
@@ -22,12 +24,15 @@ mod explain;
 mod faults;
 mod fuzz;
 mod import;
+mod leaks;
 mod machines;
+mod network;
 mod own_events;
 mod presets;
 mod recipients;
 mod retries;
 mod rules;
+mod secrets;
 mod sends;
 mod settings;
 mod sources;

@@ -139,6 +139,7 @@ impl Bugle {
         bugle.set("DATABASE__CONNECTIONS", "4");
         bugle.set("DATA_DIR", &bugle.folder.join("data").display().to_string());
         bugle.set("API__ADMIN_TOKEN", ADMIN_TOKEN);
+        bugle.set("SECRETS__KEY", &bugle::secrets::load::new_key());
         bugle.set("WORKER__ALLOW_PLAIN_HTTP", "true");
         bugle.set("WORKER__ALLOW_ADDRESSES", "127.0.0.0/8");
         bugle
