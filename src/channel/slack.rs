@@ -34,6 +34,10 @@ use bot::Bot;
 
 const API_BASE: &str = "https://slack.com";
 
+/// An answer repeats the message, with six bytes for a character that is not ASCII: what is cut off could not be read, and would be
+/// sent again.
+const ANSWER_BYTES_MAX: usize = 512 * 1024;
+
 /// Slack allows about one message a second in a channel, by whatever way it comes, and bears a short burst.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -153,7 +157,8 @@ impl Adapter for Slack {
                 (Out::Bot(bot), digest(&["slack-bot", token, channel]))
             }
         };
-        Ok(Self { http: workshop.http.clone(), out, limit: format!("slack-channel.{of}") })
+        let http = workshop.http.with_body_bytes_max(ANSWER_BYTES_MAX);
+        Ok(Self { http, out, limit: format!("slack-channel.{of}") })
     }
 }
 

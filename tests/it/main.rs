@@ -31,6 +31,7 @@ mod settings;
 mod sources;
 mod telegram;
 mod texts;
+mod threads;
 mod undecodable;
 mod versions;
 mod whatsapp;

@@ -183,6 +183,15 @@ async fn a_bot_posts_and_knows_what_it_posted() {
 }
 
 #[tokio::test]
+async fn an_answer_that_repeats_a_long_message_is_read_to_its_end() {
+    let fake = Fake::start().await;
+    let message = json!({ "text": "🚀".repeat(60_000) });
+    fake.script("chat.postMessage", [json!({ "message": message, "ok": true, "channel": "C1", "ts": "9.9" })]);
+    let receipt = send(&fake.slack(&json!({})), &sample(), None).await.unwrap();
+    assert_eq!(receipt.handle.as_deref(), Some("C1:9.9"));
+}
+
+#[tokio::test]
 async fn what_was_shown_before_is_replaced() {
     let fake = Fake::start().await;
     let receipt = send(&fake.slack(&json!({})), &sample(), Some("C1:99.5")).await.unwrap();
