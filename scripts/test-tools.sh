@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has the packages of the tests' foreign clients, in a venv of this checkout.
+# Prints the path of a Python that has the packages of the tests' foreign clients and mail server, in a venv of this checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(nats-py==2.16.0 standardwebhooks==1.1.0)
+packages=(nats-py==2.16.0 standardwebhooks==1.1.0 aiosmtpd==1.4.6)
 venv=$PWD/.tools/venv
 stamp=$venv/packages
 

@@ -152,6 +152,8 @@ pub struct Try<'a> {
     pub to: Option<&'a Redacted<String>>,
     /// The [`Receipt::handle`] of what was sent before under the same collapse id: to be replaced or answered.
     pub earlier: Option<&'a str>,
+    /// Where this recipient can end what this channel sends to them.
+    pub unsubscribe: Option<&'a str>,
     /// The moment of the try.
     pub at: Timestamp,
 }
@@ -160,7 +162,7 @@ impl<'a> Try<'a> {
     /// To the one place of the channel, with nothing sent before.
     #[must_use]
     pub fn of(delivery: &'a Delivery, at: Timestamp) -> Self {
-        Self { delivery, to: None, earlier: None, at }
+        Self { delivery, to: None, earlier: None, unsubscribe: None, at }
     }
 }
 
@@ -326,6 +328,7 @@ registry! {
     Slack "slack" slack::Slack;
     Telegram "telegram" telegram::Telegram;
     WhatsApp "whatsapp" whatsapp::WhatsApp;
+    Email "email" email::Email;
 }
 
 impl Kind {

@@ -187,9 +187,11 @@ async fn look_up_addresses(
         if let (Some(Addressing::Contact(contact)), Some(recipient)) =
             (spec.map(|spec| spec.addressing()), &planned.recipient)
         {
-            let (_, contacts) = people::read(bus, &event.workspace, recipient).await?;
-            if contacts.is_none_or(|contacts| contact.of(&contacts).is_none()) {
+            let (_, found) = people::read(bus, &event.workspace, recipient).await?;
+            if found.as_ref().is_none_or(|found| contact.of(&found.contacts).is_none()) {
                 (planned.would, planned.reason) = (Would::Suppress, Some(Reason::NoAddress));
+            } else if found.is_some_and(|found| found.has_left(&planned.channel)) {
+                (planned.would, planned.reason) = (Would::Suppress, Some(Reason::Unsubscribed));
             }
         }
     }

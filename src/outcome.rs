@@ -133,6 +133,8 @@ words! {
         OutsideHours = "outside_hours",
         /// The recipient has no address that the channel could use.
         NoAddress = "no_address",
+        /// The recipient wants to hear no more through this channel.
+        Unsubscribed = "unsubscribed",
         /// Cancelled before it fired.
         Cancelled = "cancelled",
         /// Handed out again and again without a verdict.

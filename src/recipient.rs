@@ -3,12 +3,14 @@
 //! There may be millions, so they have a bucket of their own: read on demand, never held whole. Their contacts are personal
 //! data and never appear in records, errors or logs.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{ChannelSpec, Kind};
-use crate::ids::Recipient;
+use crate::ids::{ChannelId, Recipient};
 use crate::rule::fault::Fault;
 
 const NAME_CHARS_MAX: usize = 200;
@@ -30,6 +32,9 @@ pub struct RecipientSpec {
     /// IANA, like `Europe/Berlin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// Channels through which they want to hear no more. Left out when it is written: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsubscribed: Option<BTreeSet<ChannelId>>,
 }
 
 /// An agent can never act as a human.
@@ -68,6 +73,7 @@ impl std::fmt::Debug for Contacts {
 pub enum Contact {
     TelegramChatId,
     WhatsApp,
+    Email,
 }
 
 /// Where a channel sends to.
@@ -88,6 +94,7 @@ impl Contact {
         match self {
             Self::TelegramChatId => "telegramChatId",
             Self::WhatsApp => "whatsapp",
+            Self::Email => "email",
         }
     }
 
@@ -96,6 +103,7 @@ impl Contact {
         match self {
             Self::TelegramChatId => contacts.telegram_chat_id.as_deref(),
             Self::WhatsApp => contacts.whatsapp.as_deref(),
+            Self::Email => contacts.email.as_deref(),
         }
     }
 }
@@ -108,7 +116,8 @@ impl ChannelSpec {
             Kind::Webhook => Addressing::Named,
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
             Kind::WhatsApp if !named("to") => Addressing::Contact(Contact::WhatsApp),
-            Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp => Addressing::Fixed,
+            Kind::Email if !named("to") => Addressing::Contact(Contact::Email),
+            Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp | Kind::Email => Addressing::Fixed,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What each role connects and runs. The whole wiring of a process is in this file.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ use crate::route::handler::Router;
 use crate::route::texts::Texts;
 use crate::source::loops::Sources;
 use crate::store::Store;
+use crate::unsubscribe::Links;
 
 /// A fleet's servers may still be starting: this long they are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -214,6 +216,7 @@ impl Parts<'_> {
             allow_plain_http: settings.allow_plain_http,
             allow_addresses: settings.allow_addresses.clone(),
             proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+            extra_ca: settings.extra_ca_file.as_deref().map(read_certificates).transpose()?,
         };
         let http = HttpClient::new(policy).map_err(Failure::config)?;
         let pulse = self.health.pulse("the channels' pauses");
@@ -225,6 +228,7 @@ impl Parts<'_> {
             finished: Finished::default(),
             people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
             unhealthy: Unhealthy::default(),
+            unsubscribe: Links::new(self.settings.api.public_url.as_deref()),
         });
         for kind in self.settings.worker_kinds() {
             for lane in Lane::ALL {
@@ -303,6 +307,12 @@ impl Parts<'_> {
         crate::cli::greet(self.settings, address, fresh.then_some(token.as_str()))?;
         Ok(Some(Secret::new(token)))
     }
+}
+
+fn read_certificates(file: &Path) -> Result<Arc<[u8]>, Failure> {
+    let found = std::fs::read(file);
+    let failed = |error| Failure::config(format!("worker.extra_ca_file: {}: {error}", file.display()));
+    found.map(Into::into).map_err(failed)
 }
 
 /// Prepares the database; it connects at its first use.

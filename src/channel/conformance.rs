@@ -4,7 +4,8 @@
 //! Each kind has a file with its [`subjects`]. The providers here are hostile where they can be: they echo the request's
 //! path and headers in their errors.
 
-mod server;
+mod email;
+pub(super) mod server;
 mod slack;
 mod subjects;
 mod telegram;
@@ -33,6 +34,9 @@ const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const PATH_SECRET: &str = "XXXXsecretpathXXXX";
 const HEADER_SECRET: &str = "Bearer-hunter2";
 const BOT_TOKEN: &str = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
+
+/// Whom mail goes to.
+const MAILBOX: &str = "ann.example.hunter3";
 
 const AT: &str = "2026-11-20T10:00:05Z";
 
@@ -126,6 +130,7 @@ fn assert_no_leak(error: &SendError, base: &str) {
         HEADER_SECRET,
         bot,
         token,
+        MAILBOX,
         port,
         "127.0.0.1",
         "16505551234",
@@ -370,6 +375,10 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
         (Kind::Slack, "Task &lt;created&gt; &amp; more"),
         (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
         (Kind::WhatsApp, "*Task <created> & more*"),
+        (
+            Kind::Email,
+            "<h1 style=\\\"margin:0 0 12px;font-size:18px\\\">Task &lt;created&gt; &amp; more</h1>",
+        ),
     ] {
         let shown = kind.show(&delivery);
         assert!(shown.to_string().contains(title), "{kind}: {shown:#}");

@@ -22,7 +22,9 @@ use url::{Host, Url};
 use super::{SendError, TIMEOUT};
 use crate::rule::fault::Fault;
 use resolve::GuardedResolver;
+pub use resolve::addresses;
 pub use status::{classify_provider_status, classify_status};
+pub use transport::unanswered;
 
 const USER_AGENT: &str = concat!("Bugle/", env!("CARGO_PKG_VERSION"));
 
@@ -55,6 +57,8 @@ pub struct HttpPolicy {
     pub allow_addresses: Vec<IpNet>,
     /// The URL of a proxy: everything goes through it, and it is trusted to check addresses itself. May hold a password.
     pub proxy: Option<String>,
+    /// Certificates (PEM) that are trusted beside the machine's.
+    pub extra_ca: Option<Arc<[u8]>>,
 }
 
 impl fmt::Debug for HttpPolicy {
@@ -63,6 +67,7 @@ impl fmt::Debug for HttpPolicy {
             .field("allow_plain_http", &self.allow_plain_http)
             .field("allow_addresses", &self.allow_addresses)
             .field("proxy", &self.proxy.is_some())
+            .field("extra_ca", &self.extra_ca.is_some())
             .finish()
     }
 }
@@ -72,6 +77,8 @@ impl fmt::Debug for HttpPolicy {
 pub enum HttpError {
     #[error("the configured proxy cannot be used: it must be an http or https URL")]
     Proxy,
+    #[error("worker.extra_ca_file holds no certificate that can be used (PEM)")]
+    ExtraCa,
     #[error("the HTTP client cannot be built: {0}")]
     Client(&'static str),
 }
@@ -126,6 +133,13 @@ impl HttpClient {
             Some(url) => builder.proxy(parse_proxy(url)?),
             None => builder.dns_resolver(GuardedResolver::new(Arc::clone(&policy))),
         };
+        if let Some(pem) = &policy.extra_ca {
+            let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| HttpError::ExtraCa)?;
+            if found.is_empty() {
+                return Err(HttpError::ExtraCa);
+            }
+            builder = builder.tls_certs_merge(found);
+        }
         let client = builder
             .build()
             .map_err(|_| HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"))?;
@@ -181,6 +195,21 @@ impl HttpClient {
         body: Bytes,
         at: Timestamp,
     ) -> Result<Answer, SendError> {
+        self.ask_for(method, url, headers, body, at).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, for an API that says something in its answer's headers.
+    ///
+    /// # Errors
+    /// As [`HttpClient::post`].
+    pub async fn ask_for(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        at: Timestamp,
+    ) -> Result<(Answer, HeaderMap), SendError> {
         self.check_literal(url)?;
         let request = self.client.request(method, url.clone()).headers(headers).body(body);
         let answered = tokio::time::timeout(self.timeout, request.send()).await;
@@ -190,6 +219,7 @@ impl HttpClient {
         let status = response.status().as_u16();
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(|text| parse_retry_after(text, at));
+        let headers = response.headers().clone();
         let mut body = Vec::new();
         if response.content_length() != Some(0) {
             // Late or broken: what came is kept, and the status stands.
@@ -197,7 +227,7 @@ impl HttpClient {
                 .await
                 .ok();
         }
-        Ok(Answer { status, retry_after, body })
+        Ok((Answer { status, retry_after, body }, headers))
     }
 
     /// The resolver never sees a host that is an address already. `url` has made one spelling of all of them.

@@ -9,6 +9,7 @@ mod dialect;
 mod escaped;
 mod html;
 mod literal;
+mod mail;
 mod parse;
 mod places;
 mod whatsapp;
@@ -20,6 +21,7 @@ use crate::delivery::{Delivery, Format};
 use dialect::{Plain, Slack, Telegram};
 pub use escaped::escaped;
 pub use literal::literal;
+use mail::Mail;
 use whatsapp::WhatsApp;
 use write::Limits;
 
@@ -103,6 +105,12 @@ impl Document {
     pub fn to_whatsapp(&self, units_max: usize) -> String {
         let limits = Limits { units_max, pieces_max: 1, tags_max: usize::MAX };
         write::write(&self.0, &WhatsApp, &limits).concat()
+    }
+
+    /// HTML for mail, in which `units_max` bounds the text without tags and escapes.
+    #[must_use]
+    pub fn to_html(&self, units_max: usize) -> String {
+        write::write(&self.0, &Mail, &Limits { units_max, pieces_max: 1, tags_max: usize::MAX }).concat()
     }
 
     /// Text without marks; links show their address behind them.

@@ -6,15 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::adapters::Built;
+use super::addresses::Destination;
 use super::hand::Hand;
 use super::thread::Turn;
 use super::{Decision, Next, Standing, decide};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
-use crate::channel::secret::Redacted;
 use crate::channel::{Failure, Receipt, SendError, Try};
 use crate::clock;
 use crate::dead;
@@ -25,10 +23,18 @@ use crate::outcome::{Outcome, Reason};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>, turn: Option<&Turn>) {
+    pub(super) async fn attempt(&self, built: &Built, destination: &Destination, turn: Option<&Turn>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let sent = self.send(built, to, turn.and_then(Turn::earlier), began).await;
+        let to = destination.to.as_ref();
+        let attempt = Try {
+            delivery,
+            to,
+            earlier: turn.and_then(Turn::earlier),
+            unsubscribe: destination.unsubscribe.as_deref(),
+            at: began,
+        };
+        let sent = self.send(built, attempt).await;
         let took = started.elapsed();
         if let Some(turn) = turn {
             Box::pin(self.leave(turn, &sent)).await;
@@ -55,13 +61,7 @@ impl Hand<'_> {
         }
     }
 
-    async fn send(
-        &self,
-        built: &Built,
-        to: Option<&Redacted<String>>,
-        earlier: Option<&str>,
-        at: Timestamp,
-    ) -> Result<Receipt, SendError> {
+    async fn send(&self, built: &Built, attempt: Try<'_>) -> Result<Receipt, SendError> {
         let adapter = match &built.adapter {
             Ok(adapter) => adapter,
             Err(fault) => {
@@ -71,7 +71,6 @@ impl Hand<'_> {
         };
         // A status that came in time stands, however long its body takes.
         let whole = built.timeout + BODY_WAIT;
-        let attempt = Try { delivery: self.delivery, to, earlier, at };
         let sent = tokio::time::timeout(whole, adapter.send(attempt)).await;
         sent.map_err(|_| SendError::late(built.timeout))?
     }

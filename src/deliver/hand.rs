@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::addresses::{self, Destination};
+use super::after;
 use super::handler::Tools;
 use super::share::Shares;
-use super::{addresses, after};
 use crate::bus::consumer::Lease;
 use crate::bus::{BusError, schedule, topology};
 use crate::channel::{ChannelSpec, Enabled};
@@ -70,14 +71,9 @@ impl Hand<'_> {
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
         }
-        let to = match spec.addressing() {
-            Addressing::Fixed | Addressing::Named => None,
-            Addressing::Contact(contact) => {
-                match Box::pin(addresses::find(&self.tools.people, contact, delivery)).await? {
-                    Ok(address) => Some(address),
-                    Err(why) => return self.suppress(Reason::NoAddress, Some(why)).await,
-                }
-            }
+        let destination = match self.destination(&spec).await? {
+            Ok(destination) => destination,
+            Err((reason, why)) => return self.suppress(reason, Some(why)).await,
         };
         let share = shares.enter(&delivery.workspace, &delivery.channel).await;
         self.still_ours()?;
@@ -86,9 +82,27 @@ impl Hand<'_> {
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        let made = self.in_turn(&built, to.as_ref()).await;
+        let made = self.in_turn(&built, &destination).await;
         drop(share);
         made
+    }
+
+    /// Where it goes. Where nothing may be sent to its recipient: why.
+    async fn destination(
+        &self,
+        spec: &ChannelSpec,
+    ) -> Result<Result<Destination, (Reason, String)>, BusError> {
+        let contact = match spec.addressing() {
+            Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
+            Addressing::Contact(contact) => contact,
+        };
+        let (tools, delivery) = (self.tools, self.delivery);
+        let reach = match Box::pin(addresses::find(&tools.people, contact, delivery)).await? {
+            Ok(reach) => reach,
+            Err(why) => return Ok(Err(why)),
+        };
+        let unsubscribe = Box::pin(tools.unsubscribe.link(&tools.bus, reach.kind, delivery)).await?;
+        Ok(Ok(Destination { to: Some(reach.address), unsubscribe }))
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::adapters::Built;
+use super::addresses::Destination;
 use super::hand::Hand;
 use super::{after, doubling};
 use crate::bus::{BusError, StreamName, claim};
 use crate::channel::http::BODY_WAIT;
-use crate::channel::secret::Redacted;
 use crate::channel::{Receipt, SendError};
 use crate::clock;
 use crate::outcome::Reason;
@@ -134,13 +134,13 @@ fn kept(window_ms: Option<u64>, expires_at: Timestamp, now: Timestamp) -> Durati
 
 impl Hand<'_> {
     /// Makes the try, in its turn where others show the same thing.
-    pub(super) async fn in_turn(&self, built: &Built, to: Option<&Redacted<String>>) -> Result<(), BusError> {
+    pub(super) async fn in_turn(&self, built: &Built, destination: &Destination) -> Result<(), BusError> {
         let Some((way, collapse_id)) = way(built).zip(self.delivery.collapse_id.as_deref()) else {
-            self.attempt(built, to, None).await;
+            self.attempt(built, destination, None).await;
             return Ok(());
         };
         match Box::pin(self.enter(way, collapse_id, built.timeout)).await? {
-            Entry::Mine(turn) => self.attempt(built, to, Some(&turn)).await,
+            Entry::Mine(turn) => self.attempt(built, destination, Some(&turn)).await,
             Entry::Later(due) => return self.put_off(due, "thread").await,
             Entry::Superseded => {
                 let why = "a newer event of the same thing was shown before it".to_owned();

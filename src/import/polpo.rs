@@ -31,6 +31,7 @@ fn fields_of(kind: Kind) -> Option<&'static [&'static str]> {
         Kind::Webhook => Some(&["url", "headers"]),
         Kind::Slack => Some(&["webhookUrl"]),
         Kind::Telegram => Some(&["botToken", "chatId"]),
+        Kind::Email => Some(&["provider", "host", "port", "apiKey", "from", "to"]),
     }
 }
 
@@ -114,7 +115,11 @@ impl Reader {
             return None;
         };
         let config = self.config(found, known, place);
-        let config = if kind == Kind::Webhook { self.without_own_headers(config, place) } else { config };
+        let mut config = if kind == Kind::Webhook { self.without_own_headers(config, place) } else { config };
+        if kind == Kind::Email {
+            // Polpo's default is another one.
+            config.entry("provider").or_insert_with(|| "resend".into());
+        }
         let id = self.channel_id(name, place)?;
         let (retry, expires_in_ms, timeout_ms) = (None, None, None);
         let enabled = Enabled::On;

@@ -136,6 +136,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::Superseded
         | Reason::OutsideHours
         | Reason::NoAddress
+        | Reason::Unsubscribed
         | Reason::Cancelled
         | Reason::Poison
         | Reason::Unmapped

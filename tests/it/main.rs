@@ -16,6 +16,7 @@ mod chaos;
 mod clients;
 mod delivery;
 mod docs;
+mod email;
 mod embedded;
 mod explain;
 mod faults;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{slack, telegram, webhook, whatsapp};
+use super::{email, slack, telegram, webhook, whatsapp};
 use crate::channel::Kind;
 use crate::outcome::Reason;
 
@@ -39,6 +39,7 @@ fn of(kind: Kind) -> Vec<Subject> {
         Kind::Slack => slack::subjects(),
         Kind::Telegram => telegram::subjects(),
         Kind::WhatsApp => whatsapp::subjects(),
+        Kind::Email => email::subjects(),
     }
 }
 
