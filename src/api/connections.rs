@@ -15,7 +15,7 @@ use super::query::Query;
 use super::{Api, Shared};
 use crate::apply::files::check_on;
 use crate::channel::ChannelSpec;
-use crate::connection::health::{self, Health, State as Stands};
+use crate::connection::health::{self, Health, HealthState};
 use crate::connection::{self, ConnectionSpec, probes};
 use crate::documents::{Key, strict};
 use crate::ids::{ConnectionId, WorkspaceId};
@@ -310,7 +310,7 @@ async fn health_of(api: &Api, workspace: &WorkspaceId, id: &ConnectionId) -> Res
 }
 
 fn unasked(why: &str) -> Value {
-    json!({ "state": Stands::Unknown, "detail": why })
+    json!({ "state": HealthState::Unknown, "detail": why })
 }
 
 fn channels_on<'a>(

@@ -19,7 +19,7 @@ const FAILURES_MIN: u32 = 2;
 
 crate::outcome::words! {
     /// Whether a connection works.
-    State {
+    HealthState {
         /// The provider knows the account.
         Healthy = "healthy",
         /// It does not, or cannot be reached.
@@ -32,7 +32,7 @@ crate::outcome::words! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
-    pub state: State,
+    pub state: HealthState,
     /// Since when it stands so.
     #[schema(value_type = String)]
     pub since: Timestamp,
@@ -51,14 +51,14 @@ impl Health {
     /// How it stands after a question.
     #[must_use]
     pub fn after(before: Option<&Self>, answer: &Result<(), SendError>, at: Timestamp) -> Self {
-        let (was, since) = before.map_or((State::Unknown, at), |before| (before.state, before.since));
+        let (was, since) = before.map_or((HealthState::Unknown, at), |before| (before.state, before.since));
         let failed = before.map_or(0, |before| before.failures) + 1;
         let (state, failures) = match answer {
             // Who asks for a pause knows the account.
-            Ok(()) | Err(SendError::RateLimited { .. }) => (State::Healthy, 0),
+            Ok(()) | Err(SendError::RateLimited { .. }) => (HealthState::Healthy, 0),
             Err(SendError::Transient { .. }) if failed < FAILURES_MIN => (was, failed),
             Err(SendError::Transient { .. } | SendError::Permanent(_) | SendError::Ours(_)) => {
-                (State::Unhealthy, failed)
+                (HealthState::Unhealthy, failed)
             }
         };
         let failure = answer.as_ref().err().map(SendError::failure).filter(|_| failures > 0);
@@ -76,7 +76,7 @@ impl Health {
     #[must_use]
     pub fn objection(&self, id: &ConnectionId) -> Option<String> {
         let why = self.detail.as_deref().unwrap_or("its provider does not answer");
-        (self.state == State::Unhealthy).then(|| format!("the connection {id} is not healthy: {why}"))
+        (self.state == HealthState::Unhealthy).then(|| format!("the connection {id} is not healthy: {why}"))
     }
 }
 
@@ -113,7 +113,8 @@ pub async fn write(
     let health = Health::after(before.as_ref(), answer, at);
     match claim::put(bus, &subject, &health, Some(KEPT_FOR), expected).await {
         Ok(_) => {
-            let turn = turn(before.as_ref().map_or(State::Unknown, |before| before.state), health.state);
+            let turn =
+                turn(before.as_ref().map_or(HealthState::Unknown, |before| before.state), health.state);
             Ok((health, turn))
         }
         Err(BusError::Conflict) => Ok((health, None)),
@@ -121,12 +122,12 @@ pub async fn write(
     }
 }
 
-fn turn(before: State, after: State) -> Option<Turn> {
+fn turn(before: HealthState, after: HealthState) -> Option<Turn> {
     match (before, after) {
-        (State::Healthy | State::Unknown, State::Unhealthy) => Some(Turn::Sickened),
-        (State::Unhealthy, State::Healthy) => Some(Turn::Recovered),
-        (State::Healthy | State::Unknown, State::Healthy | State::Unknown)
-        | (State::Unhealthy, State::Unhealthy | State::Unknown) => None,
+        (HealthState::Healthy | HealthState::Unknown, HealthState::Unhealthy) => Some(Turn::Sickened),
+        (HealthState::Unhealthy, HealthState::Healthy) => Some(Turn::Recovered),
+        (HealthState::Healthy | HealthState::Unknown, HealthState::Healthy | HealthState::Unknown)
+        | (HealthState::Unhealthy, HealthState::Unhealthy | HealthState::Unknown) => None,
     }
 }
 
@@ -146,20 +147,20 @@ mod tests {
     #[test]
     fn one_moments_trouble_is_no_illness_and_two_in_a_row_are() {
         let well = Health::after(None, &Ok(()), at(1));
-        assert_eq!((well.state, well.since, well.failures), (State::Healthy, at(1), 0));
+        assert_eq!((well.state, well.since, well.failures), (HealthState::Healthy, at(1), 0));
         let once = Health::after(Some(&well), &transient(), at(2));
         assert_eq!(
             (once.state, once.since, once.checked_at, once.failures),
-            (State::Healthy, at(1), at(2), 1)
+            (HealthState::Healthy, at(1), at(2), 1)
         );
         assert_eq!(once.objection(&ConnectionId::parse("bot").unwrap()), None);
         let twice = Health::after(Some(&once), &transient(), at(3));
-        assert_eq!((twice.state, twice.since, twice.failures), (State::Unhealthy, at(3), 2));
+        assert_eq!((twice.state, twice.since, twice.failures), (HealthState::Unhealthy, at(3), 2));
         assert_eq!((twice.reason, twice.detail.as_deref()), (Some(Reason::Timeout), Some("no answer")));
         let again = Health::after(Some(&twice), &Ok(()), at(4));
         assert_eq!(
             (again.state, again.since, again.failures, again.reason),
-            (State::Healthy, at(4), 0, None)
+            (HealthState::Healthy, at(4), 0, None)
         );
     }
 
@@ -167,14 +168,14 @@ mod tests {
     fn refused_credentials_are_an_illness_at_once_and_a_pause_is_none() {
         let refused = Err(SendError::Ours(Failure::new(Reason::Unauthorized, "the token is refused")));
         let sick = Health::after(None, &refused, at(1));
-        assert_eq!((sick.state, sick.reason), (State::Unhealthy, Some(Reason::Unauthorized)));
+        assert_eq!((sick.state, sick.reason), (HealthState::Unhealthy, Some(Reason::Unauthorized)));
         let why = sick.objection(&ConnectionId::parse("bot").unwrap()).unwrap();
         assert_eq!(why, "the connection bot is not healthy: the token is refused");
         let pause = Err(SendError::RateLimited {
             failure: Failure::new(Reason::RateLimited, "x"),
             retry_after: None,
         });
-        assert_eq!(Health::after(Some(&sick), &pause, at(2)).state, State::Healthy);
-        assert_eq!(Health::after(None, &transient(), at(1)).state, State::Unknown);
+        assert_eq!(Health::after(Some(&sick), &pause, at(2)).state, HealthState::Healthy);
+        assert_eq!(Health::after(None, &transient(), at(1)).state, HealthState::Unknown);
     }
 }
