@@ -127,6 +127,14 @@ impl Adapter for WhatsApp {
             preview_url: config.preview_url,
         })
     }
+
+    fn probe<'a>(
+        config: &'a Value,
+        workshop: &'a Workshop,
+        at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        Some(Box::pin(Self::probe(config, workshop, at)))
+    }
 }
 
 /// What every call needs.

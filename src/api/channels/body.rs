@@ -12,12 +12,11 @@ use crate::bus::BusError;
 use crate::channel::secret::variables;
 use crate::channel::{ChannelSpec, Enabled};
 use crate::config::ENVIRONMENT_PREFIX;
-use crate::connection::{self, ConnectionSpec};
 use crate::documents::{Key, check_channel, strict};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
 use crate::secrets;
-use crate::shelf::{self, Held};
+use crate::shelf::Held;
 
 /// What stands beside a channel in answers.
 pub(super) const BESIDE: [&str; 2] = ["verificationStatus", "disabled"];
@@ -62,20 +61,8 @@ pub(super) fn checked(
 /// A channel on a connection is checked together with it, and refused while that is not healthy.
 pub(super) async fn check_connection(api: &Api, key: &Key, value: Value) -> Result<(), Problem> {
     let spec: ChannelSpec = serde_json::from_value(value).map_err(BusError::from)?;
-    let (Some(id), Some(workspace)) = (&spec.connection, key.workspace()) else { return Ok(()) };
-    let found = shelf::get(&api.bus, &Key::Connection(workspace.clone(), id.clone())).await?;
-    let Some(held) = found else {
-        let snapshot = api.directory.snapshot();
-        let known = snapshot.connections.keys().filter(|(of, _)| of == workspace);
-        let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
-        return Err(Problem::fault(connection::unknown(id, &known)));
-    };
-    let connection: ConnectionSpec = serde_json::from_value(held.document.spec).map_err(BusError::from)?;
-    connection::check_on(&connection, &spec).map_err(Problem::fault)?;
-    files::check_on(&spec, Some(&connection)).map_err(Problem::fault)?;
-    let health = connection::health::read(&api.bus, workspace, id).await?;
-    match health.and_then(|health| health.objection(id)) {
-        Some(why) => Err(Problem::conflict(why)),
+    match key.workspace() {
+        Some(workspace) => api.check_connection(workspace, &spec).await,
         None => Ok(()),
     }
 }
