@@ -22,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::delivery::Delivery;
-use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
+use crate::documents::{
+    BURST_MAX, EXPIRY_MS_MAX, FALLBACKS_MAX, PER_SECOND_MAX, PER_SECOND_MIN, RETRIES_MAX, RETRY_WAIT_MS_MAX,
+    TIMEOUT_MS_MAX,
+};
 use crate::ids::ChannelId;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
@@ -51,6 +54,30 @@ pub struct ChannelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = TIMEOUT_MS_MAX))]
     pub timeout_ms: Option<u64>,
+    /// How much may go out, in place of the limits that the kind has by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// The channels that get what this one cannot deliver: the first that is on and works.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = FALLBACKS_MAX))]
+    pub fallback: Vec<ChannelId>,
+    /// How long a delivery waits for a channel on which nothing works before it is handed to a fallback. Default 5 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = EXPIRY_MS_MAX))]
+    pub fallback_after_ms: Option<u64>,
+}
+
+/// `rateLimit`: for the whole fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// Lasting; may be a fraction.
+    #[schemars(range(min = PER_SECOND_MIN, max = PER_SECOND_MAX))]
+    pub per_second: f64,
+    /// How many may go at once after a quiet time. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = BURST_MAX))]
+    pub burst: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -126,9 +153,10 @@ pub struct Limit {
     pub of: String,
     pub most: u32,
     pub per: Duration,
-    /// How many may go at once, of `most`.
+    /// How many may go at once, of `most`. It has its price: about `most - 1.25 × burst` in `per` are left for the lasting
+    /// rate, and more than half of `most` never go at once.
     pub burst: u32,
-    /// How many this try is.
+    /// How many this try is, at most `burst`.
     pub cost: u32,
 }
 

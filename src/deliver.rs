@@ -3,11 +3,15 @@
 pub mod adapters;
 pub mod addresses;
 mod attempt;
+pub mod circuit;
+pub mod failover;
 pub mod finished;
 mod hand;
 pub mod handler;
+pub mod pace;
 pub mod pauses;
 pub mod share;
+mod turn;
 
 use std::time::Duration;
 

@@ -122,6 +122,14 @@ fn name_like(text: &str, bytes_max: usize, letter: fn(u8) -> bool) -> bool {
         && text.bytes().all(|byte| letter(byte) || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
 }
 
+impl DeliveryId {
+    /// The id of the delivery that another channel gets in place of this one, in that life of it.
+    #[must_use]
+    pub fn in_place(&self, redrive: u32, channel: &ChannelId) -> Self {
+        Self(format!("d_{}", digest(&["in-place", self.as_str(), &redrive.to_string(), channel.as_str()])))
+    }
+}
+
 impl WorkspaceId {
     /// The workspace of whoever names none.
     #[must_use]

@@ -244,6 +244,8 @@ impl Draft<'_> {
             held: 0,
             cancelled: false,
             once: false,
+            turn: None,
+            origin: None,
         }
     }
 }

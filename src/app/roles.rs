@@ -18,15 +18,16 @@ use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::clock;
 use crate::config::{Secret, Settings};
 use crate::deliver::adapters::Adapters;
+use crate::deliver::circuit::Circuits;
 use crate::deliver::finished::Finished;
 use crate::deliver::handler::{Tools, Worker};
+use crate::deliver::pace::Pace;
 use crate::deliver::pauses::Pauses;
 use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::health::Health;
 use crate::own_events::Announcer;
 use crate::own_events::farewell::Farewell;
-use crate::own_events::unhealthy::Unhealthy;
 use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
@@ -224,7 +225,13 @@ impl Parts<'_> {
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
             people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
-            unhealthy: Unhealthy::default(),
+            circuits: Circuits::start(
+                self.bus.clone(),
+                self.settings.keep,
+                self.stop.hard.clone(),
+                self.health.pulse("the channels' circuits"),
+            ),
+            pace: Pace::new(self.bus.clone()),
         });
         for kind in self.settings.worker_kinds() {
             for lane in Lane::ALL {

@@ -130,7 +130,7 @@ pub(super) fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
     }
 }
 
-/// True for a rule, or a scope with one, that sends through the channel.
+/// True for a rule, or a scope with one, that sends through the channel, and for a channel that falls back to it.
 pub(super) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
     let spec = held.document.spec.clone();
     match key {
@@ -139,7 +139,10 @@ pub(super) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
         }
         Key::Scope(..) => serde_json::from_value::<ScopeSpec>(spec)
             .is_ok_and(|scope| scope.rules.iter().any(|rule| rule.channels.contains(channel))),
-        Key::Channel(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => false,
+        Key::Channel(..) => {
+            serde_json::from_value::<ChannelSpec>(spec).is_ok_and(|other| other.fallback.contains(channel))
+        }
+        Key::Source(..) | Key::Recipient(..) | Key::Token(_) => false,
     }
 }
 
@@ -188,12 +191,16 @@ impl<'a> Wanted<'a> {
             let rules = spec.rules.iter().enumerate();
             rules.map(move |(index, rule)| (format!("/scopes/{scope}/rules/{index}"), rule))
         });
-        for (place, rule) in own.chain(scoped) {
-            for (index, id) in rule.channels.iter().enumerate() {
+        let named = own.chain(scoped).map(|(place, rule)| (format!("{place}/channels"), &rule.channels));
+        let fallbacks = self.file.channels.iter().enumerate();
+        let fallbacks =
+            fallbacks.map(|(index, spec)| (format!("/channels/{index}/fallback"), &spec.fallback));
+        for (place, ids) in named.chain(fallbacks) {
+            for (index, id) in ids.iter().enumerate() {
                 if !channels.contains(&(workspace, id)) {
                     let known = channels.iter().filter(|(of, _)| *of == workspace);
                     let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
-                    let fault = unknown_channel(id, &known).below(&format!("{place}/channels/{index}"));
+                    let fault = unknown_channel(id, &known).below(&format!("{place}/{index}"));
                     return Err(ApplyError::File(format!("{}: {fault}", self.owner)));
                 }
             }

@@ -5,18 +5,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::RETRY_SCHEDULE;
+use super::pace::Place;
 use crate::channel::secret::expand_value;
-use crate::channel::{Channel, ChannelSpec, TIMEOUT, Workshop};
+use crate::channel::{Channel, ChannelSpec, TIMEOUT, Try, Workshop};
 use crate::config;
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
 
 /// A channel ready to send, or why it is not.
 pub struct Built {
-    spec: Arc<ChannelSpec>,
+    pub spec: Arc<ChannelSpec>,
     pub adapter: Result<Box<dyn Channel>, Fault>,
     pub schedule: Vec<Duration>,
     pub timeout: Duration,
+    /// The document's own limit, which takes the place of the kind's.
+    rate: Option<Place>,
+}
+
+impl Built {
+    /// What a try counts against: nothing, for most channels.
+    #[must_use]
+    pub fn limits(&self, attempt: &Try<'_>) -> Vec<Place> {
+        match (&self.rate, &self.adapter) {
+            (Some(own), _) => vec![own.clone()],
+            (None, Ok(adapter)) => {
+                adapter.limits(attempt).iter().map(|limit| Place::of(self.spec.kind, limit)).collect()
+            }
+            // Nothing will be sent.
+            (None, Err(_)) => Vec::new(),
+        }
+    }
 }
 
 pub struct Adapters {
@@ -59,6 +77,6 @@ impl Adapters {
             Some(retry) => retry.schedule_ms.iter().copied().map(Duration::from_millis).collect(),
             None => RETRY_SCHEDULE.to_vec(),
         };
-        Built { spec: Arc::clone(spec), adapter, schedule, timeout }
+        Built { spec: Arc::clone(spec), adapter, schedule, timeout, rate: Place::own(workspace, spec) }
     }
 }

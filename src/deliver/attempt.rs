@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::adapters::Built;
+use super::circuit::Probe;
 use super::hand::Hand;
-use super::{Decision, Next, Standing, decide};
+use super::{Decision, Next, Standing, decide, failover};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
 use crate::channel::secret::Redacted;
-use crate::channel::{Failure, Receipt, SendError, Try};
+use crate::channel::{ChannelSpec, Failure, Receipt, SendError, Try};
 use crate::clock;
 use crate::dead;
 use crate::metrics;
@@ -24,7 +25,7 @@ use crate::outcome::{Outcome, Reason};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>) {
+    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>, probe: Option<Probe>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
         let sent = self.send(built, to, began).await;
@@ -37,17 +38,20 @@ impl Hand<'_> {
             now,
             dice: clock::chance(),
         };
-        let decision = decide(sent, &standing);
+        let mut decision = decide(sent, &standing);
+        let given_up = decision.next == Next::GiveUp;
+        let stand_in = if given_up { self.stand_in(&built.spec) } else { None };
+        if let Some(stand_in) = &stand_in {
+            decision.verdict.detail = Some(failover::told(decision.verdict.detail.as_deref(), stand_in));
+        }
         let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
         self.log(&outcome, took);
-        self.store(&decision, &outcome).await;
+        self.store(&decision, &outcome, stand_in.as_deref()).await;
         if outcome.state.is_final() {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        if let Some(turn) = self.tools.unhealthy.turn(&outcome, to) {
-            Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
-        }
+        self.tools.circuits.note(delivery, &outcome, to.is_some(), probe).await;
     }
 
     async fn send(
@@ -93,9 +97,9 @@ impl Hand<'_> {
     }
 
     /// Stores what a try led to, however long that takes.
-    async fn store(&self, decision: &Decision, outcome: &Outcome) {
+    async fn store(&self, decision: &Decision, outcome: &Outcome, stand_in: Option<&ChannelSpec>) {
         loop {
-            match self.store_once(decision, outcome).await {
+            match self.store_once(decision, outcome, stand_in).await {
                 Ok(()) => return,
                 Err(error) => {
                     metrics::outcome_store_failed();
@@ -106,10 +110,18 @@ impl Hand<'_> {
         }
     }
 
-    async fn store_once(&self, decision: &Decision, outcome: &Outcome) -> Result<(), BusError> {
+    async fn store_once(
+        &self,
+        decision: &Decision,
+        outcome: &Outcome,
+        stand_in: Option<&ChannelSpec>,
+    ) -> Result<(), BusError> {
         let (bus, delivery, id) = (&self.tools.bus, self.delivery, self.message_id());
         if let Some(until) = decision.pause_until {
             Box::pin(self.tools.pauses.pause(&delivery.workspace, &delivery.channel, until)).await?;
+        }
+        if let Some(stand_in) = stand_in {
+            Box::pin(self.hand_over(stand_in)).await?;
         }
         match decision.next {
             Next::GiveUp => return Box::pin(dead::record_failure(bus, delivery, outcome, &id)).await,

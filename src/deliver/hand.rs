@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::circuit::state::Passage;
 use super::handler::Tools;
 use super::share::Shares;
-use super::{addresses, after};
+use super::{addresses, after, failover};
 use crate::bus::consumer::Lease;
 use crate::bus::{BusError, schedule, topology};
-use crate::channel::{ChannelSpec, Enabled};
+use crate::channel::{ChannelSpec, Enabled, Try};
 use crate::clock;
 use crate::dead;
 use crate::delivery::Delivery;
@@ -27,6 +28,8 @@ use crate::send::fate::{self, Fate};
 
 /// Those who waited for a pause come back spread over this long.
 const AFTER_PAUSE_SPREAD: Duration = Duration::from_secs(5);
+/// Another delivery was faster to be the one that is tried: it may be over in a moment.
+const BESIDE_A_PROBE: Duration = Duration::from_secs(2);
 
 /// A delivery in hand, with the sequence of the message that brought it.
 pub(super) struct Hand<'a> {
@@ -55,10 +58,11 @@ impl Hand<'_> {
             Fate::Cancelled => return self.suppress(Reason::Cancelled, None).await,
         }
         if delivery.expires_at <= now {
-            return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
+            let detail = "its time was over before it could be sent";
+            return self.give_up(spec.as_deref(), Reason::Expired, detail).await;
         }
         let Some(spec) = spec else {
-            return self.give_up(Reason::UnknownChannel, "the channel does not exist any more").await;
+            return self.give_up(None, Reason::UnknownChannel, "the channel does not exist any more").await;
         };
         if spec.enabled != Enabled::On {
             return self.suppress(Reason::ChannelDisabled, None).await;
@@ -67,8 +71,9 @@ impl Hand<'_> {
             // The channel became another kind meanwhile: into that kind's queue.
             return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
         }
-        if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
-            return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
+        let passage = self.tools.circuits.passage(&delivery.workspace, &delivery.channel, now);
+        if let Passage::ClosedUntil(until) = passage {
+            return Box::pin(self.hold_back(&spec, until)).await;
         }
         let to = match spec.addressing() {
             Addressing::Fixed | Addressing::Named => None,
@@ -79,16 +84,61 @@ impl Hand<'_> {
                 }
             }
         };
+        let built = self.tools.adapters.get(&delivery.workspace, &spec);
+        let limits = built.limits(&Try { delivery, to: to.as_ref(), earlier: None, at: now });
+        let paused = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now);
+        let held = match (limits.is_empty(), paused) {
+            (true, None) => None,
+            // Everybody at once behind the pause would only lead to the next one.
+            (true, Some(until)) => {
+                let due = after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance()));
+                return self.put_off(&spec, due, "paused").await;
+            }
+            (false, paused) => match Box::pin(self.turn(&spec, limits, paused, shares)).await? {
+                Some(held) => Some(held),
+                None => return Ok(()),
+            },
+        };
         let share = shares.enter(&delivery.workspace, &delivery.channel).await;
         self.still_ours()?;
         let share = match share {
             Ok(share) => share,
-            Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
+            Err(wait) => return self.put_off(&spec, after(now, clock::jittered(wait)), "share").await,
         };
-        let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        self.attempt(&built, to.as_ref()).await;
+        if let Some(held) = held {
+            let now = clock::now();
+            if !held.counts(now) {
+                return Box::pin(self.wait_in_line(&spec, &held.turn(Vec::new()), now)).await;
+            }
+            metrics::pace_waited(delivery, held.waited(now));
+        }
+        let probe = match passage {
+            Passage::Probe => match Box::pin(self.tools.circuits.probe(delivery, clock::now())).await? {
+                Some(probe) => Some(probe),
+                None => {
+                    return self.put_off(&spec, after(now, clock::jittered(BESIDE_A_PROBE)), "circuit").await;
+                }
+            },
+            Passage::Free | Passage::ClosedUntil(_) => None,
+        };
+        self.attempt(&built, to.as_ref(), probe).await;
         drop(share);
         Ok(())
+    }
+
+    /// Nothing works on its channel: to another one when it has waited long enough, else until the next probe.
+    async fn hold_back(&self, spec: &ChannelSpec, until: Timestamp) -> Result<(), BusError> {
+        let now = clock::now();
+        let Some(stand_in) = self.stand_in(spec) else {
+            return self.put_off(spec, until, "circuit").await;
+        };
+        let over = failover::patience_over(self.delivery, spec);
+        if over > now {
+            return self.put_off(spec, until.min(over), "circuit").await;
+        }
+        self.hand_over(&stand_in).await?;
+        let why = failover::told(Some("nothing works on the channel"), &stand_in);
+        self.suppress(Reason::FailedOver, Some(why)).await
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.
@@ -132,9 +182,13 @@ impl Hand<'_> {
     }
 
     /// Puts it off without a try.
-    async fn put_off(&self, due: Timestamp, why: &'static str) -> Result<(), BusError> {
+    async fn put_off(&self, spec: &ChannelSpec, due: Timestamp, why: &'static str) -> Result<(), BusError> {
         if due >= self.delivery.expires_at {
-            return self.give_up(Reason::Expired, "it would expire before its turn").await;
+            let detail = match why {
+                "circuit" => "it would expire before its channel is tried again: nothing works on it",
+                _ => "it would expire before its turn",
+            };
+            return self.give_up(Some(spec), Reason::Expired, detail).await;
         }
         Box::pin(self.schedule(self.delivery.put_off(), due)).await?;
         metrics::postponed(why);
@@ -161,10 +215,20 @@ impl Hand<'_> {
         Ok(())
     }
 
-    async fn give_up(&self, reason: Reason, detail: &str) -> Result<(), BusError> {
+    /// Given up without a try: to another channel, where there is one.
+    pub(super) async fn give_up(
+        &self,
+        spec: Option<&ChannelSpec>,
+        reason: Reason,
+        detail: &str,
+    ) -> Result<(), BusError> {
         let step = format!("s{}", self.sequence);
-        let detail = Some(detail.to_owned());
-        Box::pin(dead::give_up(&self.tools.bus, self.delivery, reason, detail, &step)).await?;
+        let mut detail = detail.to_owned();
+        if let Some(stand_in) = spec.and_then(|spec| self.stand_in(spec)) {
+            Box::pin(self.hand_over(&stand_in)).await?;
+            detail = failover::told(Some(&detail), &stand_in);
+        }
+        Box::pin(dead::give_up(&self.tools.bus, self.delivery, reason, Some(detail), &step)).await?;
         self.tools.finished.insert(self.delivery);
         Ok(())
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::adapters::Adapters;
+use super::circuit::Circuits;
 use super::finished::Finished;
 use super::hand::Hand;
+use super::pace::Pace;
 use super::pauses::Pauses;
 use super::share::Shares;
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
@@ -18,7 +20,6 @@ use crate::clock;
 use crate::dead;
 use crate::delivery::{Delivery, ENVELOPE_VERSION, envelope_version};
 use crate::outcome::Reason;
-use crate::own_events::unhealthy::Unhealthy;
 
 /// The broker is away or refuses: the message waits this long.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
@@ -33,7 +34,8 @@ pub struct Tools {
     pub pauses: Arc<Pauses>,
     pub finished: Finished,
     pub people: Arc<People>,
-    pub unhealthy: Unhealthy,
+    pub circuits: Arc<Circuits>,
+    pub pace: Pace,
 }
 
 /// One lane of one kind.

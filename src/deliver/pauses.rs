@@ -119,7 +119,7 @@ impl Pauses {
 
     async fn open(&self, keep: &Keep) -> Result<Reader, BusError> {
         topology::ensure_stream(&self.bus, StreamName::Pace, keep).await?;
-        let filter = self.bus.names.subjects_of(StreamName::Pace).concat();
+        let filter = self.bus.names.pause_filter();
         Reader::open(&self.bus, StreamName::Pace, filter, From::LastPerSubject).await
     }
 
