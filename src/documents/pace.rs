@@ -56,7 +56,7 @@ mod tests {
         for (more, pointer) in [
             (json!({"rateLimit": {"perSecond": 0}}), "/rateLimit/perSecond"),
             (json!({"rateLimit": {"perSecond": -1}}), "/rateLimit/perSecond"),
-            (json!({"rateLimit": {}}), "/rateLimit"),
+            (json!({"rateLimit": {}}), "/rateLimit/perSecond"),
             (json!({"rateLimit": {"perSecond": 1, "burst": 0}}), "/rateLimit/burst"),
             (json!({"rateLimit": {"perMinute": 1}}), "/rateLimit/perMinute"),
             (json!({"fallback": ["c"]}), "/fallback/0"),

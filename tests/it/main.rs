@@ -13,6 +13,7 @@ mod support;
 
 mod api;
 mod chaos;
+mod circuits;
 mod clients;
 mod delivery;
 mod docs;
@@ -22,6 +23,7 @@ mod faults;
 mod fuzz;
 mod import;
 mod own_events;
+mod pacing;
 mod presets;
 mod recipients;
 mod retries;

@@ -289,6 +289,20 @@ impl Bugle {
         }
     }
 
+    /// What each worker says about itself.
+    pub async fn worker_metrics(&self) -> Vec<String> {
+        let ports: Vec<u16> = {
+            let members = lock(&self.members);
+            let workers = members.iter().filter(|member| member.process.name == Role::Worker.word());
+            workers.map(|member| member.admin_port).collect()
+        };
+        let mut all = Vec::new();
+        for port in ports {
+            all.push(super::api::get_text(&format!("http://127.0.0.1:{port}/metrics")).await.1);
+        }
+        all
+    }
+
     /// SIGSTOP for every member: when it returns they stand still.
     pub fn freeze_all(&self) {
         for member in lock(&self.members).iter_mut() {
