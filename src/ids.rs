@@ -231,6 +231,16 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_for_a_delivery_has_one_id_for_each_channel_and_life() {
+        let (workspace, channel) = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
+        let (first, other) = (key(&workspace, &channel, "e", "global").id(), ChannelId::parse("d").unwrap());
+        assert_eq!(first.in_place(0, &other), first.in_place(0, &other));
+        assert_ne!(first.in_place(0, &other), first.in_place(1, &other));
+        assert_ne!(first.in_place(0, &other), first.in_place(0, &channel));
+        assert!(DeliveryId::parse(first.in_place(0, &other).as_str()).is_ok());
+    }
+
+    #[test]
     fn neighbouring_fields_do_not_run_together() {
         let (workspace, channel) = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
         assert_ne!(key(&workspace, &channel, "ab", "c").id(), key(&workspace, &channel, "a", "bc").id());

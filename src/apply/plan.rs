@@ -351,6 +351,24 @@ mod tests {
     }
 
     #[test]
+    fn a_fallback_exists_and_is_not_removed_under_those_who_name_it() {
+        let mut first = channel("first");
+        first["fallback"] = json!(["secnd"]);
+        let channels = file("c", json!({"channels": [channel("second")]}));
+        let broken = file("f", json!({"channels": [first.clone()]}));
+        let refused = planned(&[broken, channels.clone()], &Found::new(), true).unwrap_err();
+        assert!(
+            refused.contains("/channels/0/fallback/0") && refused.contains("did you mean second?"),
+            "{refused}"
+        );
+        first["fallback"] = json!(["second"]);
+        let found = after(&[file("f", json!({"channels": [first]})), channels], &Found::new());
+        let without = [file("c", json!({"channels": [channel("third")]}))];
+        let refused = planned(&without, &found, false).unwrap_err();
+        assert!(refused.contains("channels.default.first would still name it"), "{refused}");
+    }
+
+    #[test]
     fn a_file_that_keeps_nothing_of_what_its_owner_has_is_taken_for_another_file() {
         let one = json!({"channels": [channel("a")], "rules": [rule("r", "a")]});
         let found = after(&[file("rules.yaml", one)], &Found::new());

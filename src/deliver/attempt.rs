@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::adapters::Built;
-use super::circuit::Probe;
+use super::circuit::{Probe, TryEnd};
 use super::hand::Hand;
 use super::{Decision, Next, Standing, decide, failover};
 use crate::bus::BusError;
@@ -24,8 +24,28 @@ use crate::outcome::{Outcome, Reason};
 /// Between two tries to store what a send led to.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
+/// How a delivery comes to its try.
+pub(super) struct Standpoint<'a> {
+    /// The recipient's own address.
+    pub to: Option<&'a Redacted<String>>,
+    pub probe: Option<Probe>,
+    /// Of the limits that it counts against, the one that the fewest share: a 429 concerns all of them, or one of them that
+    /// it does not name.
+    pub narrowest: Option<&'a str>,
+}
+
+/// What a try led to, not stored yet.
+struct Led<'a> {
+    decision: &'a Decision,
+    outcome: &'a Outcome,
+    /// Who gets it now.
+    stand_in: Option<&'a ChannelSpec>,
+    narrowest: Option<&'a str>,
+}
+
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>, probe: Option<Probe>) {
+    pub(super) async fn attempt(&self, built: &Built, standpoint: Standpoint<'_>) {
+        let Standpoint { to, probe, narrowest } = standpoint;
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
         let sent = self.send(built, to, began).await;
@@ -46,12 +66,14 @@ impl Hand<'_> {
         }
         let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
         self.log(&outcome, took);
-        self.store(&decision, &outcome, stand_in.as_deref()).await;
+        let led = Led { decision: &decision, outcome: &outcome, stand_in: stand_in.as_deref(), narrowest };
+        self.store(&led).await;
         if outcome.state.is_final() {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        self.tools.circuits.note(delivery, &outcome, to.is_some(), probe).await;
+        let end = TryEnd { probe, own_address: to.is_some() };
+        self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
     }
 
     async fn send(
@@ -97,9 +119,9 @@ impl Hand<'_> {
     }
 
     /// Stores what a try led to, however long that takes.
-    async fn store(&self, decision: &Decision, outcome: &Outcome, stand_in: Option<&ChannelSpec>) {
+    async fn store(&self, led: &Led<'_>) {
         loop {
-            match self.store_once(decision, outcome, stand_in).await {
+            match self.store_once(led).await {
                 Ok(()) => return,
                 Err(error) => {
                     metrics::outcome_store_failed();
@@ -110,15 +132,14 @@ impl Hand<'_> {
         }
     }
 
-    async fn store_once(
-        &self,
-        decision: &Decision,
-        outcome: &Outcome,
-        stand_in: Option<&ChannelSpec>,
-    ) -> Result<(), BusError> {
+    async fn store_once(&self, led: &Led<'_>) -> Result<(), BusError> {
         let (bus, delivery, id) = (&self.tools.bus, self.delivery, self.message_id());
+        let Led { decision, outcome, stand_in, narrowest } = led;
         if let Some(until) = decision.pause_until {
             Box::pin(self.tools.pauses.pause(&delivery.workspace, &delivery.channel, until)).await?;
+            if let Some(limit) = narrowest {
+                Box::pin(self.tools.pauses.pause_limit(limit, until)).await?;
+            }
         }
         if let Some(stand_in) = stand_in {
             Box::pin(self.hand_over(stand_in)).await?;

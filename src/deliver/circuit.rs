@@ -18,11 +18,12 @@ use self::state::{Circuit, Evidence, Mode, Passage, Run, evidence};
 use super::after;
 use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, StreamName, claim, topology};
+use crate::channel::ChannelSpec;
 use crate::clock;
 use crate::config::Keep;
 use crate::delivery::Delivery;
 use crate::health::Pulse;
-use crate::ids::{ChannelId, WorkspaceId};
+use crate::ids::{ChannelId, WorkspaceId, digest};
 use crate::metrics;
 use crate::outcome::Outcome;
 use crate::own_events::unhealthy::{Turn, tell};
@@ -58,6 +59,13 @@ struct Known {
 
 /// The right to make the one try.
 pub struct Probe(Circuit, u64);
+
+/// What there is to know of a try beside its outcome.
+pub struct TryEnd {
+    pub probe: Option<Probe>,
+    /// It went to an address of the recipient's own.
+    pub own_address: bool,
+}
 
 /// How a channel stands, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,13 +119,13 @@ impl Circuits {
 
     /// What the channel's circuit means for a delivery. Who is held back is given a moment to come back.
     #[must_use]
-    pub fn passage(&self, workspace: &WorkspaceId, channel: &ChannelId, now: Timestamp) -> Passage {
+    pub fn passage(&self, workspace: &WorkspaceId, spec: &ChannelSpec, now: Timestamp) -> Passage {
         if !self.any_known.load(Ordering::Relaxed) {
             return Passage::Free;
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(found) = known.get(&(workspace.clone(), channel.clone())) else { return Passage::Free };
-        match found.circuit.passage(now) {
+        let Some(found) = known.get(&(workspace.clone(), spec.id.clone())) else { return Passage::Free };
+        match found.circuit.passage(&document(spec), now) {
             Passage::ClosedUntil(until) => {
                 let soon = match found.circuit.mode {
                     Mode::HalfOpen => after(now, WHILE_PROBED).min(until),
@@ -142,46 +150,45 @@ impl Circuits {
     ///
     /// # Errors
     /// When the broker did not answer.
-    pub async fn probe(&self, delivery: &Delivery, now: Timestamp) -> Result<Option<Probe>, BusError> {
+    pub async fn probe(
+        &self,
+        delivery: &Delivery,
+        spec: &ChannelSpec,
+        now: Timestamp,
+    ) -> Result<Option<Probe>, BusError> {
         let key = (delivery.workspace.clone(), delivery.channel.clone());
         let Some((circuit, sequence)) = self.get(&key) else { return Ok(None) };
-        let probing = circuit.probing(now);
+        if circuit.passage(&document(spec), now) != Passage::Probe {
+            return Ok(None);
+        }
+        let probing = circuit.probing(document(spec), now);
         let sequence = self.put(&key, &probing, sequence).await?;
         Ok(sequence.map(|sequence| Probe(probing, sequence)))
     }
 
-    /// The try was not made.
-    ///
-    /// # Errors
-    /// When the broker did not answer; it is given up for lost after a while.
-    pub async fn release(&self, delivery: &Delivery, probe: &Probe, now: Timestamp) -> Result<(), BusError> {
-        let key = (delivery.workspace.clone(), delivery.channel.clone());
-        self.put(&key, &probe.0.released(now), probe.1).await.map(drop)
-    }
-
     /// Takes note of a try's end.
-    pub async fn note(
-        &self,
-        delivery: &Delivery,
-        outcome: &Outcome,
-        own_address: bool,
-        probe: Option<Probe>,
-    ) {
-        let evidence = evidence(outcome.state, outcome.reason, own_address);
+    pub async fn note(&self, delivery: &Delivery, spec: &ChannelSpec, outcome: &Outcome, end: TryEnd) {
+        let evidence = evidence(outcome.state, outcome.reason, end.own_address);
         let idle = !self.any_known.load(Ordering::Relaxed) && !self.any_runs.load(Ordering::Relaxed);
-        if evidence == Evidence::Works && idle && probe.is_none() {
+        if evidence == Evidence::Works && idle && end.probe.is_none() {
             return;
         }
-        let done = match (evidence, probe) {
+        let done = match (evidence, end.probe) {
             (Evidence::Works, _) => Box::pin(self.works(outcome)).await,
             (Evidence::Fails, Some(probe)) => Box::pin(self.fails_again(outcome, &probe)).await,
-            (Evidence::Fails, None) => Box::pin(self.fails(outcome)).await,
-            (Evidence::Nothing, Some(probe)) => self.release(delivery, &probe, outcome.at).await,
+            (Evidence::Fails, None) => Box::pin(self.fails(spec, outcome)).await,
+            (Evidence::Nothing, Some(probe)) => Box::pin(self.release(delivery, &probe, outcome.at)).await,
             (Evidence::Nothing, None) => Ok(()),
         };
         if let Err(error) = done {
             tracing::warn!(channel = %outcome.channel, %error, "how a channel stands was not told");
         }
+    }
+
+    /// It told nothing about the channel: the next one shows.
+    async fn release(&self, delivery: &Delivery, probe: &Probe, now: Timestamp) -> Result<(), BusError> {
+        let key = (delivery.workspace.clone(), delivery.channel.clone());
+        self.put(&key, &probe.0.released(now), probe.1).await.map(drop)
     }
 
     async fn works(&self, outcome: &Outcome) -> Result<(), BusError> {
@@ -211,7 +218,7 @@ impl Circuits {
         Ok(())
     }
 
-    async fn fails(&self, outcome: &Outcome) -> Result<(), BusError> {
+    async fn fails(&self, spec: &ChannelSpec, outcome: &Outcome) -> Result<(), BusError> {
         let key = key_of(outcome);
         if self.get(&key).is_some() {
             // On its way before the circuit was open.
@@ -224,7 +231,7 @@ impl Circuits {
             run.failed(outcome.at).then_some(*run)
         };
         let Some(Run { since, tries }) = enough else { return Ok(()) };
-        let circuit = Circuit::opened(outcome.kind, since, outcome.at);
+        let circuit = Circuit::opened(outcome.kind, document(spec), since, outcome.at);
         let subject = self.bus.names.circuit(&key.0, &key.1);
         let sequence = match claim::last_of::<Circuit>(&self.bus, StreamName::Pace, &subject).await? {
             Some((found, sequence)) if found.mode != Mode::Closed => {
@@ -345,6 +352,10 @@ impl Circuits {
             tracing::warn!(subject = entry.subject, "a circuit that cannot be read");
         }
     }
+}
+
+fn document(spec: &ChannelSpec) -> String {
+    digest(&[&serde_json::to_string(spec).unwrap_or_default()])
 }
 
 fn key_of(outcome: &Outcome) -> Key {

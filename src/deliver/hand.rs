@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::attempt::Standpoint;
 use super::circuit::state::Passage;
 use super::handler::Tools;
 use super::share::Shares;
+use super::turn::Held;
 use super::{addresses, after, failover};
 use crate::bus::consumer::Lease;
 use crate::bus::{BusError, schedule, topology};
@@ -71,7 +73,7 @@ impl Hand<'_> {
             // The channel became another kind meanwhile: into that kind's queue.
             return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
         }
-        let passage = self.tools.circuits.passage(&delivery.workspace, &delivery.channel, now);
+        let passage = self.tools.circuits.passage(&delivery.workspace, &spec, now);
         if let Passage::ClosedUntil(until) = passage {
             return Box::pin(self.hold_back(&spec, until)).await;
         }
@@ -86,7 +88,10 @@ impl Hand<'_> {
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
         let limits = built.limits(&Try { delivery, to: to.as_ref(), earlier: None, at: now });
-        let paused = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now);
+        let mut paused = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now);
+        for place in &limits {
+            paused = paused.max(self.tools.pauses.limit_until(&place.of, now));
+        }
         let held = match (limits.is_empty(), paused) {
             (true, None) => None,
             // Everybody at once behind the pause would only lead to the next one.
@@ -105,7 +110,7 @@ impl Hand<'_> {
             Ok(share) => share,
             Err(wait) => return self.put_off(&spec, after(now, clock::jittered(wait)), "share").await,
         };
-        if let Some(held) = held {
+        if let Some(held) = &held {
             let now = clock::now();
             if !held.counts(now) {
                 return Box::pin(self.wait_in_line(&spec, &held.turn(Vec::new()), now)).await;
@@ -113,7 +118,8 @@ impl Hand<'_> {
             metrics::pace_waited(delivery, held.waited(now));
         }
         let probe = match passage {
-            Passage::Probe => match Box::pin(self.tools.circuits.probe(delivery, clock::now())).await? {
+            Passage::Probe => match Box::pin(self.tools.circuits.probe(delivery, &spec, clock::now())).await?
+            {
                 Some(probe) => Some(probe),
                 None => {
                     return self.put_off(&spec, after(now, clock::jittered(BESIDE_A_PROBE)), "circuit").await;
@@ -121,7 +127,8 @@ impl Hand<'_> {
             },
             Passage::Free | Passage::ClosedUntil(_) => None,
         };
-        self.attempt(&built, to.as_ref(), probe).await;
+        let narrowest = held.as_ref().and_then(Held::narrowest);
+        self.attempt(&built, Standpoint { to: to.as_ref(), probe, narrowest }).await;
         drop(share);
         Ok(())
     }

@@ -141,6 +141,11 @@ impl Held {
         Turn { since: self.since, slots }
     }
 
+    /// The limit that the fewest share.
+    pub(super) fn narrowest(&self) -> Option<&str> {
+        self.places.first().map(|place| place.of.as_str())
+    }
+
     /// How long it was in line.
     pub(super) fn waited(&self, now: Timestamp) -> Duration {
         Duration::try_from(now.duration_since(self.since)).unwrap_or_default()

@@ -40,7 +40,7 @@ fn assert_paced(sink: &Sink, most: usize) {
 /// A figure of all workers together.
 async fn summed(bugle: &Bugle, metric: &str) -> f64 {
     let mut sum = 0.0;
-    for text in bugle.worker_metrics().await {
+    for (_, _, text) in bugle.ask_all("/metrics").await {
         for line in text.lines().filter(|line| line.starts_with(metric)) {
             sum += line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).unwrap_or(0.0);
         }

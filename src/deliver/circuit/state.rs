@@ -39,6 +39,8 @@ crate::outcome::words! {
 pub struct Circuit {
     pub mode: Mode,
     pub kind: Option<Kind>,
+    /// A digest of the channel's document: one that was changed is worth a try at once.
+    pub document: String,
     /// When the first of the tries failed after the last one that worked; of a closed one, when it was closed.
     pub since: Timestamp,
     /// When one delivery may be tried; while one is, when it is given up for lost.
@@ -61,15 +63,16 @@ pub enum Passage {
 impl Circuit {
     /// After so many failures.
     #[must_use]
-    pub fn opened(kind: Option<Kind>, since: Timestamp, now: Timestamp) -> Self {
+    pub fn opened(kind: Option<Kind>, document: String, since: Timestamp, now: Timestamp) -> Self {
         let next_probe_at = after(now, PROBE_EVERY.0);
-        Self { mode: Mode::Open, kind, since, next_probe_at, probes: 0, said: now }
+        Self { mode: Mode::Open, kind, document, since, next_probe_at, probes: 0, said: now }
     }
 
     #[must_use]
-    pub fn passage(&self, now: Timestamp) -> Passage {
+    pub fn passage(&self, document: &str, now: Timestamp) -> Passage {
         match self.mode {
             Mode::Closed => Passage::Free,
+            Mode::Open if self.document != document => Passage::Probe,
             Mode::Open | Mode::HalfOpen if self.next_probe_at <= now => Passage::Probe,
             Mode::Open | Mode::HalfOpen => Passage::ClosedUntil(self.next_probe_at),
         }
@@ -77,8 +80,8 @@ impl Circuit {
 
     /// One delivery is tried.
     #[must_use]
-    pub fn probing(&self, now: Timestamp) -> Self {
-        Self { mode: Mode::HalfOpen, next_probe_at: after(now, PROBE_WAIT), ..self.clone() }
+    pub fn probing(&self, document: String, now: Timestamp) -> Self {
+        Self { mode: Mode::HalfOpen, document, next_probe_at: after(now, PROBE_WAIT), ..self.clone() }
     }
 
     /// It failed too. True when the fleet is to be told again.
@@ -200,28 +203,30 @@ mod tests {
 
     #[test]
     fn probes_come_less_often_each_time_and_one_at_a_time() {
-        let mut circuit = Circuit::opened(None, at(0), at(40));
+        let mut circuit = Circuit::opened(None, "1".to_owned(), at(0), at(40));
         let mut now = at(40);
         let mut waits = Vec::new();
         for _ in 0..7 {
-            let Passage::ClosedUntil(until) = circuit.passage(now) else { panic!("{circuit:?}") };
+            let Passage::ClosedUntil(until) = circuit.passage("1", now) else { panic!("{circuit:?}") };
             waits.push(until.as_second() - now.as_second());
             now = until;
-            assert_eq!(circuit.passage(now), Passage::Probe);
-            let probing = circuit.probing(now);
-            assert!(matches!(probing.passage(now), Passage::ClosedUntil(_)));
+            assert_eq!(circuit.passage("1", now), Passage::Probe);
+            let probing = circuit.probing("1".to_owned(), now);
+            assert!(matches!(probing.passage("1", now), Passage::ClosedUntil(_)));
             circuit = probing.failed(now).0;
         }
         assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600]);
         // The process of the probe is gone.
-        assert_eq!(circuit.probing(now).passage(after(now, PROBE_WAIT)), Passage::Probe);
-        assert_eq!(circuit.released(now).passage(now), Passage::Probe);
-        assert_eq!(circuit.closed(now).passage(now), Passage::Free);
+        assert_eq!(circuit.probing("1".to_owned(), now).passage("1", after(now, PROBE_WAIT)), Passage::Probe);
+        assert_eq!(circuit.released(now).passage("1", now), Passage::Probe);
+        assert_eq!(circuit.closed(now).passage("1", now), Passage::Free);
+        // Its document was changed: perhaps that mends it.
+        assert_eq!(circuit.passage("2", now), Passage::Probe);
     }
 
     #[test]
     fn the_fleet_is_told_once_an_hour() {
-        let circuit = Circuit::opened(None, at(0), at(40));
+        let circuit = Circuit::opened(None, "1".to_owned(), at(0), at(40));
         assert!(!circuit.failed(at(70)).1);
         let (later, again) = circuit.failed(at(40 + 3_600));
         assert!(again);

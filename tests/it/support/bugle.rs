@@ -289,20 +289,6 @@ impl Bugle {
         }
     }
 
-    /// What each worker says about itself.
-    pub async fn worker_metrics(&self) -> Vec<String> {
-        let ports: Vec<u16> = {
-            let members = lock(&self.members);
-            let workers = members.iter().filter(|member| member.process.name == Role::Worker.word());
-            workers.map(|member| member.admin_port).collect()
-        };
-        let mut all = Vec::new();
-        for port in ports {
-            all.push(super::api::get_text(&format!("http://127.0.0.1:{port}/metrics")).await.1);
-        }
-        all
-    }
-
     /// SIGSTOP for every member: when it returns they stand still.
     pub fn freeze_all(&self) {
         for member in lock(&self.members).iter_mut() {
@@ -318,13 +304,18 @@ impl Bugle {
 
     /// Readiness of every member: its name, the status, the complaints.
     pub async fn readiness(&self) -> Vec<(String, u16, String)> {
+        self.ask_all("/readyz").await
+    }
+
+    /// What every member answers on its admin port: its name, the status, the text.
+    pub async fn ask_all(&self, path: &str) -> Vec<(String, u16, String)> {
         let ports: Vec<(String, u16)> = lock(&self.members)
             .iter()
             .map(|member| (member.process.name.clone(), member.admin_port))
             .collect();
         let mut found = Vec::new();
         for (name, port) in ports {
-            let (status, text) = super::api::get_text(&format!("http://127.0.0.1:{port}/readyz")).await;
+            let (status, text) = super::api::get_text(&format!("http://127.0.0.1:{port}{path}")).await;
             found.push((name, status, text));
         }
         found
