@@ -153,10 +153,10 @@ pub struct Limit {
     pub of: String,
     pub most: u32,
     pub per: Duration,
-    /// How many may go at once, of `most`. It has its price: about `most - 1.25 × burst` in `per` are left for the lasting
-    /// rate, and more than half of `most` never go at once.
+    /// How many may go at once, of `most`. It is taken off the lasting rate, so no more than an eighth of `most` is made use of
+    /// (a quarter, where `per` is above a second).
     pub burst: u32,
-    /// How many this try is, at most `burst`.
+    /// How many this try is, at most four fifths of `most`. Up to the burst it costs what it is, beyond it nearly twice that.
     pub cost: u32,
 }
 

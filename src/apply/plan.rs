@@ -354,7 +354,7 @@ mod tests {
     fn a_fallback_exists_and_is_not_removed_under_those_who_name_it() {
         let mut first = channel("first");
         first["fallback"] = json!(["secnd"]);
-        let channels = file("c", json!({"channels": [channel("second")]}));
+        let channels = file("c", json!({"channels": [channel("second"), channel("kept")]}));
         let broken = file("f", json!({"channels": [first.clone()]}));
         let refused = planned(&[broken, channels.clone()], &Found::new(), true).unwrap_err();
         assert!(
@@ -363,7 +363,7 @@ mod tests {
         );
         first["fallback"] = json!(["second"]);
         let found = after(&[file("f", json!({"channels": [first]})), channels], &Found::new());
-        let without = [file("c", json!({"channels": [channel("third")]}))];
+        let without = [file("c", json!({"channels": [channel("kept")]}))];
         let refused = planned(&without, &found, false).unwrap_err();
         assert!(refused.contains("channels.default.first would still name it"), "{refused}");
     }

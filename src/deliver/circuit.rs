@@ -68,14 +68,16 @@ pub struct TryEnd {
 }
 
 /// How a channel stands, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitView {
     pub state: Mode,
     /// Since when nothing works.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub next_probe_at: Option<Timestamp>,
 }
 
@@ -135,7 +137,7 @@ impl Circuits {
                 let place = found.held.fetch_add(1, Ordering::Relaxed) as f64 / BACK_PER_SECOND;
                 Passage::ClosedUntil(after(soon, Duration::from_secs_f64(place)))
             }
-            passage => passage,
+            passage @ (Passage::Free | Passage::Probe) => passage,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
 use super::circuit::Circuits;
 use super::hand::Hand;
@@ -61,7 +62,16 @@ impl Hand<'_> {
         let expires_at = expiry(clock::now(), Some(stand_in));
         let next = self.delivery.handed_over(&stand_in.id, stand_in.kind, expires_at);
         let bus = &self.tools.bus;
-        bus.publish_json(bus.names.delivery(&next), next.id.as_str(), &next).await?;
+        let subject = || bus.names.delivery(&next);
+        match bus.publish_json(subject(), next.id.as_str(), &next).await {
+            Err(BusError::TooLarge { .. }) => {
+                // It was at the limit already: better without data and files than not at all.
+                let data = RawValue::NULL.to_owned().into();
+                let small = Delivery { data, attachments: Vec::new(), ..next.clone() };
+                bus.publish_json(subject(), next.id.as_str(), &small).await?;
+            }
+            stored => drop(stored?),
+        }
         metrics::delivery_published(&next);
         tracing::info!(delivery = %self.delivery.id, next = %next.id, channel = %next.channel, "handed to another channel");
         Ok(())

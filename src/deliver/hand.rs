@@ -73,9 +73,15 @@ impl Hand<'_> {
             // The channel became another kind meanwhile: into that kind's queue.
             return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
         }
-        let passage = self.tools.circuits.passage(&delivery.workspace, &spec, now);
+        self.through(&spec, shares).await
+    }
+
+    /// What the channel itself lets pass: its circuit, its rate, its share of the slots.
+    async fn through(&self, spec: &Arc<ChannelSpec>, shares: &Shares) -> Result<(), BusError> {
+        let (delivery, now) = (self.delivery, clock::now());
+        let passage = self.tools.circuits.passage(&delivery.workspace, spec, now);
         if let Passage::ClosedUntil(until) = passage {
-            return Box::pin(self.hold_back(&spec, until)).await;
+            return Box::pin(self.hold_back(spec, until)).await;
         }
         let to = match spec.addressing() {
             Addressing::Fixed | Addressing::Named => None,
@@ -86,7 +92,7 @@ impl Hand<'_> {
                 }
             }
         };
-        let built = self.tools.adapters.get(&delivery.workspace, &spec);
+        let built = self.tools.adapters.get(&delivery.workspace, spec);
         let limits = built.limits(&Try { delivery, to: to.as_ref(), earlier: None, at: now });
         let mut paused = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now);
         for place in &limits {
@@ -97,9 +103,9 @@ impl Hand<'_> {
             // Everybody at once behind the pause would only lead to the next one.
             (true, Some(until)) => {
                 let due = after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance()));
-                return self.put_off(&spec, due, "paused").await;
+                return self.put_off(spec, due, "paused").await;
             }
-            (false, paused) => match Box::pin(self.turn(&spec, limits, paused, shares)).await? {
+            (false, paused) => match Box::pin(self.turn(spec, limits, paused, shares)).await? {
                 Some(held) => Some(held),
                 None => return Ok(()),
             },
@@ -108,25 +114,22 @@ impl Hand<'_> {
         self.still_ours()?;
         let share = match share {
             Ok(share) => share,
-            Err(wait) => return self.put_off(&spec, after(now, clock::jittered(wait)), "share").await,
+            Err(wait) => return self.put_off(spec, after(now, clock::jittered(wait)), "share").await,
         };
         if let Some(held) = &held {
             let now = clock::now();
             if !held.counts(now) {
-                return Box::pin(self.wait_in_line(&spec, &held.turn(Vec::new()), now)).await;
+                return Box::pin(self.wait_in_line(spec, &held.turn(Vec::new()), now)).await;
             }
             metrics::pace_waited(delivery, held.waited(now));
         }
         let probe = match passage {
-            Passage::Probe => match Box::pin(self.tools.circuits.probe(delivery, &spec, clock::now())).await?
-            {
-                Some(probe) => Some(probe),
-                None => {
-                    return self.put_off(&spec, after(now, clock::jittered(BESIDE_A_PROBE)), "circuit").await;
-                }
-            },
+            Passage::Probe => Box::pin(self.tools.circuits.probe(delivery, spec, clock::now())).await?,
             Passage::Free | Passage::ClosedUntil(_) => None,
         };
+        if passage == Passage::Probe && probe.is_none() {
+            return self.put_off(spec, after(now, clock::jittered(BESIDE_A_PROBE)), "circuit").await;
+        }
         let narrowest = held.as_ref().and_then(Held::narrowest);
         self.attempt(&built, Standpoint { to: to.as_ref(), probe, narrowest }).await;
         drop(share);

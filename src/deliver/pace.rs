@@ -20,7 +20,7 @@ use crate::ids::{WorkspaceId, digest};
 use crate::metrics;
 use crate::task;
 
-/// The broker remembers a book for this long after its last slot: clocks differ a little.
+/// The broker remembers a book for this long after it is of no consequence: clocks differ a little.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 /// Limits that this process remembers; beyond it those that nobody waits for are read again when they are needed.
 const KNOWN_MAX: usize = 10_000;
@@ -157,13 +157,13 @@ async fn reserve(
 ) -> Result<Reserved, BusError> {
     for _ in 0..claim::LOOKS_MAX {
         let now = clock::now().as_microsecond();
-        let (before, sequence) = known.unwrap_or((Book::new(now), 0));
+        let (before, sequence) = known.unwrap_or((Book::new(rate, now), 0));
         let mut book = before;
         let found: Vec<Option<i64>> = asks.iter().map(|ask| book.reserve(rate, now, ask)).collect();
         if found.iter().all(Option::is_none) {
             return Ok((found, known));
         }
-        let left = u64::try_from(book.over(rate) - now).unwrap_or(0);
+        let left = u64::try_from(book.over(rate) + rate.span() - now).unwrap_or(0);
         let keep = Some(Duration::from_micros(left) + KEPT_FOR);
         match claim::put(bus, subject, &book, keep, sequence).await {
             Ok(sequence) => {

@@ -179,3 +179,49 @@ fn last_of(slot: &Slot, place: &Place) -> Timestamp {
     let patience = SignedDuration::from_micros(place.rate.patience);
     slot.at.checked_add(patience).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{Kind, Limit};
+
+    fn place(of: &str, most: u32, per: u64) -> Place {
+        let limit = Limit { of: of.to_owned(), most, per: Duration::from_secs(per), burst: 1, cost: 1 };
+        Place::of(Kind::Telegram, &limit)
+    }
+
+    fn at(millisecond: i64) -> Timestamp {
+        Timestamp::from_millisecond(millisecond).unwrap()
+    }
+
+    fn held(places: Vec<Place>, slots: &[(usize, i64)]) -> Held {
+        let slot = |(index, moment): &(usize, i64)| Slot { of: places[*index].of.clone(), at: at(*moment) };
+        let slots = slots.iter().map(slot).collect();
+        Held { since: at(0), places, slots }
+    }
+
+    #[test]
+    fn a_turn_counts_while_each_of_its_slots_does() {
+        let places = vec![place("group", 20, 60), place("chat", 1, 1), place("bot", 30, 1)];
+        let two = held(places.clone(), &[(0, 1_000), (1, 2_000)]);
+        assert!(!two.counts(at(2_000)), "the third is missing");
+        // The group's slot counts for six seconds, that of the chat for a tenth of one: until then the bot's must be.
+        assert_eq!(two.last_moment(), Some(2_100_000));
+        let all = held(places, &[(0, 1_000), (1, 2_000), (2, 2_050)]);
+        assert!(all.counts(at(2_100)) && !all.counts(at(2_101)));
+        assert_eq!(held(vec![place("bot", 30, 1)], &[]).last_moment(), None);
+    }
+
+    #[test]
+    fn a_slot_that_is_over_or_of_a_limit_that_changed_is_dropped() {
+        let places = vec![place("group", 20, 60), place("chat", 1, 1)];
+        let mut old = held(places.clone(), &[(0, 1_000), (1, 1_000)]);
+        old.drop_stale(at(1_500));
+        assert_eq!(old.slots.len(), 1);
+        assert_eq!(old.slots[0].of, old.places[0].of);
+        let mut changed = held(vec![place("group", 10, 60)], &[]);
+        changed.slots = held(places, &[(0, 1_000)]).slots;
+        changed.drop_stale(at(1_000));
+        assert!(changed.slots.is_empty());
+    }
+}

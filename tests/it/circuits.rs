@@ -131,6 +131,18 @@ async fn who_waited_long_enough_for_an_open_circuit_goes_to_the_fallback() {
     assert!(sink.requests("/dead").len() <= tried + 1, "at most a probe");
     assert_eq!(sink.counts("/other").values().copied().collect::<Vec<_>>(), [1; 6]);
     assert!(bugle.dead_letters().await.is_empty());
+    // Somebody mended it: the next one is tried at once, and not when the next probe would be due.
+    sink.script("/dead", [Answer::Status(200)]);
+    bugle
+        .apply(&json!({
+            "channels": [broken("dead", &sink.url("/dead"), &with(fallback, &json!({"timeoutMs": 5_000}))),
+                         webhook("other", &sink.url("/other"))],
+            "rules": [rule("all", "a:*", "dead")],
+        }))
+        .await;
+    events(&bugle, "mended", 1).await;
+    let mended = &api.shows_within(LATER, 1, "channel=dead&status=sent").await[0];
+    assert_eq!((&mended["event"], &mended["attempts"]), (&json!("mended-0"), &json!(1)));
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn three_workers_together_stay_under_a_limit_and_lose_nothing() {
     assert_eq!((counts.len(), counts.values().max()), (60, Some(&1)));
     // Those who wait for long do so in the broker, in their own lane, and what users feel holds the wait.
     assert!(summed(&bugle, r#"bugle_deliveries_postponed_total{why="pace"}"#).await >= 10.0);
-    assert_eq!(summed(&bugle, r#"bugle_pace_wait_seconds_count{kind="webhook"}"#).await, 60.0);
+    assert!((summed(&bugle, r#"bugle_pace_wait_seconds_count{kind="webhook"}"#).await - 60.0).abs() < 0.5);
     let waited = summed(&bugle, r#"bugle_pace_wait_seconds_sum{kind="webhook"}"#).await;
     let age = summed(&bugle, r#"bugle_delivery_age_seconds_sum{kind="webhook",lane="normal"}"#).await;
     assert!(waited > 60.0 && age >= waited, "waited {waited}, age {age}");

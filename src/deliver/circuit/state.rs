@@ -138,13 +138,13 @@ pub enum Evidence {
 /// `own_address`: it went to an address of the recipient's own, and one that is gone is theirs.
 #[must_use]
 pub fn evidence(state: State, reason: Reason, own_address: bool) -> Evidence {
-    match state {
-        State::Sent => Evidence::Works,
-        State::Scheduled | State::Retrying | State::Failed | State::Suppressed => match reason {
-            Reason::Gone if own_address => Evidence::Nothing,
-            reason if is_the_channels(reason) => Evidence::Fails,
-            _ => Evidence::Nothing,
-        },
+    let theirs = own_address && reason == Reason::Gone;
+    if state == State::Sent {
+        Evidence::Works
+    } else if is_the_channels(reason) && !theirs {
+        Evidence::Fails
+    } else {
+        Evidence::Nothing
     }
 }
 

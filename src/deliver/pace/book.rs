@@ -4,6 +4,9 @@
 //! the slots of the next moments at once. Of any five slots the fifth is kept for the urgent, who also take any other one
 //! that comes sooner, so that a long line delays them by five steps at most.
 //!
+//! What counts several times at once takes one slot, and as many as it counts more are left free on either side of it; within a
+//! burst it takes a slot each.
+//!
 //! Why a limit holds in any window of `per`, bursts included: a slot's message goes out at most `tolerance` steps before the
 //! slot and at most `patience` after it. So those of one window come from slots within `per + patience + tolerance × step`, and
 //! the step is chosen so that this is exactly `most` steps long.
@@ -22,6 +25,10 @@ const PATIENCE_PART: i64 = 10;
 const PATIENCE_MIN: i64 = 100_000;
 const PATIENCE_MAX: i64 = 10_000_000;
 
+/// Of a limit's number this part may go at once: of a span up to a second the second one.
+const BURST_PART: i64 = 4;
+const BURST_PART_SHORT: i64 = 8;
+const SHORT: i64 = 1_000_000;
 /// From a millisecond to more than anybody limits.
 const PER_MIN: i64 = 1_000;
 const PER_MAX: i64 = 366 * 24 * 3_600 * 1_000_000;
@@ -39,8 +46,10 @@ pub struct Rate {
     /// How many steps before its slot a message may go out.
     tolerance: i64,
     pub patience: i64,
-    /// What one try may cost at most.
-    cost_max: i64,
+    /// How many may go at once.
+    burst: i64,
+    /// How many go within the window. A try that counts more is more than the limit, whatever is done.
+    most: i64,
 }
 
 /// What is reserved of a limit, as the fleet shares it: slot `n` is at `base + n × step`.
@@ -51,7 +60,7 @@ pub struct Book {
     next: i64,
     /// The same of those that are kept.
     next_urgent: i64,
-    /// Behind the last slot that somebody has.
+    /// Behind the last slot that somebody has; below zero by what was free before the base.
     end: i64,
 }
 
@@ -76,8 +85,10 @@ impl Rate {
     pub fn of(limit: &Limit) -> Self {
         let most = i64::from(limit.most.max(1));
         let per = i64::try_from(limit.per.as_micros()).unwrap_or(PER_MAX).clamp(PER_MIN, PER_MAX);
-        let burst = i64::from(limit.burst).clamp(1, (most + 1) / 2);
-        Self::new(most - at_once(burst).min(most) + 1, per, burst)
+        // A burst is taken off the lasting rate, and where nobody waits for long anyway it is worth little.
+        let part = if per > SHORT { BURST_PART } else { BURST_PART_SHORT };
+        let burst = i64::from(limit.burst).clamp(1, (most / part).max(1));
+        Self::new(most - at_once(burst) + 1, per, burst)
     }
 
     /// So many a second, with a burst on top: in any second at most the sum of both.
@@ -94,7 +105,14 @@ impl Rate {
     fn new(steps: i64, per: i64, burst: i64) -> Self {
         let patience = (per / PATIENCE_PART).clamp(PATIENCE_MIN, PATIENCE_MAX);
         let step = (per + patience + steps - 1) / steps;
-        Self { step, tolerance: at_once(burst) - 1, patience, cost_max: burst }
+        let tolerance = at_once(burst) - 1;
+        Self { step, tolerance, patience, burst, most: steps + tolerance }
+    }
+
+    /// How long what was sent is of consequence.
+    #[must_use]
+    pub fn span(&self) -> i64 {
+        self.most.saturating_mul(self.step)
     }
 
     /// The slowest limit is asked first.
@@ -105,57 +123,68 @@ impl Rate {
 }
 
 impl Book {
+    /// Nothing is reserved, and nothing was lately.
     #[must_use]
-    pub fn new(now: i64) -> Self {
-        Self { base: now, next: 0, next_urgent: 0, end: 0 }
+    pub fn new(rate: Rate, now: i64) -> Self {
+        Self::quiet(now, rate.most)
+    }
+
+    fn quiet(now: i64, free: i64) -> Self {
+        Self { base: now, next: 0, next_urgent: 0, end: -free }
     }
 
     /// The moment of the next slots, which are taken with it; None when that is too late to be of use.
     pub fn reserve(&mut self, rate: Rate, now: i64, ask: &Ask) -> Option<i64> {
-        if self.base + self.end * rate.step <= now {
-            // Everything is over: the next one need not wait for the grid.
-            *self = Self::new(now);
+        let over = self.over(rate);
+        if over <= now {
+            // The next one need not wait for the grid.
+            *self = Self::quiet(now, ((now - over) / rate.step).min(rate.most));
         }
         let from = now.max(ask.not_before);
-        let first = (from - self.base + rate.step - 1).div_euclid(rate.step).max(0);
-        let cost = i64::from(ask.cost).clamp(1, rate.cost_max);
-        let usual = self.run(rate, from, first.max(self.next), cost);
-        let kept = self.kept(rate, from, first).filter(|kept| ask.urgent && cost == 1 && kept.at <= usual.at);
+        let slot_of = |moment: i64| (moment - self.base + rate.step - 1).div_euclid(rate.step).max(0);
+        let first = slot_of(from);
+        let cost = i64::from(ask.cost).clamp(1, rate.most);
+        // Nobody gets a slot of the past any more.
+        let free_before = (slot_of(now) - self.end).max(0);
+        let lead = if cost > rate.burst { (cost - 1 - free_before).max(0) } else { 0 };
+        let usual = self.usual(rate, from, first.max(self.next), (cost, lead));
+        let kept = self.kept(rate, from, first);
+        let kept = Some(kept).filter(|kept| ask.urgent && cost == 1 && kept.at <= usual.at);
         let found = kept.as_ref().unwrap_or(&usual);
         if found.at > ask.not_after {
             return None;
         }
         let behind = found.last + 1;
         if kept.is_some() {
-            self.next_urgent = behind
+            self.next_urgent = behind;
         } else {
-            self.next = behind
+            self.next = behind;
         }
         self.end = self.end.max(behind);
         Some(found.at)
     }
 
-    /// When the broker may forget it.
+    /// When all that is reserved is over.
     #[must_use]
     pub fn over(&self, rate: Rate) -> i64 {
         self.base + self.end * rate.step
     }
 
-    /// So many slots in a row without the kept ones.
-    fn run(&self, rate: Rate, from: i64, first: i64, cost: i64) -> Run {
-        let usual = |slot: i64| if is_kept(slot) { slot + 1 } else { slot };
-        let mut last = usual(first);
-        for _ in 1..cost {
-            last = usual(last + 1);
-        }
-        Run { at: self.moment(rate, from, last), last }
+    /// Slots without the kept ones, behind so many that stay free.
+    fn usual(&self, rate: Rate, from: i64, first: i64, (cost, lead): (i64, i64)) -> Run {
+        let not_kept = |slot: i64| if is_kept(slot) { slot + 1 } else { slot };
+        let behind = |slot: i64, count: i64| (0..count).fold(not_kept(slot), |slot, _| not_kept(slot + 1));
+        let slot = behind(first, lead);
+        let last = behind(slot, cost - 1);
+        let own = if cost > rate.burst { slot } else { last };
+        Run { at: self.moment(rate, from, own), last }
     }
 
     /// The next one of the kept slots.
-    fn kept(&self, rate: Rate, from: i64, first: i64) -> Option<Run> {
+    fn kept(&self, rate: Rate, from: i64, first: i64) -> Run {
         let first = first.max(self.next_urgent);
         let last = first + (URGENT_EVERY - 1 - first % URGENT_EVERY);
-        Some(Run { at: self.moment(rate, from, last), last })
+        Run { at: self.moment(rate, from, last), last }
     }
 
     fn moment(&self, rate: Rate, from: i64, slot: i64) -> i64 {
@@ -192,7 +221,7 @@ mod tests {
     #[test]
     fn a_quiet_limit_lets_the_next_one_go_at_once_and_spaces_the_others_out() {
         let rate = Rate::of(&limit(10, 1_000, 1));
-        let mut book = Book::new(0);
+        let mut book = Book::new(rate, 0);
         let at: Vec<i64> = (0..6).map(|_| book.reserve(rate, 50, &ask(false)).unwrap()).collect();
         // 110 ms each, the fifth slot is kept.
         assert_eq!(at, [50, 110_050, 220_050, 330_050, 550_050, 660_050]);
@@ -203,7 +232,7 @@ mod tests {
     #[test]
     fn an_urgent_one_does_not_stand_in_a_line_of_a_hundred_thousand() {
         let rate = Rate::of(&limit(1, 1_000, 1));
-        let mut book = Book::new(0);
+        let mut book = Book::new(rate, 0);
         let last = (0..100_000).map(|_| book.reserve(rate, 0, &ask(false)).unwrap()).last().unwrap();
         assert!(last > 34 * 3_600 * SECOND, "{last}");
         for nth in 1..=20 {
@@ -211,13 +240,13 @@ mod tests {
             assert!(at <= nth * 5 * rate.step(), "{nth}: {at}");
         }
         // Where nobody stands in line it takes what comes first.
-        assert_eq!(Book::new(0).reserve(rate, 7, &ask(true)), Some(7));
+        assert_eq!(Book::new(rate, 0).reserve(rate, 7, &ask(true)), Some(7));
     }
 
     #[test]
     fn what_comes_too_late_takes_no_slot() {
         let rate = Rate::of(&limit(1, 1_000, 1));
-        let mut book = Book::new(0);
+        let mut book = Book::new(rate, 0);
         book.reserve(rate, 0, &ask(false)).unwrap();
         let before = book;
         assert_eq!(book.reserve(rate, 0, &Ask { not_after: SECOND, ..ask(false) }), None);
@@ -232,7 +261,7 @@ mod tests {
     #[test]
     fn a_burst_goes_at_once_and_the_rate_pays_for_it() {
         let rate = Rate::of(&limit(20, 60_000, 5));
-        let mut book = Book::new(0);
+        let mut book = Book::new(rate, 0);
         let at: Vec<i64> = (0..7).map(|_| book.reserve(rate, 0, &ask(false)).unwrap()).collect();
         assert!(at[..5].iter().all(|at| *at == 0) && at[5] > 0, "{at:?}");
         assert_eq!(rate.step(), 66 * SECOND / 15);
@@ -261,7 +290,9 @@ mod tests {
         ] {
             let rate = Rate::of(&limit(most, per_ms, burst));
             let mut dice = Dice(u64::from(most) * 1_000 + per_ms);
-            let (mut book, mut now, mut sent) = (Book::new(0), 0, Vec::new());
+            // More than that leaves no room for the kept slots.
+            let cost_max = rate.most - (rate.most - 1 + URGENT_EVERY - 1) / URGENT_EVERY;
+            let (mut book, mut now, mut sent) = (Book::new(rate, 0), 0, Vec::new());
             for _ in 0..6_000 {
                 // Rushes, lulls of all lengths, pauses.
                 if dice.up_to(9) == 0 {
@@ -270,8 +301,8 @@ mod tests {
                 if dice.up_to(199) == 0 {
                     now += dice.up_to(rate.step * 100);
                 }
-                let cost =
-                    1 + u32::try_from(dice.up_to(rate.cost_max - 1)).unwrap() * u32::from(dice.up_to(9) == 0);
+                let cost = 1 + dice.up_to(cost_max - 1) * i64::from(dice.up_to(9) == 0);
+                let cost = u32::try_from(cost).unwrap();
                 let not_before = if dice.up_to(99) == 0 { now + dice.up_to(rate.step * 30) } else { 0 };
                 let ask = Ask { cost, urgent: dice.up_to(3) == 0, not_before, not_after: i64::MAX };
                 let at = book.reserve(rate, now, &ask).unwrap();
@@ -288,13 +319,23 @@ mod tests {
     }
 
     #[test]
+    fn many_at_once_get_half_of_what_single_ones_would() {
+        let rate = Rate::of(&limit(600, 1_000, 600));
+        let mut book = Book::new(rate, 0);
+        let hundred = Ask { cost: 100, ..ask(false) };
+        assert_eq!(book.reserve(rate, 0, &hundred), Some(0), "after a quiet time at once");
+        let last = (0..20).map(|_| book.reserve(rate, 0, &hundred).unwrap()).last().unwrap();
+        assert!(last < 12 * SECOND, "{last}");
+    }
+
+    #[test]
     fn a_document_gives_a_lasting_rate_and_a_burst_on_top() {
         for (per_second, burst) in [(10.0, 1), (1.0, 5), (1.5, 1), (0.2, 2), (10_000.0, 1_000)] {
             let rate = Rate::lasting(per_second, burst);
-            let mut book = Book::new(0);
+            let mut book = Book::new(rate, 0);
             let at_once = (0..burst).filter(|_| book.reserve(rate, 0, &ask(false)) == Some(0)).count();
             assert_eq!(at_once, burst as usize, "{per_second}");
-            let lasting = 1e6 / rate.step() as f64;
+            let lasting = 1.0 / Duration::from_micros(rate.step().unsigned_abs()).as_secs_f64();
             assert!(lasting <= per_second && lasting > per_second * 0.9, "{per_second}: {lasting}");
         }
     }
@@ -303,7 +344,7 @@ mod tests {
     fn most_of_a_limit_is_used_by_those_who_keep_asking() {
         for (most, burst, least) in [(10, 1, 7), (1, 1, 0), (600, 1, 430), (30, 5, 17)] {
             let rate = Rate::of(&limit(most, 1_000, burst));
-            let mut book = Book::new(0);
+            let mut book = Book::new(rate, 0);
             let within = |at: &i64| *at < 100 * SECOND;
             let mut all = (0..).map(|_| book.reserve(rate, 0, &ask(false)).unwrap());
             let count = all.by_ref().take_while(within).count();
