@@ -94,10 +94,7 @@ impl Hand<'_> {
         };
         let built = self.tools.adapters.get(&delivery.workspace, spec);
         let limits = built.limits(&Try { delivery, to: to.as_ref(), earlier: None, at: now });
-        let mut paused = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now);
-        for place in &limits {
-            paused = paused.max(self.tools.pauses.limit_until(&place.of, now));
-        }
+        let paused = self.paused(limits.iter().map(|place| place.of.as_str()), now);
         let held = match (limits.is_empty(), paused) {
             (true, None) => None,
             // Everybody at once behind the pause would only lead to the next one.
@@ -118,7 +115,8 @@ impl Hand<'_> {
         };
         if let Some(held) = &held {
             let now = clock::now();
-            if !held.counts(now) {
+            // Both may have changed while it waited in hand.
+            if !held.counts(now) || self.paused(held.limits(), now).is_some() {
                 return Box::pin(self.wait_in_line(spec, &held.turn(Vec::new()), now)).await;
             }
             metrics::pace_waited(delivery, held.waited(now));
@@ -134,6 +132,13 @@ impl Hand<'_> {
         self.attempt(&built, Standpoint { to: to.as_ref(), probe, narrowest }).await;
         drop(share);
         Ok(())
+    }
+
+    /// Until when its channel pauses, or one of the limits that it counts against.
+    fn paused<'a>(&self, limits: impl Iterator<Item = &'a str>, now: Timestamp) -> Option<Timestamp> {
+        let pauses = &self.tools.pauses;
+        let own = pauses.until(&self.delivery.workspace, &self.delivery.channel, now);
+        limits.map(|limit| pauses.limit_until(limit, now)).fold(own, Option::max)
     }
 
     /// Nothing works on its channel: to another one when it has waited long enough, else until the next probe.

@@ -146,6 +146,10 @@ impl Held {
         self.places.first().map(|place| place.of.as_str())
     }
 
+    pub(super) fn limits(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|place| place.of.as_str())
+    }
+
     /// How long it was in line.
     pub(super) fn waited(&self, now: Timestamp) -> Duration {
         Duration::try_from(now.duration_since(self.since)).unwrap_or_default()
