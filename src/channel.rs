@@ -26,7 +26,10 @@ use serde_json::Value;
 
 use crate::bus::Bus;
 use crate::delivery::Delivery;
-use crate::documents::{DISABLE_AFTER_MS_MAX, EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
+use crate::documents::{
+    BURST_MAX, DISABLE_AFTER_MS_MAX, EXPIRY_MS_MAX, FALLBACKS_MAX, PER_SECOND_MAX, PER_SECOND_MIN,
+    RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX,
+};
 use crate::ids::{ChannelId, ConnectionId};
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
@@ -62,6 +65,30 @@ pub struct ChannelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = DISABLE_AFTER_MS_MAX))]
     pub disable_after_ms: Option<u64>,
+    /// How much may go out, in place of the limits that the kind has by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// The channels that get what this one cannot deliver: the first that is on and works.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = FALLBACKS_MAX))]
+    pub fallback: Vec<ChannelId>,
+    /// How long a delivery waits for a channel on which nothing works before it is handed to a fallback. Default 5 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = EXPIRY_MS_MAX))]
+    pub fallback_after_ms: Option<u64>,
+}
+
+/// `rateLimit`: for the whole fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// Lasting; may be a fraction.
+    #[schemars(range(min = PER_SECOND_MIN, max = PER_SECOND_MAX))]
+    pub per_second: f64,
+    /// How many may go at once after a quiet time. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = BURST_MAX))]
+    pub burst: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -148,9 +175,10 @@ pub struct Limit {
     pub of: String,
     pub most: u32,
     pub per: Duration,
-    /// How many may go at once, of `most`.
+    /// How many may go at once, of `most`. It is taken off the lasting rate, so no more than an eighth of `most` is made use of
+    /// (a quarter, where `per` is above a second).
     pub burst: u32,
-    /// How many this try is.
+    /// How many this try is, at most four fifths of `most`. Up to the burst it costs what it is, beyond it nearly twice that.
     pub cost: u32,
 }
 

@@ -3,14 +3,19 @@
 pub mod adapters;
 pub mod addresses;
 mod attempt;
+pub mod circuit;
 pub mod errands;
 pub mod failing;
+pub mod failover;
 pub mod finished;
 mod hand;
 pub mod handler;
+pub mod pace;
+mod passage;
 pub mod pauses;
 pub mod share;
 mod thread;
+mod turn;
 
 use std::time::Duration;
 

@@ -3,7 +3,10 @@
 //! At the edges (file, API, CLI) an unknown field is an error that names it. What comes from the bucket is read
 //! leniently, so that old and new processes can run side by side.
 
+mod pace;
 pub mod unique;
+
+pub use pace::{BURST_MAX, FALLBACKS_MAX, PER_SECOND_MAX, PER_SECOND_MIN};
 
 use std::collections::HashSet;
 
@@ -316,7 +319,7 @@ pub fn check_channel(spec: &ChannelSpec) -> Result<(), Fault> {
     for (index, wait) in waits.iter().enumerate() {
         range(&format!("/retry/scheduleMs/{index}"), Some(*wait), 1, RETRY_WAIT_MS_MAX)?;
     }
-    Ok(())
+    pace::check(spec)
 }
 
 fn range(place: &str, found: Option<u64>, min: u64, max: u64) -> Result<(), Fault> {

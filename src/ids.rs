@@ -128,6 +128,14 @@ fn name_like(text: &str, bytes_max: usize, letter: fn(u8) -> bool) -> bool {
         && text.bytes().all(|byte| letter(byte) || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
 }
 
+impl DeliveryId {
+    /// The id of the delivery that another channel gets in place of this one, in that life of it.
+    #[must_use]
+    pub fn in_place(&self, redrive: u32, channel: &ChannelId) -> Self {
+        Self(format!("d_{}", digest(&["in-place", self.as_str(), &redrive.to_string(), channel.as_str()])))
+    }
+}
+
 impl WorkspaceId {
     /// The workspace of whoever names none.
     #[must_use]
@@ -226,6 +234,16 @@ mod tests {
             assert_ne!(base.id(), other.id());
         }
         assert!(DeliveryId::parse(base.id().as_str()).is_ok());
+    }
+
+    #[test]
+    fn what_stands_in_for_a_delivery_has_one_id_for_each_channel_and_life() {
+        let (workspace, channel) = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
+        let (first, other) = (key(&workspace, &channel, "e", "global").id(), ChannelId::parse("d").unwrap());
+        assert_eq!(first.in_place(0, &other), first.in_place(0, &other));
+        assert_ne!(first.in_place(0, &other), first.in_place(1, &other));
+        assert_ne!(first.in_place(0, &other), first.in_place(0, &channel));
+        assert!(DeliveryId::parse(first.in_place(0, &other).as_str()).is_ok());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Deliveries and attempts are different nouns: a delivery has one end, an attempt is one try. The users' metric is the
 //! age of a delivery from its event to its acceptance, waiting included.
 
+mod pace;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -15,6 +17,8 @@ use metrics::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::pace::{circuits_open, pace_reserved, pace_waited};
 
 use crate::channel::Kind;
 use crate::channel::standing::Cause;
@@ -33,6 +37,9 @@ const ATTEMPT_SECONDS: &str = "bugle_attempt_seconds";
 const ATTEMPTS_RUNNING: &str = "bugle_attempts_running";
 const DELIVERY_AGE: &str = "bugle_delivery_age_seconds";
 const POSTPONED: &str = "bugle_deliveries_postponed_total";
+const PACE_WAIT: &str = "bugle_pace_wait_seconds";
+const PACE_SWAPS: &str = "bugle_pace_reservations_total";
+const CIRCUITS_OPEN: &str = "bugle_circuits_open";
 const REPEATS: &str = "bugle_repeats_dropped_total";
 const LEASES_OVER: &str = "bugle_messages_lapsed_total";
 const OWN_EVENTS: &str = "bugle_own_events_total";
@@ -67,6 +74,7 @@ const SECONDS_BUCKETS: &[f64] =
 pub fn install() -> Result<PrometheusHandle, String> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(DELIVERY_AGE.to_owned()), AGE_BUCKETS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full(PACE_WAIT.to_owned()), AGE_BUCKETS))
         .and_then(|builder| builder.set_buckets(SECONDS_BUCKETS))
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| error.to_string())?;
@@ -83,6 +91,7 @@ fn describe() {
         (OUTCOMES, "Outcomes published, by kind, state and reason."),
         (ATTEMPTS, "Tries that ended, by kind, lane and the state they led to."),
         (POSTPONED, "Deliveries put off without a try, by cause."),
+        (PACE_SWAPS, "Reservations of rate, each for all who waited, by result."),
         (REPEATS, "Repeats of finished deliveries that were not sent again."),
         (
             LEASES_OVER,
@@ -110,6 +119,16 @@ fn describe() {
         DELIVERY_AGE,
         Unit::Seconds,
         "From an event to the acceptance of its delivery, waiting included."
+    );
+    describe_histogram!(
+        PACE_WAIT,
+        Unit::Seconds,
+        "How long a delivery waited for its channel's rate, by kind."
+    );
+    describe_gauge!(
+        CIRCUITS_OPEN,
+        Unit::Count,
+        "Channels on which nothing works, as this worker knows the fleet."
     );
     describe_histogram!(RECORD_SECONDS, Unit::Seconds, "Length of one transaction of the recorder.");
     describe_gauge!(ATTEMPTS_RUNNING, Unit::Count, "Tries running now, by kind.");
@@ -143,6 +162,7 @@ fn start_at_zero() {
         counter!(name).absolute(0);
     }
     for kind in Kind::ALL {
+        gauge!(CIRCUITS_OPEN, "kind" => kind.as_str()).set(0.0);
         for lane in Lane::ALL {
             counter!(DELIVERIES_PUBLISHED, "kind" => kind.as_str(), "lane" => lane.as_str()).absolute(0);
             for state in [State::Sent, State::Retrying, State::Failed] {
@@ -159,7 +179,10 @@ fn start_at_zero() {
     for cause in Cause::ALL {
         counter!(CHANNELS_DISABLED, "cause" => cause.as_str()).absolute(0);
     }
-    for why in ["paused", "share", "thread"] {
+    for result in ["done", "conflict"] {
+        counter!(PACE_SWAPS, "result" => result).absolute(0);
+    }
+    for why in ["paused", "share", "pace", "circuit", "thread"] {
         counter!(POSTPONED, "why" => why).absolute(0);
     }
     for way in ["nats", "http"] {

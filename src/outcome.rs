@@ -137,6 +137,8 @@ words! {
         NoAddress = "no_address",
         /// The recipient wants to hear no more through this channel.
         Unsubscribed = "unsubscribed",
+        /// Another channel got it in place of this one.
+        FailedOver = "failed_over",
         /// Cancelled before it fired.
         Cancelled = "cancelled",
         /// Handed out again and again without a verdict.
@@ -200,6 +202,9 @@ pub struct Outcome {
     /// The provider's id of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
+    /// The delivery that this one was made in place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_of: Option<DeliveryId>,
 }
 
 /// Longer details are cut: a provider's page of HTML is not history.
@@ -263,6 +268,7 @@ impl Outcome {
             duration_ms: tried.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             next_at: verdict.next_at,
             provider_id: verdict.provider_id,
+            fallback_of: delivery.origin.as_ref().map(|origin| origin.delivery.clone()),
         }
     }
 }

@@ -251,6 +251,8 @@ impl Draft<'_> {
             held: 0,
             cancelled: false,
             once: false,
+            turn: None,
+            origin: None,
         }
     }
 }

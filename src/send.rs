@@ -319,6 +319,8 @@ fn delivery(
         held: 0,
         cancelled: false,
         once: true,
+        turn: None,
+        origin: None,
     }
 }
 

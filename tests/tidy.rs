@@ -41,6 +41,8 @@ const PURE: &[&str] = &[
     "src/route/texts.rs",
     "src/route/wording.rs",
     "src/deliver.rs",
+    "src/deliver/circuit/state.rs",
+    "src/deliver/pace/book.rs",
     "src/channel/markdown.rs",
     "src/channel/markdown",
     "src/channel/standing.rs",

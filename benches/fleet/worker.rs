@@ -133,6 +133,8 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         held: 0,
         cancelled: false,
         once: false,
+        turn: None,
+        origin: None,
         workspace,
         rule: Some(rule),
         channel,

@@ -20,17 +20,18 @@ use crate::clock;
 use crate::config::{Secret, Settings};
 use crate::connection::probes::Probes;
 use crate::deliver::adapters::Adapters;
+use crate::deliver::circuit::Circuits;
 use crate::deliver::errands;
 use crate::deliver::failing::Failing;
 use crate::deliver::finished::Finished;
 use crate::deliver::handler::{Tools, Worker};
+use crate::deliver::pace::Pace;
 use crate::deliver::pauses::Pauses;
 use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::health::Health;
 use crate::own_events::Announcer;
 use crate::own_events::farewell::Farewell;
-use crate::own_events::unhealthy::Unhealthy;
 use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
@@ -252,9 +253,15 @@ impl Parts<'_> {
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
             people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
-            unhealthy: Unhealthy::default(),
             unsubscribe: Links::new(self.settings.api.public_url.as_deref()),
             failing: Failing::new(self.bus.clone(), Arc::clone(directory)),
+            circuits: Circuits::start(
+                self.bus.clone(),
+                self.settings.keep,
+                self.stop.hard.clone(),
+                self.health.pulse("the channels' circuits"),
+            ),
+            pace: Pace::new(self.bus.clone()),
         });
         let kinds = self.settings.worker_kinds().to_vec();
         self.running.spawn("errands", errands::answer(Arc::clone(&tools), kinds, self.stop.clone()));

@@ -139,7 +139,7 @@ pub(super) fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
     }
 }
 
-/// True for a rule, or a scope with one, that sends through the channel.
+/// True for a rule, or a scope with one, that sends through the channel, and for a channel that falls back to it.
 pub(crate) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
     let spec = held.document.spec.clone();
     match key {
@@ -148,8 +148,10 @@ pub(crate) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
         }
         Key::Scope(..) => serde_json::from_value::<ScopeSpec>(spec)
             .is_ok_and(|scope| scope.rules.iter().any(|rule| rule.channels.contains(channel))),
-        Key::Channel(..)
-        | Key::Connection(..)
+        Key::Channel(..) => {
+            serde_json::from_value::<ChannelSpec>(spec).is_ok_and(|other| other.fallback.contains(channel))
+        }
+        Key::Connection(..)
         | Key::Source(..)
         | Key::Recipient(..)
         | Key::Token(_)
@@ -206,12 +208,16 @@ impl<'a> Wanted<'a> {
             let rules = spec.rules.iter().enumerate();
             rules.map(move |(index, rule)| (format!("/scopes/{scope}/rules/{index}"), rule))
         });
-        for (place, rule) in own.chain(scoped) {
-            for (index, id) in rule.channels.iter().enumerate() {
+        let named = own.chain(scoped).map(|(place, rule)| (format!("{place}/channels"), &rule.channels));
+        let fallbacks = self.file.channels.iter().enumerate();
+        let fallbacks =
+            fallbacks.map(|(index, spec)| (format!("/channels/{index}/fallback"), &spec.fallback));
+        for (place, ids) in named.chain(fallbacks) {
+            for (index, id) in ids.iter().enumerate() {
                 if !channels.contains(&(workspace, id)) {
                     let known = channels.iter().filter(|(of, _)| *of == workspace);
                     let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
-                    let fault = unknown_channel(id, &known).below(&format!("{place}/channels/{index}"));
+                    let fault = unknown_channel(id, &known).below(&format!("{place}/{index}"));
                     return Err(ApplyError::File(format!("{}: {fault}", self.owner)));
                 }
             }
@@ -359,6 +365,24 @@ mod tests {
         let scoped = json!({"scopes": [{"task": "T 1", "rules": []}]});
         let all = [without, file("rules", others), file("s", scoped)];
         assert_eq!(planned(&all, &found, false).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_fallback_exists_and_is_not_removed_under_those_who_name_it() {
+        let mut first = channel("first");
+        first["fallback"] = json!(["secnd"]);
+        let channels = file("c", json!({"channels": [channel("second"), channel("kept")]}));
+        let broken = file("f", json!({"channels": [first.clone()]}));
+        let refused = planned(&[broken, channels.clone()], &Found::new(), true).unwrap_err();
+        assert!(
+            refused.contains("/channels/0/fallback/0") && refused.contains("did you mean second?"),
+            "{refused}"
+        );
+        first["fallback"] = json!(["second"]);
+        let found = after(&[file("f", json!({"channels": [first]})), channels], &Found::new());
+        let without = [file("c", json!({"channels": [channel("kept")]}))];
+        let refused = planned(&without, &found, false).unwrap_err();
+        assert!(refused.contains("channels.default.first would still name it"), "{refused}");
     }
 
     #[test]

@@ -272,12 +272,6 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["fate", delivery.as_str()]))
     }
 
-    /// Where it is written that a channel's trouble was told.
-    #[must_use]
-    pub fn unhealthy(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
-        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["unhealthy", channel.as_str()]))
-    }
-
     /// Where it is written how a connection stands.
     #[must_use]
     pub fn connection_health(&self, workspace: &WorkspaceId, connection: &ConnectionId) -> String {
@@ -321,6 +315,37 @@ impl Names {
         let Delivery { workspace, channel, recipient, .. } = delivery;
         let of = digest(&[recipient.as_ref().map_or("", Recipient::as_str), collapse_id]);
         format!("{}.receipts.{workspace}.{channel}.{of}", self.prefix)
+    }
+
+    /// All of [`Names::pause`]: what else is about rates has one token more.
+    #[must_use]
+    pub fn pause_filter(&self) -> String {
+        format!("{}.pace.*.*", self.prefix)
+    }
+
+    /// Where the fleet reserves what a limit has left.
+    #[must_use]
+    pub fn limit(&self, kind: Kind, limit: &str) -> String {
+        format!("{}.pace.limit.{kind}.{limit}", self.prefix)
+    }
+
+    /// Where it is written that nothing works on a channel.
+    #[must_use]
+    pub fn circuit(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
+        format!("{}.pace.circuit.{workspace}.{channel}", self.prefix)
+    }
+
+    #[must_use]
+    pub fn circuit_filter(&self) -> String {
+        format!("{}.pace.circuit.*.*", self.prefix)
+    }
+
+    /// The channel that a subject of [`Names::circuit`] names.
+    #[must_use]
+    pub fn circuit_channel(&self, subject: &str) -> Option<(WorkspaceId, ChannelId)> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".pace.circuit.")?;
+        let (workspace, channel) = rest.split_once('.')?;
+        Some((WorkspaceId::parse(workspace).ok()?, ChannelId::parse(channel).ok()?))
     }
 
     /// The channel that a subject of [`Names::pause`] names.

@@ -82,6 +82,8 @@ pub(super) fn sample() -> Delivery {
         held: 0,
         cancelled: false,
         once: false,
+        turn: None,
+        origin: None,
     }
 }
 

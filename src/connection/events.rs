@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::ConnectionSpec;
 use super::health::{Health, Turn};
-use crate::bus::{Bus, BusError, claim};
+use crate::bus::Bus;
 use crate::channel::ChannelSpec;
 use crate::clock;
+use crate::deliver::circuit::account;
 use crate::event::OWN_SOURCE;
 use crate::ids::WorkspaceId;
-use crate::own_events::unhealthy::{CLAIMED_FOR, Claim, OVER_FOR};
 use crate::publish::publish_own;
 
 /// Tells it. Whoever stored the change tells it, so it is told once.
@@ -24,7 +24,8 @@ pub async fn tell(
     tracing::warn!(%workspace, connection = %connection.id, ?turn, detail = health.detail, "how a connection stands has changed");
     publish(bus, workspace, about_connection(connection, channels, health, sick)).await;
     for channel in channels {
-        match claimed(bus, workspace, channel, sick).await {
+        // Nothing goes out through a channel whose account is sick, and what was held back goes out when it works again.
+        match account::set(bus, workspace, channel, !sick, (health.since, health.checked_at)).await {
             Ok(true) => publish(bus, workspace, about_channel(connection, channel, health, sick)).await,
             Ok(false) => {}
             Err(error) => {
@@ -37,28 +38,6 @@ pub async fn tell(
 async fn publish(bus: &Bus, workspace: &WorkspaceId, event: Value) {
     if let Some(error) = publish_own(bus, workspace, event).await.error {
         tracing::warn!(error, "how a connection stands was not told");
-    }
-}
-
-/// Workers tell the same of channels from what they try, under the same claim: nobody is told twice.
-async fn claimed(
-    bus: &Bus,
-    workspace: &WorkspaceId,
-    channel: &ChannelSpec,
-    unhealthy: bool,
-) -> Result<bool, BusError> {
-    let subject = bus.names.unhealthy(workspace, &channel.id);
-    let expected = match claim::last::<Claim>(bus, &subject).await? {
-        Some((said, _)) if said.unhealthy == unhealthy => return Ok(false),
-        None if !unhealthy => return Ok(false),
-        Some((_, sequence)) => sequence,
-        None => 0,
-    };
-    let keep = Some(if unhealthy { CLAIMED_FOR } else { OVER_FOR });
-    match claim::put(bus, &subject, &Claim { unhealthy }, keep, expected).await {
-        Ok(_) => Ok(true),
-        Err(BusError::Conflict) => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::RETRY_SCHEDULE;
+use super::pace::Place;
 use crate::bus::directory::Directory;
 use crate::channel::secret::expand_value;
-use crate::channel::{Channel, ChannelSpec, TIMEOUT, Workshop};
+use crate::channel::{Channel, ChannelSpec, TIMEOUT, Try, Workshop};
 use crate::config;
 use crate::connection::{self, ConnectionSpec};
 use crate::ids::{ChannelId, WorkspaceId};
@@ -24,6 +25,23 @@ pub struct Built {
     pub adapter: Result<Box<dyn Channel>, Fault>,
     pub schedule: Vec<Duration>,
     pub timeout: Duration,
+    /// The document's own limit, which takes the place of the kind's.
+    rate: Option<Place>,
+}
+
+impl Built {
+    /// What a try counts against: nothing, for most channels.
+    #[must_use]
+    pub fn limits(&self, attempt: &Try<'_>) -> Vec<Place> {
+        match (&self.rate, &self.adapter) {
+            (Some(own), _) => vec![own.clone()],
+            (None, Ok(adapter)) => {
+                adapter.limits(attempt).iter().map(|limit| Place::of(self.spec.kind, limit)).collect()
+            }
+            // Nothing will be sent.
+            (None, Err(_)) => Vec::new(),
+        }
+    }
 }
 
 pub struct Adapters {
@@ -78,7 +96,14 @@ impl Adapters {
             Some(retry) => retry.schedule_ms.iter().copied().map(Duration::from_millis).collect(),
             None => RETRY_SCHEDULE.to_vec(),
         };
-        Built { spec: Arc::clone(spec), connection, adapter, schedule, timeout }
+        Built {
+            spec: Arc::clone(spec),
+            connection,
+            adapter,
+            schedule,
+            timeout,
+            rate: Place::own(workspace, spec),
+        }
     }
 
     /// The settings of a channel for something else than a try, and what to ask its provider with.

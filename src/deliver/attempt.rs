@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::adapters::Built;
 use super::addresses::Destination;
+use super::circuit::{Probe, TryEnd};
 use super::hand::Hand;
 use super::thread::Claim;
-use super::{Decision, Next, Standing, decide};
+use super::{Decision, Next, Standing, decide, failover};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
-use crate::channel::{Failure, Receipt, SendError, Try};
+use crate::channel::{ChannelSpec, Failure, Receipt, SendError, Try};
 use crate::clock;
 use crate::dead;
 use crate::metrics;
@@ -37,8 +38,27 @@ pub(super) async fn one_try(built: &Built, attempt: Try<'_>) -> Result<Receipt, 
     sent.map_err(|_| SendError::late(built.timeout))?
 }
 
+/// How a delivery comes to its try.
+pub(super) struct Standpoint<'a> {
+    pub destination: &'a Destination,
+    pub probe: Option<Probe>,
+    /// Of the limits that it counts against, the one that the fewest share: a 429 concerns all of them, or one of them that
+    /// it does not name.
+    pub narrowest: Option<&'a str>,
+}
+
+/// What a try led to, not stored yet.
+struct Led<'a> {
+    decision: &'a Decision,
+    outcome: &'a Outcome,
+    /// Who gets it now.
+    stand_in: Option<&'a ChannelSpec>,
+    narrowest: Option<&'a str>,
+}
+
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, destination: &Destination, claim: Option<&Claim>) {
+    pub(super) async fn attempt(&self, built: &Built, standpoint: Standpoint<'_>, claim: Option<&Claim>) {
+        let Standpoint { destination, probe, narrowest } = standpoint;
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
         let to = destination.to.as_ref();
@@ -57,17 +77,22 @@ impl Hand<'_> {
             now,
             dice: clock::chance(),
         };
-        let decision = decide(sent, &standing);
+        let mut decision = decide(sent, &standing);
+        let given_up = decision.next == Next::GiveUp;
+        let stand_in = if given_up { self.stand_in(&built.spec) } else { None };
+        if let Some(stand_in) = &stand_in {
+            decision.verdict.detail = Some(failover::told(decision.verdict.detail.as_deref(), stand_in));
+        }
         let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
         self.log(&outcome, took);
-        self.store(&decision, &outcome).await;
+        let led = Led { decision: &decision, outcome: &outcome, stand_in: stand_in.as_deref(), narrowest };
+        self.store(&led).await;
         if outcome.state.is_final() {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        if let Some(turn) = self.tools.unhealthy.turn(&outcome, to) {
-            Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
-        }
+        let end = TryEnd { probe, own_address: to.is_some() };
+        self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
         self.tools.failing.note(&outcome, &built.spec, to.is_none()).await;
     }
 
@@ -93,9 +118,9 @@ impl Hand<'_> {
     }
 
     /// Stores what a try led to, however long that takes.
-    async fn store(&self, decision: &Decision, outcome: &Outcome) {
+    async fn store(&self, led: &Led<'_>) {
         loop {
-            match self.store_once(decision, outcome).await {
+            match self.store_once(led).await {
                 Ok(()) => return,
                 Err(error) => {
                     metrics::outcome_store_failed();
@@ -106,10 +131,17 @@ impl Hand<'_> {
         }
     }
 
-    async fn store_once(&self, decision: &Decision, outcome: &Outcome) -> Result<(), BusError> {
+    async fn store_once(&self, led: &Led<'_>) -> Result<(), BusError> {
         let (bus, delivery, id) = (&self.tools.bus, self.delivery, self.message_id());
+        let Led { decision, outcome, stand_in, narrowest } = led;
         if let Some(until) = decision.pause_until {
             Box::pin(self.tools.pauses.pause(&delivery.workspace, &delivery.channel, until)).await?;
+            if let Some(limit) = narrowest {
+                Box::pin(self.tools.pauses.pause_limit(limit, until)).await?;
+            }
+        }
+        if let Some(stand_in) = stand_in {
+            Box::pin(self.hand_over(stand_in)).await?;
         }
         match decision.next {
             Next::GiveUp => return Box::pin(dead::record_failure(bus, delivery, outcome, &id)).await,

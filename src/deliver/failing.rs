@@ -208,6 +208,7 @@ fn counts(reason: Reason) -> bool {
         | Reason::OutsideHours
         | Reason::NoAddress
         | Reason::Unsubscribed
+        | Reason::FailedOver
         | Reason::Cancelled
         | Reason::Poison
         | Reason::Unmapped

@@ -5,12 +5,10 @@
 //! done before. Steps that most deliveries do not take are boxed, so that what is in hand stays small.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addresses;
-use super::after;
+use super::failover;
 use super::handler::Tools;
 use super::share::Shares;
 use crate::bus::consumer::Lease;
@@ -26,9 +24,6 @@ use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::send::fate::{self, Fate};
 use crate::shelf::standing;
-
-/// Those who waited for a pause come back spread over this long.
-const AFTER_PAUSE_SPREAD: Duration = Duration::from_secs(5);
 
 /// A delivery in hand, with the sequence of the message that brought it.
 pub(super) struct Hand<'a> {
@@ -60,10 +55,12 @@ impl Hand<'_> {
             Fate::Cancelled => return self.suppress(Reason::Cancelled, None).await,
         }
         if delivery.expires_at <= now {
-            return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
+            let detail = "its time was over before it could be sent";
+            let spec = spec.as_ref().map(|(spec, _)| spec.as_ref());
+            return self.give_up(spec, Reason::Expired, detail).await;
         }
         let Some((spec, closed)) = spec else {
-            return self.give_up(Reason::UnknownChannel, "the channel does not exist any more").await;
+            return self.give_up(None, Reason::UnknownChannel, "the channel does not exist any more").await;
         };
         if spec.enabled != Enabled::On {
             return self.suppress(Reason::ChannelDisabled, None).await;
@@ -78,23 +75,7 @@ impl Hand<'_> {
             // The channel became another kind meanwhile: into that kind's queue.
             return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
         }
-        if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
-            return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
-        }
-        let destination = match addresses::destination(self.tools, &spec, delivery).await? {
-            Ok(destination) => destination,
-            Err((reason, why)) => return self.suppress(reason, Some(why)).await,
-        };
-        let share = shares.enter(&delivery.workspace, &delivery.channel).await;
-        self.still_ours()?;
-        let share = match share {
-            Ok(share) => share,
-            Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
-        };
-        let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        let made = self.try_alone(&built, &destination).await;
-        drop(share);
-        made
+        self.through(&spec, shares).await
     }
 
     /// What switches a channel off with its connection.
@@ -147,9 +128,18 @@ impl Hand<'_> {
     }
 
     /// Puts it off without a try.
-    pub(super) async fn put_off(&self, due: Timestamp, why: &'static str) -> Result<(), BusError> {
+    pub(super) async fn put_off(
+        &self,
+        spec: &ChannelSpec,
+        due: Timestamp,
+        why: &'static str,
+    ) -> Result<(), BusError> {
         if due >= self.delivery.expires_at {
-            return self.give_up(Reason::Expired, "it would expire before its turn").await;
+            let detail = match why {
+                "circuit" => "it would expire before its channel is tried again: nothing works on it",
+                _ => "it would expire before its turn",
+            };
+            return self.give_up(Some(spec), Reason::Expired, detail).await;
         }
         Box::pin(self.schedule(self.delivery.put_off(), due)).await?;
         metrics::postponed(why);
@@ -176,10 +166,20 @@ impl Hand<'_> {
         Ok(())
     }
 
-    async fn give_up(&self, reason: Reason, detail: &str) -> Result<(), BusError> {
+    /// Given up without a try: to another channel, where there is one.
+    pub(super) async fn give_up(
+        &self,
+        spec: Option<&ChannelSpec>,
+        reason: Reason,
+        detail: &str,
+    ) -> Result<(), BusError> {
         let step = format!("s{}", self.sequence);
-        let detail = Some(detail.to_owned());
-        Box::pin(dead::give_up(&self.tools.bus, self.delivery, reason, detail, &step)).await?;
+        let mut detail = detail.to_owned();
+        if let Some(stand_in) = spec.and_then(|spec| self.stand_in(spec)) {
+            Box::pin(self.hand_over(&stand_in)).await?;
+            detail = failover::told(Some(&detail), &stand_in);
+        }
+        Box::pin(dead::give_up(&self.tools.bus, self.delivery, reason, Some(detail), &step)).await?;
         self.tools.finished.insert(self.delivery);
         Ok(())
     }

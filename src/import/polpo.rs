@@ -133,6 +133,9 @@ impl Reader {
             expires_in_ms,
             timeout_ms,
             disable_after_ms,
+            rate_limit: None,
+            fallback: Vec::new(),
+            fallback_after_ms: None,
         };
         match check_channel(&spec).and_then(|()| files::check_config(&spec)) {
             Ok(()) => Some(spec),

@@ -161,5 +161,7 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         held: 0,
         cancelled: false,
         once: false,
+        turn: None,
+        origin: None,
     }
 }
