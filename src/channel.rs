@@ -10,7 +10,7 @@ mod id;
 pub mod markdown;
 mod payload;
 pub mod secret;
-mod settings;
+pub mod settings;
 pub mod standing;
 pub mod text;
 

@@ -327,7 +327,7 @@ pub async fn remove(
     Ok(removed)
 }
 
-/// Writes a channel whose connection, if it has one, can carry it.
+/// Writes a channel when those that it names are there, and its connection can carry it.
 async fn write(
     api: &Shared,
     principal: &Principal,
@@ -336,7 +336,7 @@ async fn write(
     change: impl Fn(Option<&Held>) -> Result<Value, Problem>,
 ) -> Result<Written, Problem> {
     let before = shelf::get(&api.bus, key).await?;
-    body::check_connection(api, key, change(before.as_ref())?).await?;
+    body::check_named(api, key, change(before.as_ref())?).await?;
     api.write_document(principal, key, condition(headers)?, change).await
 }
 

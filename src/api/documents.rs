@@ -271,7 +271,7 @@ impl Api {
     pub async fn check_channels(
         &self,
         workspace: &WorkspaceId,
-        channels: &[ChannelId],
+        (place, channels): (&str, &[ChannelId]),
     ) -> Result<(), Problem> {
         let snapshot = self.directory.snapshot();
         for (index, id) in channels.iter().enumerate() {
@@ -284,7 +284,7 @@ impl Api {
                 let known = snapshot.channels.keys().filter(|(of, _)| of == workspace);
                 let mut known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
                 known.sort_unstable();
-                return Err(Problem::fault(unknown_channel(id, &known).below(&format!("/channels/{index}"))));
+                return Err(Problem::fault(unknown_channel(id, &known).below(&format!("{place}/{index}"))));
             }
         }
         Ok(())

@@ -50,7 +50,7 @@ pub async fn create(
     let mut fields = sent(&body)?;
     fields.entry("id").or_insert_with(|| Value::String(format!("rule_{}", clock::random_id())));
     let spec = checked(fields)?;
-    api.check_channels(&workspace, &spec.channels).await?;
+    api.check_channels(&workspace, ("/channels", &spec.channels)).await?;
     let key = Key::Rule(workspace, spec.id.clone());
     let taken = |problem: Problem| match problem.status {
         412 => Problem::conflict(format!("there is a rule {} already", spec.id)),
@@ -119,7 +119,7 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
     let spec = checked(named(sent(&body)?, "id", &id)?)?;
-    api.check_channels(&workspace, &spec.channels).await?;
+    api.check_channels(&workspace, ("/channels", &spec.channels)).await?;
     let key = Key::Rule(workspace, spec.id.clone());
     let written = api.write_document(&principal, &key, condition(&headers)?, |_| value(&spec)).await?;
     Ok(answer_written(&key, &written))
@@ -162,7 +162,7 @@ pub async fn patch(
         checked(named(fields, "id", &id)?)
     };
     let before = shelf::get(&api.bus, &key).await?;
-    api.check_channels(&workspace, &patched(before.as_ref())?.channels).await?;
+    api.check_channels(&workspace, ("/channels", &patched(before.as_ref())?.channels)).await?;
     let change = |held: Option<&Held>| value(&patched(held)?);
     let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
     Ok(answer(StatusCode::OK, &key, &written.held))
@@ -260,7 +260,7 @@ pub async fn revert(
     })?;
     let Value::Object(fields) = document.spec else { return Err(missing(&id)) };
     let spec = checked(named(fields, "id", &id)?)?;
-    api.check_channels(&workspace, &spec.channels).await?;
+    api.check_channels(&workspace, ("/channels", &spec.channels)).await?;
     let written = api.write_document(&principal, &key, condition(&headers)?, |_| value(&spec)).await?;
     Ok(answer(StatusCode::OK, &key, &written.held))
 }

@@ -125,7 +125,7 @@ pub async fn put(
         (principal.writes_documents(&query.only(&["workspace"])?)?, scope_id(&level, &id)?);
     let spec = checked(sent(&body)?, &scope)?;
     for (index, rule) in spec.rules.iter().enumerate() {
-        let named = api.check_channels(&workspace, &rule.channels).await;
+        let named = api.check_channels(&workspace, ("/channels", &rule.channels)).await;
         named.map_err(|problem| problem.below(&format!("/rules/{index}")))?;
     }
     write(&principal, &api, workspace, scope, &headers, &spec).await

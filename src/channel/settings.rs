@@ -12,7 +12,7 @@ use crate::rule::fault::{Fault, unknown_field};
 
 /// # Errors
 /// The place in `config` and what is expected there; an unknown field is named.
-pub(super) fn read<T: DeserializeOwned>(config: &Value) -> Result<T, Fault> {
+pub fn read<T: DeserializeOwned>(config: &Value) -> Result<T, Fault> {
     serde_path_to_error::deserialize(config).map_err(|error| {
         let message = error.inner().to_string();
         fault(pointer(error.path()), &message)

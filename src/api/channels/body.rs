@@ -19,7 +19,7 @@ use crate::secrets;
 use crate::shelf::Held;
 
 /// What stands beside a channel in answers.
-pub(super) const BESIDE: [&str; 2] = ["verificationStatus", "disabled"];
+pub(super) const BESIDE: [&str; 3] = ["verificationStatus", "disabled", "circuit"];
 
 /// What was sent, without what it may have been read with.
 pub(super) fn sent(body: &[u8]) -> Result<Map<String, Value>, Problem> {
@@ -58,13 +58,13 @@ pub(super) fn checked(
     serde_json::to_value(&spec).map_err(|error| BusError::from(error).into())
 }
 
-/// A channel on a connection is checked together with it, and refused while that is not healthy.
-pub(super) async fn check_connection(api: &Api, key: &Key, value: Value) -> Result<(), Problem> {
+/// A channel is checked together with those that it names: the channels that stand in for it, and its connection, which
+/// refuses it while that is not healthy.
+pub(super) async fn check_named(api: &Api, key: &Key, value: Value) -> Result<(), Problem> {
     let spec: ChannelSpec = serde_json::from_value(value).map_err(BusError::from)?;
-    match key.workspace() {
-        Some(workspace) => api.check_connection(workspace, &spec).await,
-        None => Ok(()),
-    }
+    let Some(workspace) = key.workspace() else { return Ok(()) };
+    api.check_channels(workspace, ("/fallback", &spec.fallback)).await?;
+    api.check_connection(workspace, &spec).await
 }
 
 /// Variables are the workers'. What is put into them there is for whoever runs Bugle, not for everybody who has a token: a

@@ -10,6 +10,7 @@ use crate::api::documents::{answer_beside, view};
 use crate::api::problem::Problem;
 use crate::channel::ChannelSpec;
 use crate::channel::standing::ChannelStanding;
+use crate::deliver::circuit;
 use crate::documents::Key;
 use crate::shelf::{Held, Written, standing};
 
@@ -26,7 +27,7 @@ fn beside(held: &Held, standing: &ChannelStanding) -> Map<String, Value> {
     let mut fields = Map::new();
     // What a newer process wrote is shown as far as it can be.
     let Ok(spec) = serde_json::from_value::<ChannelSpec>(held.document.spec.clone()) else { return fields };
-    let [verification, disabled] = BESIDE;
+    let [verification, disabled, _] = BESIDE;
     fields.insert(verification.to_owned(), json!(standing.verification(&held.document.owner, &spec)));
     if let Some(found) = standing.disabled(&spec) {
         let found = json!({ "at": found.at, "reason": found.cause, "why": found.why });
@@ -42,11 +43,14 @@ pub(super) async fn answer(
     key: &Key,
     held: &Held,
 ) -> Result<Response, Problem> {
-    let mut standing = ChannelStanding::default();
-    if let Key::Channel(workspace, channel) = key {
-        standing = standing::read(&api.bus, workspace, channel).await?.0;
-    }
-    Ok(answer_beside(status, (key, held), beside(held, &standing)))
+    let Key::Channel(workspace, channel) = key else {
+        return Ok(answer_beside(status, (key, held), Map::new()));
+    };
+    let (standing, _) = standing::read(&api.bus, workspace, channel).await?;
+    let mut fields = beside(held, &standing);
+    let [.., circuit] = BESIDE;
+    fields.insert(circuit.to_owned(), json!(circuit::read(&api.bus, workspace, channel).await?));
+    Ok(answer_beside(status, (key, held), fields))
 }
 
 pub(super) async fn answer_written(api: &Api, key: &Key, written: &Written) -> Result<Response, Problem> {

@@ -42,7 +42,6 @@ impl Dialect for Common {
             Tag::Bold => out.push_str("**"),
             Tag::Italic => out.push('*'),
             Tag::Strike => out.push_str("~~"),
-            Tag::Underline => {}
             Tag::Code => out.push('`'),
             Tag::CodeBlock => out.push_str("\n```"),
             Tag::Link(link) => {
@@ -50,7 +49,7 @@ impl Dialect for Common {
                 out.push_str(&target(link));
                 out.push(')');
             }
-            Tag::Quote => {}
+            Tag::Underline | Tag::Quote => {}
         }
     }
 
