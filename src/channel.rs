@@ -9,6 +9,7 @@ pub mod http;
 pub mod markdown;
 pub mod secret;
 mod settings;
+pub mod tally;
 pub mod text;
 
 use std::fmt;
@@ -22,11 +23,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::delivery::Delivery;
+use crate::device::Device;
 use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
 use crate::ids::ChannelId;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 use secret::Redacted;
+use tally::{Asking, Tally, Told};
 
 /// A channel's document, as files, the API and the bucket hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -116,6 +119,11 @@ pub trait Channel: Send + Sync {
     fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {
         Vec::new()
     }
+
+    /// Asks what became of what the provider accepted, where it gives [tickets](tally::Ticket). The caller bounds its time.
+    fn ask<'a>(&'a self, _asking: Asking<'a>) -> BoxFuture<'a, Result<Told, SendError>> {
+        Box::pin(async { Ok(Told::default()) })
+    }
 }
 
 /// A limit of a provider: in any span of `per` at most `most` are accepted.
@@ -140,6 +148,8 @@ pub struct Try<'a> {
     pub to: Option<&'a Redacted<String>>,
     /// The [`Receipt::handle`] of what was sent before under the same collapse id: to be replaced or answered.
     pub earlier: Option<&'a str>,
+    /// Whom it goes to, for kinds that address devices; none for the others.
+    pub devices: &'a [Device],
     /// The moment of the try.
     pub at: Timestamp,
 }
@@ -148,7 +158,7 @@ impl<'a> Try<'a> {
     /// To the one place of the channel, with nothing sent before.
     #[must_use]
     pub fn of(delivery: &'a Delivery, at: Timestamp) -> Self {
-        Self { delivery, to: None, earlier: None, at }
+        Self { delivery, to: None, earlier: None, devices: &[], at }
     }
 }
 
@@ -162,6 +172,8 @@ pub struct Receipt {
     pub handle: Option<String>,
     /// What did not go out although the message did, like an attachment. Recorded as the detail.
     pub note: Option<String>,
+    /// What became of it at each of its devices, where it has several.
+    pub tally: Option<Box<Tally>>,
 }
 
 /// What every kind gives to the registry.
@@ -209,6 +221,21 @@ impl SendError {
             | Self::Ours(failure) => failure,
         }
     }
+
+    /// The same class with another failure.
+    #[must_use]
+    pub fn with_failure(self, change: impl FnOnce(Failure) -> Failure) -> Self {
+        match self {
+            Self::Transient { failure, retry_after } => {
+                Self::Transient { failure: change(failure), retry_after }
+            }
+            Self::RateLimited { failure, retry_after } => {
+                Self::RateLimited { failure: change(failure), retry_after }
+            }
+            Self::Permanent(failure) => Self::Permanent(change(failure)),
+            Self::Ours(failure) => Self::Ours(change(failure)),
+        }
+    }
 }
 
 /// What went wrong. `detail` is shown to people and stored: it never holds a secret, an address or a URL.
@@ -217,12 +244,14 @@ pub struct Failure {
     pub reason: Reason,
     pub code: Option<u16>,
     pub detail: String,
+    /// What became of it at each of its devices, where it has several.
+    pub tally: Option<Box<Tally>>,
 }
 
 impl Failure {
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, code: None, detail: detail.into() }
+        Self { reason, code: None, detail: detail.into(), tally: None }
     }
 
     #[must_use]
@@ -302,6 +331,8 @@ registry! {
     Webhook "webhook" webhook::Webhook;
     Slack "slack" slack::Slack;
     Telegram "telegram" telegram::Telegram;
+    Expo "expo" expo::Expo;
+    WebPush "webpush" webpush::WebPush;
 }
 
 impl Kind {

@@ -3,10 +3,12 @@
 pub mod adapters;
 pub mod addresses;
 mod attempt;
+mod audience;
 pub mod finished;
 mod hand;
 pub mod handler;
 pub mod pauses;
+mod receipts;
 pub mod share;
 
 use std::time::Duration;
@@ -65,6 +67,8 @@ pub enum Next {
     Retry(Timestamp),
     /// Try again then; this try cost no attempt.
     Postpone(Timestamp),
+    /// The attempt is not over: the rest of its devices follows at once.
+    GoOn,
     /// Keep it among the dead letters.
     GiveUp,
 }
@@ -177,7 +181,7 @@ mod tests {
     fn due_seconds(decision: &Decision) -> i64 {
         match decision.next {
             Next::Retry(due) | Next::Postpone(due) => due.as_second(),
-            Next::Settled | Next::GiveUp => panic!("no time is set: {decision:?}"),
+            Next::Settled | Next::GoOn | Next::GiveUp => panic!("no time is set: {decision:?}"),
         }
     }
 

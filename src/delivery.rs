@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::attachment::Attachment;
 use crate::channel::Kind;
+use crate::device::reach::Reach;
 use crate::event::{EventRef, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId, WorkspaceId};
 use crate::outcome::Reason;
@@ -132,6 +133,9 @@ pub struct Delivery {
     /// fire a timer twice, and a caller repeat a request that was half done.
     #[serde(default, alias = "timed", skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// How far it has come among devices; None before its first try, and for channels that address none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Box<Reach>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
@@ -143,6 +147,9 @@ impl Delivery {
     /// The queue it belongs in now.
     #[must_use]
     pub fn lane(&self) -> Lane {
+        if self.reach.as_ref().is_some_and(|reach| reach.receipts.is_some()) {
+            return Lane::Retry;
+        }
         match (self.attempt, self.severity) {
             (2.., _) => Lane::Retry,
             (_, Severity::Critical) => Lane::Urgent,

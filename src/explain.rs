@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::bus::{Bus, BusError, people};
+use crate::bus::{Bus, BusError, devices, people};
 use crate::channel::Kind;
 use crate::event::{Event, EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId};
@@ -181,13 +181,20 @@ async fn look_up_addresses(
     let Why::Fired { deliveries, .. } = &mut answer.why else { return Ok(()) };
     for planned in deliveries.iter_mut().filter(|planned| planned.would == Would::Send) {
         let spec = world.channels.get(&(event.workspace.clone(), planned.channel.clone()));
-        if let (Some(Addressing::Contact(contact)), Some(recipient)) =
-            (spec.map(|spec| spec.addressing()), &planned.recipient)
-        {
-            let (_, contacts) = people::read(bus, &event.workspace, recipient).await?;
-            if contacts.is_none_or(|contacts| contact.of(&contacts).is_none()) {
-                (planned.would, planned.reason) = (Would::Suppress, Some(Reason::NoAddress));
+        let reached = match (spec.map(|spec| spec.addressing()), &planned.recipient) {
+            (Some(Addressing::Contact(contact)), Some(recipient)) => {
+                let (_, contacts) = people::read(bus, &event.workspace, recipient).await?;
+                contacts.is_some_and(|contacts| contact.of(&contacts).is_some())
             }
+            (Some(Addressing::Devices), recipient) => {
+                let of = (&event.workspace, spec.map(|spec| spec.kind), recipient.as_ref());
+                !devices::page(bus, of, 0, 1).await?.devices.is_empty()
+            }
+            (Some(Addressing::Contact(_)), None)
+            | (Some(Addressing::Fixed | Addressing::Named) | None, _) => true,
+        };
+        if !reached {
+            (planned.would, planned.reason) = (Would::Suppress, Some(Reason::NoAddress));
         }
     }
     Ok(())

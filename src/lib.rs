@@ -33,6 +33,7 @@ pub mod config;
 pub mod dead;
 pub mod deliver;
 pub mod delivery;
+pub mod device;
 pub mod documents;
 pub mod embedded;
 pub mod event;

@@ -75,6 +75,8 @@ pub enum Addressing {
     Named,
     /// To where this contact of each recipient says.
     Contact(Contact),
+    /// To every device of each recipient; without one, to every device of the workspace.
+    Devices,
 }
 
 impl Contact {
@@ -101,6 +103,7 @@ impl ChannelSpec {
         match self.kind {
             Kind::Webhook => Addressing::Named,
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
+            Kind::Expo | Kind::WebPush => Addressing::Devices,
             Kind::Console | Kind::Slack | Kind::Telegram => Addressing::Fixed,
         }
     }

@@ -244,6 +244,7 @@ impl Draft<'_> {
             held: 0,
             cancelled: false,
             once: false,
+            reach: None,
         }
     }
 }

@@ -302,6 +302,7 @@ fn delivery(
         held: 0,
         cancelled: false,
         once: true,
+        reach: None,
     }
 }
 

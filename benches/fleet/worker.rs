@@ -131,6 +131,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         held: 0,
         cancelled: false,
         once: false,
+        reach: None,
         workspace,
         rule: Some(rule),
         channel,

@@ -210,12 +210,7 @@ impl Parts<'_> {
 
     fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
         let settings = &self.settings.worker;
-        let policy = HttpPolicy {
-            allow_plain_http: settings.allow_plain_http,
-            allow_addresses: settings.allow_addresses.clone(),
-            proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
-        };
-        let http = HttpClient::new(policy).map_err(Failure::config)?;
+        let http = HttpClient::new(self.http_policy()).map_err(Failure::config)?;
         let pulse = self.health.pulse("the channels' pauses");
         let tools = Arc::new(Tools {
             bus: self.bus.clone(),
@@ -248,6 +243,16 @@ impl Parts<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What workers may talk to.
+    fn http_policy(&self) -> HttpPolicy {
+        let settings = &self.settings.worker;
+        HttpPolicy {
+            allow_plain_http: settings.allow_plain_http,
+            allow_addresses: settings.allow_addresses.clone(),
+            proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+        }
     }
 
     fn consume<H: consumer::Handler>(&self, name: &'static str, source: Source, handler: Arc<H>) {
@@ -283,6 +288,7 @@ impl Parts<'_> {
             stop: self.stop.clone(),
             keep: self.settings.keep,
             explaining: Semaphore::new(api::EXPLANATIONS),
+            http_policy: self.http_policy(),
         };
         self.running.spawn("api", api::serve(listener, api));
         tracing::info!(%address, "the API listens");

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use self::server::{Behaviour, Server};
-use self::subjects::{Subject, documented, subjects};
+use self::subjects::{Subject, devices, documented, subjects};
 use super::http::{HttpClient, HttpPolicy};
 use super::{Channel, Kind, SendError, Try, Workshop};
 use crate::delivery::Delivery;
@@ -69,6 +69,7 @@ pub(super) fn sample() -> Delivery {
         held: 0,
         cancelled: false,
         once: false,
+        reach: None,
     }
 }
 
@@ -98,13 +99,18 @@ fn retry_after(error: &SendError) -> Option<Duration> {
     }
 }
 
+/// A try of a kind that may need devices at a server of ours.
+fn try_at<'a>(delivery: &'a Delivery, kind: Kind, base: &str) -> Try<'a> {
+    Try { devices: devices(kind, base), ..Try::of(delivery, AT.parse().unwrap()) }
+}
+
 fn build(subject: &Subject, base: &str) -> Box<dyn Channel> {
     subject.kind.build(&(subject.config)(base), &workshop()).unwrap()
 }
 
 async fn failure(subject: &Subject, base: &str) -> SendError {
     let channel = build(subject, base);
-    let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
+    let error = channel.send(try_at(&sample(), subject.kind, base)).await.unwrap_err();
     assert_no_leak(&error, base);
     error
 }
@@ -133,7 +139,8 @@ fn assert_no_leak(error: &SendError, base: &str) {
 async fn a_success_has_a_receipt() {
     for subject in subjects() {
         let server = Server::answering(200, &[], subject.success).await;
-        let sent = build(&subject, &server.base).send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap();
+        let sent =
+            build(&subject, &server.base).send(try_at(&sample(), subject.kind, &server.base)).await.unwrap();
         assert_eq!(
             (sent.provider_id.as_deref(), sent.code),
             (subject.provider_id, Some(200)),
@@ -143,6 +150,11 @@ async fn a_success_has_a_receipt() {
         let requests = server.requests();
         assert_eq!(requests.len(), 1, "{}", subject.kind);
         assert_eq!(requests[0].method, "POST");
+        if subject.kind == Kind::WebPush {
+            // Encrypted: what is in it is another test's.
+            assert_eq!(requests[0].headers["content-encoding"], "aes128gcm");
+            continue;
+        }
         assert_eq!(requests[0].headers["content-type"], "application/json");
         assert!(requests[0].headers["user-agent"].to_str().unwrap().starts_with("Bugle/"));
         assert!(serde_json::from_slice::<Value>(&requests[0].body).is_ok());
@@ -155,10 +167,15 @@ async fn two_tries_send_the_same_body() {
         let server = Server::answering(200, &[], subject.success).await;
         let channel = build(&subject, &server.base);
         for at in ["2026-11-20T10:00:05Z", "2026-11-20T11:00:05Z"] {
-            channel.send(Try::of(&sample(), at.parse().unwrap())).await.unwrap();
+            channel
+                .send(Try { at: at.parse().unwrap(), ..try_at(&sample(), subject.kind, &server.base) })
+                .await
+                .unwrap();
         }
         let requests = server.requests();
-        assert_eq!(requests[0].body, requests[1].body, "{}", subject.kind);
+        // What is encrypted must never look the same.
+        let same = requests[0].body == requests[1].body;
+        assert_eq!(same, subject.kind != Kind::WebPush, "{}", subject.kind);
     }
 }
 
@@ -277,7 +294,7 @@ async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
     for subject in subjects() {
         let server = Server::start(Behaviour::Hang).await;
         let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
-        let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
+        let error = channel.send(try_at(&sample(), subject.kind, &server.base)).await.unwrap_err();
         assert_eq!(
             (class(&error), error.failure().reason),
             ("transient", Reason::Timeout),
@@ -291,12 +308,12 @@ async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
 async fn an_answer_that_breaks_off_is_judged_by_what_came() {
     for subject in subjects() {
         let server = Server::start(Behaviour::HalfBody).await;
-        let sent = build(&subject, &server.base).send(Try::of(&sample(), AT.parse().unwrap())).await;
+        let sent = build(&subject, &server.base).send(try_at(&sample(), subject.kind, &server.base)).await;
         match subject.kind {
             // The status says it all.
-            Kind::Webhook | Kind::Slack => assert_eq!(sent.unwrap().code, Some(200)),
+            Kind::Webhook | Kind::Slack | Kind::WebPush => assert_eq!(sent.unwrap().code, Some(200)),
             // Whether it was sent is in the body.
-            Kind::Telegram => assert_eq!(class(&sent.unwrap_err()), "transient"),
+            Kind::Telegram | Kind::Expo => assert_eq!(class(&sent.unwrap_err()), "transient"),
             Kind::Console => {}
         }
     }
@@ -307,7 +324,7 @@ async fn a_receiver_that_accepts_and_then_stalls_is_not_sent_to_again() {
     let subject = subjects().find(|subject| subject.kind == Kind::Webhook).unwrap();
     let server = Server::start(Behaviour::StalledBody).await;
     let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
-    let sent = channel.send(Try::of(&sample(), AT.parse().unwrap())).await;
+    let sent = channel.send(try_at(&sample(), subject.kind, &server.base)).await;
     assert_eq!(sent.unwrap().code, Some(200));
 }
 
@@ -320,12 +337,12 @@ async fn an_answer_without_an_end_is_read_up_to_a_limit() {
             let delivery = sample();
             let sent = tokio::time::timeout(
                 Duration::from_secs(5),
-                channel.send(Try::of(&delivery, AT.parse().unwrap())),
+                channel.send(try_at(&delivery, subject.kind, &server.base)),
             );
             let sent = sent.await.expect("it does not read for ever");
             assert_eq!(
                 sent.is_ok(),
-                status == 200 && subject.kind != Kind::Telegram,
+                status == 200 && !matches!(subject.kind, Kind::Telegram | Kind::Expo),
                 "{} {status}",
                 subject.kind
             );
@@ -342,7 +359,7 @@ async fn a_forbidden_address_is_refused_before_anything_is_sent() {
         let by_name = server.base.replace("127.0.0.1", "localhost");
         for base in [&server.base, &by_name] {
             let channel = subject.kind.build(&(subject.config)(base), &strict).unwrap();
-            let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
+            let error = channel.send(try_at(&sample(), subject.kind, base)).await.unwrap_err();
             assert_eq!((class(&error), error.failure().reason), ("permanent", Reason::BlockedAddress));
             assert_no_leak(&error, base);
         }
@@ -369,6 +386,8 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
         (Kind::Webhook, "Task <created> & more"),
         (Kind::Slack, "Task &lt;created&gt; &amp; more"),
         (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
+        (Kind::Expo, "Task <created> & more"),
+        (Kind::WebPush, "Task <created> & more"),
     ] {
         let shown = kind.show(&delivery);
         assert!(shown.to_string().contains(title), "{kind}: {shown:#}");

@@ -82,6 +82,7 @@ pub struct HttpClient {
     client: reqwest::Client,
     policy: Arc<HttpPolicy>,
     timeout: Duration,
+    body_bytes_max: usize,
 }
 
 /// What a receiver answered.
@@ -90,7 +91,7 @@ pub struct Answer {
     pub status: u16,
     /// More than nothing and at most a day.
     pub retry_after: Option<Duration>,
-    /// Its first 16 KiB, or as much as came.
+    /// Its first 16 KiB, unless more was asked for, or as much as came.
     pub body: Vec<u8>,
 }
 
@@ -128,13 +129,25 @@ impl HttpClient {
         let client = builder
             .build()
             .map_err(|_| HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"))?;
-        Ok(Self { client, policy, timeout: TIMEOUT })
+        Ok(Self { client, policy, timeout: TIMEOUT, body_bytes_max: BODY_BYTES_MAX })
     }
 
     /// The same client, which waits so long for a status.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { timeout, ..self.clone() }
+    }
+
+    /// How long it waits for a status.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The same client, which reads so much of an answer: for providers whose answer is a list.
+    #[must_use]
+    pub fn with_body_max(&self, bytes: usize) -> Self {
+        Self { body_bytes_max: bytes, ..self.clone() }
     }
 
     #[must_use]
@@ -180,7 +193,9 @@ impl HttpClient {
         let mut body = Vec::new();
         if response.content_length() != Some(0) {
             // Late or broken: what came is kept, and the status stands.
-            tokio::time::timeout(BODY_WAIT, read_body(&mut response, &mut body)).await.ok();
+            tokio::time::timeout(BODY_WAIT, read_body(&mut response, &mut body, self.body_bytes_max))
+                .await
+                .ok();
         }
         Ok(Answer { status, retry_after, body })
     }
@@ -206,11 +221,11 @@ fn parse_proxy(text: &str) -> Result<reqwest::Proxy, HttpError> {
     url.and_then(|url| reqwest::Proxy::all(url).ok()).ok_or(HttpError::Proxy)
 }
 
-async fn read_body(response: &mut reqwest::Response, body: &mut Vec<u8>) {
+async fn read_body(response: &mut reqwest::Response, body: &mut Vec<u8>, bytes_max: usize) {
     while let Ok(Some(chunk)) = response.chunk().await {
-        let room = BODY_BYTES_MAX - body.len();
+        let room = bytes_max - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == BODY_BYTES_MAX {
+        if body.len() == bytes_max {
             return;
         }
     }

@@ -17,6 +17,9 @@ use crate::channel::secret::Redacted;
 use crate::channel::{Failure, Receipt, SendError, Try};
 use crate::clock;
 use crate::dead;
+use crate::delivery::Delivery;
+use crate::device::Device;
+use crate::device::reach::{Audience, Concluded, Reach};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason};
 
@@ -24,10 +27,17 @@ use crate::outcome::{Outcome, Reason};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
-    pub(super) async fn attempt(&self, built: &Built, to: Option<&Redacted<String>>) {
+    /// `audience`: the devices of this try, for kinds that address some.
+    pub(super) async fn attempt(
+        &self,
+        built: &Built,
+        to: Option<&Redacted<String>>,
+        audience: Option<Audience>,
+    ) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let sent = self.send(built, to, began).await;
+        let devices = audience.as_ref().map(|audience| audience.devices.clone());
+        let sent = self.send(built, to, devices.as_deref(), began).await;
         let (took, now) = (started.elapsed(), clock::now());
         let standing = Standing {
             attempt: delivery.attempt,
@@ -37,25 +47,55 @@ impl Hand<'_> {
             now,
             dice: clock::chance(),
         };
-        let decision = decide(sent, &standing);
+        let (decision, progress) = match audience {
+            None => (decide(sent, &standing), None),
+            Some(audience) => {
+                let Concluded { reach, result, tally, goes_on } = audience.conclude(sent);
+                let decision = if goes_on { Decision::go_on(&reach, now) } else { decide(result, &standing) };
+                let delivery = self.with_reach(reach, decision.next);
+                (decision, Some((delivery, tally)))
+            }
+        };
         let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
         self.log(&outcome, took);
-        self.store(&decision, &outcome).await;
+        let some_reached = progress.as_ref().is_some_and(|(_, tally)| tally.reached > 0);
+        match progress {
+            None => self.store(&decision, &outcome).await,
+            Some((delivery, tally)) => {
+                let hand = Hand { delivery: &delivery, ..*self };
+                Box::pin(hand.after_devices(tally, devices.as_deref().unwrap_or_default(), &decision)).await;
+                hand.store(&decision, &outcome).await;
+            }
+        }
         if outcome.state.is_final() {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        if let Some(turn) = self.tools.unhealthy.turn(&outcome, to) {
+        // One browser's service, or a device that is gone, says nothing about the channel.
+        let of_a_device = devices.is_some() && (outcome.reason == Reason::Gone || some_reached);
+        if let Some(turn) = self.tools.unhealthy.turn(&outcome, to).filter(|_| !of_a_device) {
             Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
         }
+    }
+
+    /// The delivery as the try left it. Given up without having reached anybody it begins anew if it is sent again.
+    fn with_reach(&self, reach: Reach, next: Next) -> Delivery {
+        let anew = next == Next::GiveUp && reach.reached == 0 && !reach.has_more();
+        Delivery { reach: (!anew).then(|| Box::new(reach)), ..self.delivery.clone() }
     }
 
     async fn send(
         &self,
         built: &Built,
         to: Option<&Redacted<String>>,
+        devices: Option<&[Device]>,
         at: Timestamp,
     ) -> Result<Receipt, SendError> {
+        if devices.is_some_and(<[Device]>::is_empty) {
+            // The last of them was removed meanwhile.
+            return Ok(Receipt::default());
+        }
+        let devices = devices.unwrap_or_default();
         let adapter = match &built.adapter {
             Ok(adapter) => adapter,
             Err(fault) => {
@@ -65,9 +105,11 @@ impl Hand<'_> {
         };
         // A status that came in time stands, however long its body takes.
         let whole = built.timeout + BODY_WAIT;
-        let sent =
-            tokio::time::timeout(whole, adapter.send(Try { delivery: self.delivery, to, earlier: None, at }))
-                .await;
+        let sent = tokio::time::timeout(
+            whole,
+            adapter.send(Try { delivery: self.delivery, to, earlier: None, devices, at }),
+        )
+        .await;
         sent.map_err(|_| SendError::late(built.timeout))?
     }
 
@@ -115,6 +157,7 @@ impl Hand<'_> {
             Next::GiveUp => return Box::pin(dead::record_failure(bus, delivery, outcome, &id)).await,
             Next::Settled => {}
             Next::Retry(due) => Box::pin(self.schedule(delivery.next_attempt(), due)).await?,
+            Next::GoOn => self.requeue(&delivery.postponed()).await?,
             Next::Postpone(due) => Box::pin(self.schedule(delivery.postponed(), due)).await?,
         }
         bus.record(outcome, &id).await?;

@@ -39,7 +39,11 @@ pub(super) struct Hand<'a> {
 impl Hand<'_> {
     pub(super) async fn deliver(&self, shares: &Shares) -> Result<(), BusError> {
         let (delivery, now) = (self.delivery, clock::now());
-        if self.tools.finished.contains(delivery) {
+        let reach = delivery.reach.as_deref();
+        if let Some(receipts) = reach.and_then(|reach| reach.receipts.as_ref()) {
+            return Box::pin(self.ask_for_receipts(receipts)).await;
+        }
+        if self.tools.finished.contains(delivery) && !reach.is_some_and(|reach| reach.again) {
             metrics::repeat_dropped();
             return Ok(());
         }
@@ -70,8 +74,19 @@ impl Hand<'_> {
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
         }
+        let mut audience = None;
         let to = match spec.addressing() {
             Addressing::Fixed | Addressing::Named => None,
+            Addressing::Devices => {
+                let found = Box::pin(self.audience(spec.kind)).await?;
+                if found.is_nobody() {
+                    let whose = if delivery.recipient.is_some() { "the recipient" } else { "the workspace" };
+                    let why = format!("{whose} has no push subscription of this kind");
+                    return self.suppress(Reason::NoAddress, Some(why)).await;
+                }
+                audience = Some(found);
+                None
+            }
             Addressing::Contact(contact) => {
                 match Box::pin(addresses::find(&self.tools.people, contact, delivery)).await? {
                     Ok(address) => Some(address),
@@ -86,13 +101,13 @@ impl Hand<'_> {
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        self.attempt(&built, to.as_ref()).await;
+        Box::pin(self.attempt(&built, to.as_ref(), audience)).await;
         drop(share);
         Ok(())
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.
-    fn still_ours(&self) -> Result<(), BusError> {
+    pub(super) fn still_ours(&self) -> Result<(), BusError> {
         if self.lease.is_over() { Err(BusError::LeaseOver) } else { Ok(()) }
     }
 
@@ -109,7 +124,7 @@ impl Hand<'_> {
     }
 
     /// The channel's document; one that this process has not heard of yet is looked up.
-    async fn channel(&self) -> Result<Option<Arc<ChannelSpec>>, BusError> {
+    pub(super) async fn channel(&self) -> Result<Option<Arc<ChannelSpec>>, BusError> {
         let key = (self.delivery.workspace.clone(), self.delivery.channel.clone());
         if let Some(spec) = self.tools.directory.snapshot().channels.get(&key) {
             return Ok(Some(Arc::clone(spec)));
@@ -146,7 +161,7 @@ impl Hand<'_> {
         schedule::at(&self.tools.bus, &next, due, &self.message_id()).await.map(|_| ())
     }
 
-    async fn requeue(&self, delivery: &Delivery) -> Result<(), BusError> {
+    pub(super) async fn requeue(&self, delivery: &Delivery) -> Result<(), BusError> {
         let bus = &self.tools.bus;
         bus.publish_json(bus.names.delivery(delivery), &self.message_id(), delivery).await.map(|_| ())
     }

@@ -26,7 +26,7 @@ const SECTIONS: [&str; 2] = ["channels", "rules"];
 /// The fields of a kind's channels, which have the same names in Polpo and in Bugle. None: Polpo has no such kind.
 fn fields_of(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
-        Kind::Console => None,
+        Kind::Console | Kind::Expo | Kind::WebPush => None,
         Kind::Webhook => Some(&["url", "headers"]),
         Kind::Slack => Some(&["webhookUrl"]),
         Kind::Telegram => Some(&["botToken", "chatId"]),
