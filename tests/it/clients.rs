@@ -15,7 +15,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD_SECRET: &str = "whsec_dGhpcy1pcy1hbi1vbGRlci1zZWNyZXQtb2YtMzItYg==";
 
 /// A Python with both packages. Without one the test is left out, but never in CI.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let set_up = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".tools/venv/bin/python");
     let python = std::env::var_os("BUGLE_TEST_PYTHON").map_or(set_up, PathBuf::from);
     if python.is_file() {

@@ -23,6 +23,7 @@ mod fuzz;
 mod import;
 mod own_events;
 mod presets;
+mod push;
 mod recipients;
 mod retries;
 mod rules;

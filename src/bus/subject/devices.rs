@@ -54,7 +54,7 @@ mod tests {
         let (workspace, user) = (WorkspaceId::default(), Recipient::parse("ann.b@x > *").unwrap());
         let key = DeviceKey { user: Some(user.clone()), id: DeviceId::of("token") };
         let subject = names.device(&workspace, Kind::Expo, &key);
-        assert_eq!(subject.split('.').count(), 6);
+        assert_eq!(subject.split('.').count(), 7);
         assert_eq!(names.device_of(&subject), Some((workspace.clone(), Kind::Expo, key.clone())));
         assert_eq!(names.devices(&workspace, Some(Kind::Expo), Some(Some(&user)), Some(&key.id)), subject);
         assert!(names.devices(&workspace, None, Some(None), None).ends_with(".devices.default.*._.*"));
