@@ -30,8 +30,9 @@ const TOKEN_BYTES_MAX: usize = 200;
 const ENDPOINT_BYTES_MAX: usize = 2048;
 const AUTH_BYTES: usize = 16;
 const P256DH_BYTES: usize = 65;
-/// A masked token keeps so many of its last characters.
+/// A masked address keeps so many of its last characters, when it has many more.
 const SHOWN_CHARS: usize = 4;
+const MASKED_CHARS_MIN: usize = 12;
 /// Stands for the user of a device that belongs to nobody in particular: no encoded name looks like it.
 const NOBODY: &str = "_";
 
@@ -91,9 +92,11 @@ impl Way {
     /// Enough of it to tell two devices apart.
     #[must_use]
     pub fn masked(&self) -> String {
-        let inner = self.address().trim_end_matches(']');
-        let skipped = inner.chars().count().saturating_sub(SHOWN_CHARS);
-        let end: String = inner.chars().skip(skipped).collect();
+        let address = self.address().trim_end_matches(']');
+        let inner = address.rsplit_once(['[', '/']).map_or(address, |(_, inner)| inner);
+        let count = inner.chars().count();
+        let shown = if count < MASKED_CHARS_MIN { 0 } else { SHOWN_CHARS };
+        let end: String = inner.chars().skip(count - shown).collect();
         match self {
             Self::Expo { .. } => format!("ExponentPushToken[…{end}]"),
             Self::WebPush { endpoint, .. } => {

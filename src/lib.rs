@@ -3,7 +3,7 @@
 //! The modules, in the order in which an event travels:
 //!
 //! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`attachment`], [`outcome`], [`channel`], [`recipient`],
-//!   [`documents`]
+//!   [`device`], [`documents`]
 //! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means

@@ -233,11 +233,8 @@ pub async fn unsubscribe(
 ) -> Result<StatusCode, Problem> {
     let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
     let sent: Unsubscribe = strict(unique_json(&body)?).map_err(Problem::fault)?;
-    let address = match (sent.expo_push_token, sent.endpoint) {
-        (Some(address), None) | (None, Some(address)) => address,
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(Problem::fault(Fault::here("needs one of expoPushToken and endpoint")));
-        }
+    let ((Some(address), None) | (None, Some(address))) = (sent.expo_push_token, sent.endpoint) else {
+        return Err(Problem::fault(Fault::here("needs one of expoPushToken and endpoint")));
     };
     forget(&principal, &api, &workspace, &DeviceId::of(&address)).await
 }

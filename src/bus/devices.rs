@@ -220,8 +220,7 @@ async fn last(bus: &Bus, subjects: &[String]) -> Result<(Vec<Last>, u64), BusErr
             let headers = answer.headers.unwrap_or_default();
             let number = |name: &str| headers.get(name).and_then(|value| value.as_str().parse::<u64>().ok());
             match answer.status {
-                None => {}
-                Some(StatusCode::OK) => {}
+                None | Some(StatusCode::OK) => {}
                 Some(status) if status.as_u16() == 204 => {
                     return match number("Nats-Num-Pending") {
                         Some(0) | None => Ok((found, number("Nats-UpTo-Sequence").unwrap_or(0))),

@@ -4,6 +4,7 @@
 //! A new kind has its arms in [`subjects`]. The providers here are
 //! hostile where they can be: they echo the request's path and headers in their errors.
 
+mod devices;
 mod server;
 mod subjects;
 
@@ -15,8 +16,9 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use self::devices::try_at;
 use self::server::{Behaviour, Server};
-use self::subjects::{Subject, devices, documented, subjects};
+use self::subjects::{Subject, documented, subjects};
 use super::http::{HttpClient, HttpPolicy};
 use super::{Channel, Kind, SendError, Try, Workshop};
 use crate::delivery::Delivery;
@@ -97,11 +99,6 @@ fn retry_after(error: &SendError) -> Option<Duration> {
         SendError::Transient { retry_after, .. } | SendError::RateLimited { retry_after, .. } => *retry_after,
         SendError::Permanent(_) | SendError::Ours(_) => None,
     }
-}
-
-/// A try of a kind that may need devices at a server of ours.
-fn try_at<'a>(delivery: &'a Delivery, kind: Kind, base: &str) -> Try<'a> {
-    Try { devices: devices(kind, base), ..Try::of(delivery, AT.parse().unwrap()) }
 }
 
 fn build(subject: &Subject, base: &str) -> Box<dyn Channel> {

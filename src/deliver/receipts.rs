@@ -3,6 +3,7 @@
 //! The message that asks is a timer of its own beside the delivery's: a retry for other devices goes its own way. The history keeps
 //! `sent` (the provider has it) and shows in the timeline what was told later. A broadcast asks once for each try.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -146,14 +147,15 @@ async fn ask(built: &Built, asked: &Receipts, at: Timestamp) -> Result<Told, Sen
 fn in_words(receipts: &Receipts, all: u32, unknown: u32) -> String {
     let mut text =
         format!("confirmed for {}", counted(receipts.confirmed, all, receipts.gone, receipts.refused));
+    // Writing to a String cannot fail.
     if receipts.again > 0 {
-        text.push_str(&format!("; {} sent to again", receipts.again));
+        write!(text, "; {} sent to again", receipts.again).ok();
     }
     if unknown > 0 {
-        text.push_str(&format!("; nothing was told of {unknown}"));
+        write!(text, "; nothing was told of {unknown}").ok();
     }
     if let Some(why) = &receipts.why {
-        text.push_str(&format!("; {why}"));
+        write!(text, "; {why}").ok();
     }
     text
 }

@@ -3,6 +3,8 @@
 //! An attempt is one pass over all of them, in steps that fit a try. Whoever was reached is never tried again; whoever was
 //! left is who the next attempt is for.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -217,13 +219,14 @@ impl Reach {
 #[must_use]
 pub fn counted(reached: u32, all: u32, gone: u32, refused: u32) -> String {
     let mut text = format!("{reached} of {all} {}", if all == 1 { "device" } else { "devices" });
+    // Writing to a String cannot fail.
     match gone {
         0 => {}
         1 => text.push_str("; 1 is gone and was removed"),
-        gone => text.push_str(&format!("; {gone} are gone and were removed")),
+        gone => drop(write!(text, "; {gone} are gone and were removed")),
     }
     if refused > 0 {
-        text.push_str(&format!("; {refused} refused"));
+        write!(text, "; {refused} refused").ok();
     }
     text
 }

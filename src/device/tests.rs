@@ -20,10 +20,12 @@ fn browser(endpoint: &str, p256dh: &str, auth: &str) -> Value {
 
 #[test]
 fn both_ways_are_read_and_do_not_print() {
-    let expo = json!({"expoPushToken": "ExponentPushToken[abc-123_XYZ]", "platform": "ios", "deviceName": " Ann's ", "user": "ann"});
+    let expo = json!({"expoPushToken": "ExponentPushToken[abc-123-def_XYZ]", "platform": "ios", "deviceName": " Ann's ", "user": "ann"});
     let expo = subscribe(&expo).unwrap();
     assert_eq!((expo.way.kind(), expo.device_name.as_deref()), (Kind::Expo, Some("Ann's")));
     assert_eq!(expo.way.masked(), "ExponentPushToken[…_XYZ]");
+    let short = subscribe(&json!({"expoPushToken": "ExponentPushToken[hunter2]"})).unwrap();
+    assert_eq!(short.way.masked(), "ExponentPushToken[…]");
     let web = subscribe(&browser("https://push.example/send/hunter2hunter2", P256DH, AUTH)).unwrap();
     assert_eq!((web.way.kind(), web.platform), (Kind::WebPush, Some(Platform::Web)));
     assert_eq!(web.way.masked(), "https://push.example/…ter2");

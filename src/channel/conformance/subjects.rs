@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::devices::{documented_by_expo, documented_by_push_services};
 use super::{BOT_TOKEN, HEADER_SECRET, PATH_SECRET, SIGNING_SECRET};
 use crate::channel::Kind;
-use crate::device::{Device, Way};
 use crate::outcome::Reason;
 
 pub(super) struct Subject {
@@ -57,15 +57,6 @@ fn subject(kind: Kind) -> Option<Subject> {
             provider_id: None,
         }),
     }
-}
-
-/// One device at a server of ours, for kinds that address devices. A test's few bytes stay until it ends.
-pub(super) fn devices(kind: Kind, base: &str) -> &'static [Device] {
-    let mut device = crate::channel::webpush::tests::browser(&format!("{base}/{PATH_SECRET}"));
-    if kind == Kind::Expo {
-        device.way = Way::Expo { expo_push_token: format!("ExponentPushToken[{PATH_SECRET}]") };
-    }
-    if matches!(kind, Kind::Expo | Kind::WebPush) { vec![device].leak() } else { &[] }
 }
 
 pub(super) fn subjects() -> impl Iterator<Item = Subject> {
@@ -142,93 +133,7 @@ pub(super) fn documented(kind: Kind) -> Vec<(u16, &'static str, &'static str, Re
                 Reason::ProviderError,
             ),
         ],
-        Kind::Expo => vec![
-            (
-                200,
-                r#"{"data":[{"status":"error","message":"\"ExponentPushToken[XXXXsecretpathXXXX]\" is not a registered push notification recipient","details":{"error":"DeviceNotRegistered"}}]}"#,
-                "permanent",
-                Reason::Gone,
-            ),
-            (
-                200,
-                r#"{"data":[{"status":"error","message":"m","details":{"error":"MessageTooBig"}}]}"#,
-                "permanent",
-                Reason::Rejected,
-            ),
-            (
-                200,
-                r#"{"data":[{"status":"error","message":"m","details":{"error":"MessageRateExceeded"}}]}"#,
-                "transient",
-                Reason::RateLimited,
-            ),
-            (
-                200,
-                r#"{"data":[{"status":"error","message":"m","details":{"error":"MismatchSenderId"}}]}"#,
-                "ours",
-                Reason::Unauthorized,
-            ),
-            (
-                200,
-                r#"{"data":[{"status":"error","message":"m","details":{"error":"InvalidCredentials"}}]}"#,
-                "ours",
-                Reason::Unauthorized,
-            ),
-            (
-                200,
-                r#"{"errors":[{"code":"API_ERROR","message":"ExponentPushToken[XXXXsecretpathXXXX]"}]}"#,
-                "transient",
-                Reason::ProviderError,
-            ),
-            (
-                400,
-                r#"{"errors":[{"code":"VALIDATION_ERROR","message":"\"ExponentPushToken[XXXXsecretpathXXXX]\" is not valid"}]}"#,
-                "permanent",
-                Reason::Rejected,
-            ),
-            (
-                400,
-                r#"{"errors":[{"code":"PUSH_TOO_MANY_EXPERIENCE_IDS","message":"m","details":{"@a/one":["x"]}}]}"#,
-                "ours",
-                Reason::Misconfigured,
-            ),
-            (
-                400,
-                r#"{"errors":[{"code":"PUSH_TOO_MANY_NOTIFICATIONS","message":"m"}]}"#,
-                "permanent",
-                Reason::Rejected,
-            ),
-            (
-                401,
-                r#"{"errors":[{"code":"UNAUTHORIZED","message":"The bearer token is invalid"}]}"#,
-                "ours",
-                Reason::Unauthorized,
-            ),
-            (
-                429,
-                r#"{"errors":[{"code":"TOO_MANY_REQUESTS","message":"m"}]}"#,
-                "limited",
-                Reason::RateLimited,
-            ),
-            (
-                500,
-                r#"{"errors":[{"code":"INTERNAL_SERVER_ERROR","message":"m"}]}"#,
-                "transient",
-                Reason::ProviderError,
-            ),
-        ],
-        Kind::WebPush => vec![
-            (400, "", "permanent", Reason::Rejected),
-            (401, "", "ours", Reason::Unauthorized),
-            (
-                403,
-                "the key in the authorization header does not correspond to the sender ID",
-                "ours",
-                Reason::Unauthorized,
-            ),
-            (404, "", "permanent", Reason::Gone),
-            (410, r#"{"code":410,"errno":106,"error":"Gone"}"#, "permanent", Reason::Gone),
-            (413, "", "permanent", Reason::Rejected),
-            (500, "", "transient", Reason::ProviderError),
-        ],
+        Kind::Expo => documented_by_expo(),
+        Kind::WebPush => documented_by_push_services(),
     }
 }
