@@ -25,7 +25,12 @@ fn devices(kind: Kind, base: &str) -> &'static [Device] {
     if matches!(kind, Kind::Expo | Kind::WebPush) { vec![device].leak() } else { &[] }
 }
 
-pub(super) fn documented_by_expo() -> Vec<Documented> {
+/// The errors that providers of devices document.
+pub(super) fn documented_for_devices(kind: Kind) -> Vec<Documented> {
+    if kind == Kind::Expo { documented_by_expo() } else { documented_by_push_services() }
+}
+
+fn documented_by_expo() -> Vec<Documented> {
     vec![
         (
             200,
@@ -97,7 +102,7 @@ pub(super) fn documented_by_expo() -> Vec<Documented> {
     ]
 }
 
-pub(super) fn documented_by_push_services() -> Vec<Documented> {
+fn documented_by_push_services() -> Vec<Documented> {
     vec![
         (400, "", "permanent", Reason::Rejected),
         (401, "", "ours", Reason::Unauthorized),

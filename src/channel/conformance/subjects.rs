@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::devices::{documented_by_expo, documented_by_push_services};
+use super::devices::documented_for_devices;
 use super::{BOT_TOKEN, HEADER_SECRET, PATH_SECRET, SIGNING_SECRET};
 use crate::channel::Kind;
 use crate::outcome::Reason;
@@ -133,7 +133,6 @@ pub(super) fn documented(kind: Kind) -> Vec<(u16, &'static str, &'static str, Re
                 Reason::ProviderError,
             ),
         ],
-        Kind::Expo => documented_by_expo(),
-        Kind::WebPush => documented_by_push_services(),
+        Kind::Expo | Kind::WebPush => documented_for_devices(kind),
     }
 }

@@ -105,7 +105,7 @@ fn answer(status: u16, body: &Value) -> Response<String> {
         .unwrap()
 }
 
-fn error(status: u16, code: &str, details: Value) -> Response<String> {
+fn error(status: u16, code: &str, details: &Value) -> Response<String> {
     answer(
         status,
         &json!({"errors": [{"code": code, "message": format!("{code} at this request"), "details": details}]}),
@@ -114,7 +114,7 @@ fn error(status: u16, code: &str, details: Value) -> Response<String> {
 
 fn refused(headers: &HeaderMap) -> Option<Response<String>> {
     let sent = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    (sent != format!("Bearer {ACCESS_TOKEN}")).then(|| error(401, "UNAUTHORIZED", Value::Null))
+    (sent != format!("Bearer {ACCESS_TOKEN}")).then(|| error(401, "UNAUTHORIZED", &Value::Null))
 }
 
 async fn send(State(expo): State<Expo>, headers: HeaderMap, body: Bytes) -> Response<String> {
@@ -131,24 +131,24 @@ async fn send(State(expo): State<Expo>, headers: HeaderMap, body: Bytes) -> Resp
     let mut world = expo.world();
     world.requests.push(sent.iter().map(|(token, _)| token.clone()).collect());
     if let Some((status, code)) = world.whole.pop_front() {
-        return error(status, code, Value::Null);
+        return error(status, code, &Value::Null);
     }
     if sent.len() > 100 {
-        return error(400, "PUSH_TOO_MANY_NOTIFICATIONS", Value::Null);
+        return error(400, "PUSH_TOO_MANY_NOTIFICATIONS", &Value::Null);
     }
     let mut projects: HashMap<&str, Vec<&str>> = HashMap::new();
     for (token, _) in &sent {
         projects.entry(world.projects.get(token).copied().unwrap_or("@bugle/app")).or_default().push(token);
     }
     if projects.len() > 1 {
-        return error(400, "PUSH_TOO_MANY_EXPERIENCE_IDS", json!(projects));
+        return error(400, "PUSH_TOO_MANY_EXPERIENCE_IDS", &json!(projects));
     }
     let now = Instant::now();
     while world.accepted.front().is_some_and(|at| now - *at > Duration::from_secs(1)) {
         world.accepted.pop_front();
     }
     if world.accepted.len() + sent.len() > PER_SECOND {
-        return error(429, "TOO_MANY_REQUESTS", Value::Null);
+        return error(429, "TOO_MANY_REQUESTS", &Value::Null);
     }
     let tickets: Vec<Value> =
         sent.into_iter().map(|(token, message)| ticket(&mut world, &token, message)).collect();
@@ -180,7 +180,7 @@ async fn receipts(State(expo): State<Expo>, headers: HeaderMap, body: Bytes) -> 
     let body: Value = serde_json::from_slice(&body).unwrap();
     let ids: Vec<&str> = body["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     if ids.len() > 1_000 {
-        return error(400, "PUSH_TOO_MANY_RECEIPTS", Value::Null);
+        return error(400, "PUSH_TOO_MANY_RECEIPTS", &Value::Null);
     }
     let mut world = expo.world();
     world.asked += 1;
