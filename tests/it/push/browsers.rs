@@ -87,7 +87,7 @@ async fn a_browser_opens_what_it_gets_and_others_code_verifies_who_sent_it() {
     assert!(topic.len() <= 32 && topic.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{topic}");
     let message = opened(&python, &sink, &request).await;
     let shown = &message["notification"];
-    assert_eq!((&message["web_push"], &shown["title"]), (&json!(8030), &json!("🚨 Help: \"Grüße\" 🚀")));
+    assert_eq!((&message["web_push"], &shown["title"]), (&json!(8030), &json!("Help: \"Grüße\" 🚀")));
     assert_eq!(
         (&shown["body"], &shown["navigate"]),
         (&json!("It is on fire"), &json!("https://app.example/incidents/7"))
