@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has the packages of the tests' foreign clients, in a venv of this checkout.
+# Prints the path of a Python that has the packages of the tests' foreign clients and mail server, in a venv of this checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(nats-py==2.16.0 standardwebhooks==1.1.0 http-ece==1.2.1 py-vapid==1.9.4)
+packages=(nats-py==2.16.0 standardwebhooks==1.1.0 aiosmtpd==1.4.6 cloudevents==2.2.0 cryptography==50.0.2 http-ece==1.2.1 py-vapid==1.9.4)
 venv=$PWD/.tools/venv
 stamp=$venv/packages
 

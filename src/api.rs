@@ -19,6 +19,7 @@ pub mod sends;
 pub mod sources;
 pub mod stream;
 pub mod tokens;
+pub mod unsubscribe;
 pub mod webhooks;
 
 use std::sync::Arc;
@@ -140,6 +141,7 @@ pub fn router(api: Api) -> Router {
     routes
         .route("/openapi.json", get(move || async move { axum::Json(description) }))
         .route("/schemas/{file}", get(schemas::get))
+        .route("/v1/unsubscribe/{token}", get(unsubscribe::ask).post(unsubscribe::act))
         .with_state(Arc::new(api))
         .layer(axum::middleware::from_fn(problems_only))
         .merge(admin::routes(health, recorder))

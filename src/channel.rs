@@ -6,7 +6,9 @@
 #[cfg(test)]
 mod conformance;
 pub mod http;
+mod id;
 pub mod markdown;
+mod payload;
 pub mod secret;
 mod settings;
 pub mod tally;
@@ -22,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bus::Bus;
 use crate::delivery::Delivery;
 use crate::device::Device;
 use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
@@ -115,6 +118,17 @@ pub trait Channel: Send + Sync {
     /// The caller bounds its time.
     fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>>;
 
+    /// True when it replaces an earlier message of the same thing. Such tries are made one after the other, and an older event
+    /// never takes the place of a newer one.
+    fn replaces(&self) -> bool {
+        false
+    }
+
+    /// True when it answers the first message of the same thing and leaves that as it is: then only the first try is made alone.
+    fn follows(&self) -> bool {
+        false
+    }
+
     /// What the provider's limits say about such a try: it counts against each of them.
     fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {
         Vec::new()
@@ -150,6 +164,8 @@ pub struct Try<'a> {
     pub earlier: Option<&'a str>,
     /// Whom it goes to, for kinds that address devices; none for the others.
     pub devices: &'a [Device],
+    /// Where this recipient can end what this channel sends to them.
+    pub unsubscribe: Option<&'a str>,
     /// The moment of the try.
     pub at: Timestamp,
 }
@@ -158,7 +174,7 @@ impl<'a> Try<'a> {
     /// To the one place of the channel, with nothing sent before.
     #[must_use]
     pub fn of(delivery: &'a Delivery, at: Timestamp) -> Self {
-        Self { delivery, to: None, earlier: None, devices: &[], at }
+        Self { delivery, to: None, earlier: None, devices: &[], unsubscribe: None, at }
     }
 }
 
@@ -186,6 +202,14 @@ pub trait Adapter: Channel + Sized + 'static {
     /// # Errors
     /// The place in `config` and what is wrong with it. Never the value of a secret.
     fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault>;
+
+    /// What its settings need beyond their fields and types, as far as it shows before `${VAR}` is replaced.
+    ///
+    /// # Errors
+    /// As [`Adapter::new`].
+    fn check(_config: &Self::Config) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// What it makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
     fn show(delivery: &Delivery) -> Value;
@@ -268,6 +292,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Workshop {
     pub http: http::HttpClient,
+    /// The worker's connection to the broker; None where channels are only checked.
+    pub bus: Option<Bus>,
 }
 
 /// Defines the kinds: one line each, `Variant "word" module::Type`, in the order in which they are listed.
@@ -303,7 +329,10 @@ macro_rules! registry {
             /// The place and the fault, relative to `config`. Never the value of a secret.
             pub fn check(self, config: &Value) -> Result<(), Fault> {
                 match self {
-                    $(Self::$variant => settings::read::<<$module::$adapter as Adapter>::Config>(config).map(drop),)+
+                    $(Self::$variant => {
+                        let config = settings::read::<<$module::$adapter as Adapter>::Config>(config)?;
+                        <$module::$adapter as Adapter>::check(&config)
+                    })+
                 }
             }
 
@@ -331,8 +360,12 @@ registry! {
     Webhook "webhook" webhook::Webhook;
     Slack "slack" slack::Slack;
     Telegram "telegram" telegram::Telegram;
+    WhatsApp "whatsapp" whatsapp::WhatsApp;
+    Email "email" email::Email;
     Expo "expo" expo::Expo;
     WebPush "webpush" webpush::WebPush;
+    Nats "nats" nats::Nats;
+    Url "url" url::UrlChannel;
 }
 
 impl Kind {

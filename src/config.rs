@@ -95,6 +95,10 @@ pub struct Api {
     #[serde(deserialize_with = "empty_is_none")]
     #[schemars(with = "String")]
     pub admin_token: Option<Secret>,
+    /// Where recipients reach the API from outside.
+    #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
+    pub public_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -130,6 +134,9 @@ pub struct Worker {
     #[serde(deserialize_with = "empty_is_none")]
     #[schemars(with = "String")]
     pub proxy: Option<Secret>,
+    #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
+    pub extra_ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -10,6 +10,7 @@ pub mod handler;
 pub mod pauses;
 mod receipts;
 pub mod share;
+mod thread;
 
 use std::time::Duration;
 

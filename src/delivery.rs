@@ -3,6 +3,7 @@
 //! It carries all that an attempt needs but the channel's own configuration: rendered texts, the event's data, and the
 //! number of the attempt, since the broker forgets counts whenever a timer moves a message.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::attachment::Attachment;
 use crate::channel::Kind;
+use crate::channel::markdown::{Document, literal};
 use crate::device::reach::Reach;
 use crate::event::{EventRef, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId, WorkspaceId};
@@ -24,6 +26,33 @@ pub struct Action {
     pub label: String,
     /// http(s), or a path that begins with `/`.
     pub url: String,
+}
+
+/// What a body is written in.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Markdown,
+    Html,
+}
+
+impl Format {
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "markdown" => Some(Self::Markdown),
+            "html" => Some(Self::Html),
+            _ => None,
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+    pub(crate) fn is_markdown(&self) -> bool {
+        *self == Self::Markdown
+    }
 }
 
 /// So many buttons every provider that has some shows.
@@ -44,6 +73,9 @@ pub fn envelope_version(payload: &[u8]) -> Option<u16> {
     }
     serde_json::from_slice(payload).ok().map(|Envelope { v }| v)
 }
+
+/// Of a body in HTML as the history keeps it.
+const PLAIN_UNITS_MAX: usize = 10_000;
 
 /// The scope of a rule that belongs to the whole workspace.
 pub const GLOBAL_SCOPE: &str = "global";
@@ -92,8 +124,10 @@ pub struct Delivery {
     pub recipient: Option<Recipient>,
     pub severity: Severity,
     pub title: String,
-    /// A small Markdown; the channel renders it.
+    /// A small Markdown, unless `format` says otherwise; the channel renders it.
     pub body: String,
+    #[serde(default, skip_serializing_if = "Format::is_markdown")]
+    pub format: Format,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
     /// Buttons, in their order, where the channel has some; links elsewhere.
@@ -113,6 +147,9 @@ pub struct Delivery {
     /// What has the same one is shown as one thing, by whoever can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collapse_id: Option<String>,
+    /// How long the window is that its thing is open for; None: as long as it is told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse_ms: Option<u64>,
     /// After this moment it is given up.
     pub expires_at: Timestamp,
     /// 1 for the first try; a redrive starts at 1 again.
@@ -156,6 +193,18 @@ impl Delivery {
             // What waits for its channel comes back in bursts: first attempts of other channels must not stand behind them.
             (_, Severity::Info | Severity::Warning) if self.held > 0 => Lane::Retry,
             (_, Severity::Info | Severity::Warning) => Lane::Normal,
+        }
+    }
+
+    /// Its body in Markdown, as the history keeps all bodies: one in HTML without its styles.
+    #[must_use]
+    pub fn body_in_markdown(&self) -> String {
+        match self.format {
+            Format::Markdown => self.body.clone(),
+            Format::Html => {
+                let text = Document::of(self).to_plain(PLAIN_UNITS_MAX);
+                literal(&text, &[Range { start: 0, end: text.len() }], false)
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::bus::{Bus, BusError, devices, people};
 use crate::channel::Kind;
+use crate::delivery::Format;
 use crate::event::{Event, EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId};
 use crate::outcome::{Reason, words};
@@ -123,6 +124,8 @@ pub struct Planned {
     pub severity: Severity,
     pub title: String,
     pub body: String,
+    #[serde(skip_serializing_if = "Format::is_markdown")]
+    pub format: Format,
     pub link: Option<String>,
     pub note: Option<String>,
     /// What the channel's kind makes of it: a text, or the JSON that its provider gets.
@@ -181,20 +184,24 @@ async fn look_up_addresses(
     let Why::Fired { deliveries, .. } = &mut answer.why else { return Ok(()) };
     for planned in deliveries.iter_mut().filter(|planned| planned.would == Would::Send) {
         let spec = world.channels.get(&(event.workspace.clone(), planned.channel.clone()));
-        let reached = match (spec.map(|spec| spec.addressing()), &planned.recipient) {
+        let refused = match (spec.map(|spec| spec.addressing()), &planned.recipient) {
             (Some(Addressing::Contact(contact)), Some(recipient)) => {
-                let (_, contacts) = people::read(bus, &event.workspace, recipient).await?;
-                contacts.is_some_and(|contacts| contact.of(&contacts).is_some())
+                let (_, found) = people::read(bus, &event.workspace, recipient).await?;
+                if found.as_ref().is_none_or(|found| contact.of(&found.contacts).is_none()) {
+                    Some(Reason::NoAddress)
+                } else {
+                    found.filter(|found| found.has_left(&planned.channel)).map(|_| Reason::Unsubscribed)
+                }
             }
             (Some(Addressing::Devices), recipient) => {
                 let of = (&event.workspace, spec.map(|spec| spec.kind), recipient.as_ref());
-                !devices::page(bus, of, 0, 1).await?.devices.is_empty()
+                devices::page(bus, of, 0, 1).await?.devices.is_empty().then_some(Reason::NoAddress)
             }
             (Some(Addressing::Contact(_)), None)
-            | (Some(Addressing::Fixed | Addressing::Named) | None, _) => true,
+            | (Some(Addressing::Fixed | Addressing::Named) | None, _) => None,
         };
-        if !reached {
-            (planned.would, planned.reason) = (Would::Suppress, Some(Reason::NoAddress));
+        if refused.is_some() {
+            (planned.would, planned.reason) = (Would::Suppress, refused);
         }
     }
     Ok(())
@@ -337,6 +344,7 @@ impl Planned {
             severity: delivery.severity,
             title: delivery.title.clone(),
             body: delivery.body.clone(),
+            format: delivery.format,
             link: delivery.link.clone(),
             note: delivery.note.clone(),
             shown: delivery.kind.map(|kind| kind.show(delivery)),

@@ -10,7 +10,7 @@
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`explain`]: what an event leads to, and why; [`fixture`]: whether that is what was meant
-//! - [`api`]: history, sends, tokens and live streams
+//! - [`api`]: history, sends, tokens and live streams; [`unsubscribe`]: links with which recipients end what is sent to them
 //! - [`preset`]: what one begins with; [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
 //! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`clock`], [`task`]
@@ -58,3 +58,4 @@ pub mod source;
 pub mod store;
 pub mod task;
 pub mod telemetry;
+pub mod unsubscribe;

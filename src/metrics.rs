@@ -158,7 +158,7 @@ fn start_at_zero() {
     for result in ["published", "refused"] {
         counter!(OWN_EVENTS, "result" => result).absolute(0);
     }
-    for why in ["paused", "share"] {
+    for why in ["paused", "share", "thread"] {
         counter!(POSTPONED, "why" => why).absolute(0);
     }
     for way in ["nats", "http"] {

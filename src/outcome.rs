@@ -131,10 +131,14 @@ words! {
         Cooldown = "cooldown",
         /// The same was said within the rule's window.
         Duplicate = "duplicate",
+        /// A newer event of the same thing was shown before it.
+        Superseded = "superseded",
         /// The rule is asleep at this hour.
         OutsideHours = "outside_hours",
         /// The recipient has no address that the channel could use.
         NoAddress = "no_address",
+        /// The recipient wants to hear no more through this channel.
+        Unsubscribed = "unsubscribed",
         /// Cancelled before it fired.
         Cancelled = "cancelled",
         /// Handed out again and again without a verdict.
@@ -248,7 +252,7 @@ impl Outcome {
             recipient: delivery.recipient.clone(),
             severity: delivery.severity,
             title: delivery.title.clone(),
-            body: delivery.body.clone(),
+            body: delivery.body_in_markdown(),
             link: delivery.link.clone(),
             state: verdict.state,
             reason: verdict.reason,

@@ -3,12 +3,14 @@
 //! There may be millions, so they have a bucket of their own: read on demand, never held whole. Their contacts are personal
 //! data and never appear in records, errors or logs.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{ChannelSpec, Kind};
-use crate::ids::Recipient;
+use crate::ids::{ChannelId, Recipient};
 use crate::rule::fault::Fault;
 
 const NAME_CHARS_MAX: usize = 200;
@@ -30,6 +32,9 @@ pub struct RecipientSpec {
     /// IANA, like `Europe/Berlin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// Channels through which they want to hear no more. Left out when it is written: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsubscribed: Option<BTreeSet<ChannelId>>,
 }
 
 /// An agent can never act as a human.
@@ -51,6 +56,9 @@ pub struct Contacts {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number_or_text")]
     #[schemars(schema_with = "number_or_text_schema")]
     pub telegram_chat_id: Option<String>,
+    /// A phone number with its country: `+491701234567`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whatsapp: Option<String>,
 }
 
 /// Contacts do not print.
@@ -64,6 +72,8 @@ impl std::fmt::Debug for Contacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contact {
     TelegramChatId,
+    WhatsApp,
+    Email,
 }
 
 /// Where a channel sends to.
@@ -85,6 +95,8 @@ impl Contact {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TelegramChatId => "telegramChatId",
+            Self::WhatsApp => "whatsapp",
+            Self::Email => "email",
         }
     }
 
@@ -92,6 +104,8 @@ impl Contact {
     pub fn of(self, contacts: &Contacts) -> Option<&str> {
         match self {
             Self::TelegramChatId => contacts.telegram_chat_id.as_deref(),
+            Self::WhatsApp => contacts.whatsapp.as_deref(),
+            Self::Email => contacts.email.as_deref(),
         }
     }
 }
@@ -101,10 +115,14 @@ impl ChannelSpec {
     pub fn addressing(&self) -> Addressing {
         let named = |field| self.config.get(field).is_some_and(|value| !value.is_null());
         match self.kind {
-            Kind::Webhook => Addressing::Named,
+            Kind::Webhook | Kind::Nats => Addressing::Named,
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
+            Kind::WhatsApp if !named("to") => Addressing::Contact(Contact::WhatsApp),
+            Kind::Email if !named("to") => Addressing::Contact(Contact::Email),
             Kind::Expo | Kind::WebPush => Addressing::Devices,
-            Kind::Console | Kind::Slack | Kind::Telegram => Addressing::Fixed,
+            Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp | Kind::Email | Kind::Url => {
+                Addressing::Fixed
+            }
         }
     }
 }
@@ -127,14 +145,24 @@ pub fn check(spec: &RecipientSpec) -> Result<(), Fault> {
     {
         return Err(Fault::new("/timeZone", format!("{zone:?} is no IANA time zone, like Europe/Berlin")));
     }
-    let Contacts { email, telegram_chat_id } = &spec.contacts;
+    let Contacts { email, telegram_chat_id, whatsapp } = &spec.contacts;
     if email.as_deref().is_some_and(|email| !is_email(email)) {
         return Err(Fault::new("/contacts/email", "is no e-mail address: one name, @, one domain"));
     }
     if telegram_chat_id.as_deref().is_some_and(|id| id.parse::<i64>().is_err()) {
         return Err(Fault::new("/contacts/telegramChatId", "is not a number"));
     }
+    if whatsapp.as_deref().is_some_and(|number| !is_phone_number(number)) {
+        return Err(Fault::new("/contacts/whatsapp", "is no phone number like +491701234567"));
+    }
     Ok(())
+}
+
+/// E.164, with the plus in front.
+pub(crate) fn is_phone_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    let digit = |byte: u8| byte.is_ascii_digit();
+    (7..=15).contains(&digits.len()) && digits.bytes().all(digit) && !digits.starts_with('0')
 }
 
 /// What every mail server would refuse is refused here; the rest only it can know.
@@ -187,6 +215,8 @@ mod tests {
             (json!({"contacts": {"email": "hunter2@x, eve@y"}}), "/contacts/email"),
             (json!({"contacts": {"email": "ann\r\nbcc:hunter2@x"}}), "/contacts/email"),
             (json!({"contacts": {"telegramChatId": "@hunter2"}}), "/contacts/telegramChatId"),
+            (json!({"contacts": {"whatsapp": "0170hunter2"}}), "/contacts/whatsapp"),
+            (json!({"contacts": {"whatsapp": "491701234567"}}), "/contacts/whatsapp"),
             (json!({"contacts": {"telegramChatid": "1"}}), "/contacts/telegramChatid"),
             (json!({"timeZone": "Mars/Olympus"}), "/timeZone"),
             (json!({"kind": "robot"}), "/kind"),

@@ -95,9 +95,11 @@ impl Firing {
 
     /// Whoever can replace what it said replaces what has the same id.
     pub fn collapse_into(&mut self, id: &str) {
+        let window = self.group.as_ref().and_then(|group| group.length);
         for step in &mut self.steps {
             if let Step::Deliver(delivery) = step {
                 delivery.collapse_id = Some(id.to_owned());
+                delivery.collapse_ms = window.and_then(|window| u64::try_from(window.as_millis()).ok());
             }
         }
     }
@@ -230,6 +232,7 @@ impl Draft<'_> {
             severity: self.severity,
             title: self.text.title.clone(),
             body: self.text.body.clone(),
+            format: self.text.format,
             link: self.text.link.clone(),
             actions: self.text.actions.clone(),
             attachments: self.attachments.to_vec(),
@@ -237,6 +240,7 @@ impl Draft<'_> {
             note: (!notes.is_empty()).then(|| notes.join("; ")),
             held_back: 0,
             collapse_id: None,
+            collapse_ms: None,
             expires_at: expiry(self.event.time, spec),
             attempt: 1,
             redrive: 0,

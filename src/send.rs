@@ -19,7 +19,7 @@ use crate::bus::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
 use crate::clock;
 use crate::deliver::after;
-use crate::delivery::{Action, Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
+use crate::delivery::{Action, Delivery, ENVELOPE_VERSION, Format, GLOBAL_SCOPE};
 use crate::documents::{Document, Key, strict};
 use crate::event::{EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, DeliveryKey, Recipient, WorkspaceId, digest};
@@ -46,8 +46,10 @@ pub struct SendRequest {
     #[schema(value_type = String)]
     pub channel: ChannelId,
     pub title: String,
-    /// A small Markdown.
+    /// A small Markdown, unless `format` says otherwise.
     pub body: String,
+    #[serde(default)]
+    pub format: Format,
     #[serde(default)]
     pub severity: Severity,
     #[serde(default)]
@@ -288,6 +290,7 @@ fn delivery(
         severity: request.severity,
         title: texts::one_line(&request.title, TITLE_CHARS_MAX),
         body: request.body.clone(),
+        format: request.format,
         link: request.link.clone(),
         actions: request.actions.clone(),
         attachments: request.attachments.clone(),
@@ -295,6 +298,7 @@ fn delivery(
         note: None,
         held_back: 0,
         collapse_id: None,
+        collapse_ms: None,
         expires_at: expiry(due, Some(spec)),
         attempt: 1,
         redrive: 0,

@@ -184,6 +184,20 @@ fn every_channel_kind_and_every_reason_is_explained() {
 }
 
 #[test]
+fn every_setting_of_a_kind_is_on_its_page() {
+    for kind in bugle::channel::Kind::ALL {
+        let page = format!("docs/channels/{kind}.md");
+        if !root().join(&page).exists() {
+            continue;
+        }
+        let (text, schema) = (read(&page), kind.config_schema());
+        for name in schema["properties"].as_object().into_iter().flat_map(|fields| fields.keys()) {
+            assert!(text.contains(&format!("`{name}`")), "{page} does not name {name}");
+        }
+    }
+}
+
+#[test]
 fn every_filter_is_explained() {
     let docs = read("docs/templates.md");
     let source = read("src/route/template/filters.rs");

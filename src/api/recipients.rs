@@ -56,7 +56,7 @@ pub async fn get(
         ("id" = String, Path), ("workspace" = Option<String>, Query),
         ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header),
     ),
-    request_body(content = Object, description = "`{kind, name, contacts: {email, telegramChatId}, timeZone}`"),
+    request_body(content = Object, description = "`{kind, name, contacts: {email, telegramChatId}, timeZone, unsubscribed: [channel ids]}`; without `unsubscribed` that stays as it is"),
     responses(
         (status = 200, description = "replaced", body = Object),
         (status = 201, description = "made", body = Object),
@@ -78,7 +78,15 @@ pub async fn put(
     let id = recipient_id(&id)?;
     let value = serde_json::to_value(checked(&body, &id)?).map_err(crate::bus::BusError::from)?;
     let key = Key::Recipient(workspace, id);
-    let change = |_: Option<&shelf::Held>| Ok::<Value, Problem>(value.clone());
+    // Who copies contacts from elsewhere must not subscribe anybody again.
+    let change = |held: Option<&shelf::Held>| {
+        let mut value = value.clone();
+        let left = held.and_then(|held| held.document.spec.get("unsubscribed"));
+        if let (Some(left), None) = (left, value.get("unsubscribed")) {
+            value["unsubscribed"] = left.clone();
+        }
+        Ok::<Value, Problem>(value)
+    };
     let written = shelf::write(&api.bus, &key, &principal.name, condition(&headers)?, change).await?;
     tracing::info!(%key, version = written.held.document.version, by = principal.name, "recipient written");
     Ok(answer_written(&key, &written))

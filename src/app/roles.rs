@@ -1,5 +1,6 @@
 //! What each role connects and runs. The whole wiring of a process is in this file.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ use crate::route::handler::Router;
 use crate::route::texts::Texts;
 use crate::source::loops::Sources;
 use crate::store::Store;
+use crate::unsubscribe::Links;
 
 /// A fleet's servers may still be starting: this long they are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -210,16 +212,18 @@ impl Parts<'_> {
 
     fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
         let settings = &self.settings.worker;
-        let http = HttpClient::new(self.http_policy()).map_err(Failure::config)?;
+        let extra_ca = settings.extra_ca_file.as_deref().map(read_certificates).transpose()?;
+        let http = HttpClient::new(HttpPolicy { extra_ca, ..self.http_policy() }).map_err(Failure::config)?;
         let pulse = self.health.pulse("the channels' pauses");
         let tools = Arc::new(Tools {
             bus: self.bus.clone(),
             directory: Arc::clone(directory),
-            adapters: Adapters::new(Workshop { http }),
+            adapters: Adapters::new(Workshop { http, bus: Some(self.bus.clone()) }),
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
             people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
             unhealthy: Unhealthy::default(),
+            unsubscribe: Links::new(self.settings.api.public_url.as_deref()),
         });
         for kind in self.settings.worker_kinds() {
             for lane in Lane::ALL {
@@ -245,13 +249,14 @@ impl Parts<'_> {
         Ok(())
     }
 
-    /// What workers may talk to.
+    /// Whom workers may talk to; the API only asks whether they may.
     fn http_policy(&self) -> HttpPolicy {
         let settings = &self.settings.worker;
         HttpPolicy {
             allow_plain_http: settings.allow_plain_http,
             allow_addresses: settings.allow_addresses.clone(),
             proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+            extra_ca: None,
         }
     }
 
@@ -309,6 +314,12 @@ impl Parts<'_> {
         crate::cli::greet(self.settings, address, fresh.then_some(token.as_str()))?;
         Ok(Some(Secret::new(token)))
     }
+}
+
+fn read_certificates(file: &Path) -> Result<Arc<[u8]>, Failure> {
+    let found = std::fs::read(file);
+    let failed = |error| Failure::config(format!("worker.extra_ca_file: {}: {error}", file.display()));
+    found.map(Into::into).map_err(failed)
 }
 
 /// Prepares the database; it connects at its first use.

@@ -186,7 +186,7 @@ pub fn check_config(spec: &ChannelSpec) -> Result<(), Fault> {
 pub fn build(kind: Kind, config: &Value) -> Result<(), Fault> {
     let policy = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
     let Ok(http) = HttpClient::new(policy) else { return Ok(()) };
-    kind.build(config, &Workshop { http }).map(drop)
+    kind.build(config, &Workshop { http, bus: None }).map(drop)
 }
 
 #[cfg(test)]

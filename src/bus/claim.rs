@@ -76,7 +76,19 @@ pub async fn put<T: Serialize + Sync>(
 /// # Errors
 /// When the broker did not answer, or what it holds cannot be read.
 pub async fn last<T: DeserializeOwned>(bus: &Bus, subject: &str) -> Result<Option<(T, u64)>, BusError> {
-    let stream = topology::stream_handle(bus, StreamName::Throttle).await?;
+    last_in(bus, StreamName::Throttle, subject).await
+}
+
+/// The same in another stream of one message a subject.
+///
+/// # Errors
+/// As [`last`].
+pub async fn last_in<T: DeserializeOwned>(
+    bus: &Bus,
+    stream: StreamName,
+    subject: &str,
+) -> Result<Option<(T, u64)>, BusError> {
+    let stream = topology::stream_handle(bus, stream).await?;
     match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => Ok(Some((serde_json::from_slice(&message.payload)?, message.sequence))),
         Err(error) => match error.kind() {

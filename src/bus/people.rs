@@ -1,6 +1,6 @@
 //! Recipients, read on demand and remembered: what changes in their bucket is heard and takes the old form's place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use super::{Bus, BusError, topology};
 use crate::clock;
 use crate::documents::{Document, Key};
 use crate::health::Pulse;
-use crate::ids::{Recipient, WorkspaceId};
+use crate::ids::{ChannelId, Recipient, WorkspaceId};
 use crate::metrics;
-use crate::recipient::Contacts;
+use crate::recipient::{Contacts, RecipientKind};
 use crate::{shelf, task};
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ const REMEMBERED_MAX: usize = 50_000;
 /// A copy of the bucket may lag when it is read, and a change may be heard before that: nothing is believed for longer.
 const BELIEVED_FOR: Duration = Duration::from_secs(60);
 
-type Found = Option<Arc<Contacts>>;
+type Found = Option<Arc<Reached>>;
 type Known = HashMap<(WorkspaceId, Recipient), Read>;
 
 struct Read {
@@ -37,10 +37,23 @@ struct Read {
 }
 
 /// All that sending asks of a recipient. What a newer process writes beside it does not matter.
-#[derive(Default, Deserialize)]
-struct Reached {
+#[derive(Debug, Default, Deserialize)]
+pub struct Reached {
     #[serde(default)]
-    contacts: Contacts,
+    pub contacts: Contacts,
+    #[serde(default)]
+    pub kind: RecipientKind,
+    /// None and empty mean the same.
+    #[serde(default)]
+    pub unsubscribed: Option<BTreeSet<ChannelId>>,
+}
+
+impl Reached {
+    /// Whether they want to hear no more through this channel.
+    #[must_use]
+    pub fn has_left(&self, channel: &ChannelId) -> bool {
+        self.unsubscribed.as_ref().is_some_and(|left| left.contains(channel))
+    }
 }
 
 /// The recipients that this process was asked for.
@@ -154,12 +167,12 @@ impl People {
             let document: Option<Document<Value>> = serde_json::from_slice(&entry.payload).ok();
             document.map(|document| document.spec).unwrap_or_default()
         };
-        let found = (!removed).then(|| Arc::new(contacts(spec())));
+        let found = (!removed).then(|| Arc::new(reached(spec())));
         self.remember((workspace, id), entry.sequence, found);
     }
 }
 
-/// A recipient's contacts as they lie in the bucket, with their revision; 0 where nobody has written any.
+/// What is known of a recipient as it lies in the bucket, with their revision; 0 where nobody has written any.
 ///
 /// # Errors
 /// When the broker does not answer.
@@ -167,18 +180,18 @@ pub async fn read(
     bus: &Bus,
     workspace: &WorkspaceId,
     id: &Recipient,
-) -> Result<(u64, Option<Contacts>), BusError> {
+) -> Result<(u64, Option<Reached>), BusError> {
     let held = shelf::get(bus, &Key::Recipient(workspace.clone(), id.clone())).await?;
     let revision = held.as_ref().map_or(0, |held| held.revision);
-    Ok((revision, held.map(|held| contacts(held.document.spec))))
+    Ok((revision, held.map(|held| reached(held.document.spec))))
 }
 
-/// Contacts that this version cannot read are none, aloud; the error's text would name them.
-fn contacts(spec: Value) -> Contacts {
+/// What this version cannot read is nothing, aloud; the error's text would name contacts.
+fn reached(spec: Value) -> Reached {
     let reached = serde_json::from_value::<Reached>(spec);
     if reached.is_err() {
         metrics::document_unreadable();
-        tracing::error!("the contacts of a recipient cannot be read");
+        tracing::error!("what is known of a recipient cannot be read");
     }
-    reached.unwrap_or_default().contacts
+    reached.unwrap_or_default()
 }

@@ -71,6 +71,12 @@ impl Names {
         subject.split('.').next() == Some(self.prefix.as_str())
     }
 
+    /// Where nobody ever listens: a request there is answered by the server, as soon as it has read so far.
+    #[must_use]
+    pub fn nobody(&self) -> String {
+        format!("{}.nobody", self.prefix)
+    }
+
     /// The stream's subjects.
     #[must_use]
     pub fn subjects_of(&self, stream: StreamName) -> Vec<String> {
@@ -82,6 +88,7 @@ impl Names {
             StreamName::Throttle => &["throttle"],
             StreamName::Counts => &["counts"],
             StreamName::Pace => &["pace"],
+            StreamName::Receipts => &["receipts"],
         };
         heads.iter().map(|head| format!("{}.{head}.>", self.prefix)).collect()
     }
@@ -285,6 +292,14 @@ impl Names {
         format!("{}.pace.{workspace}.{channel}", self.prefix)
     }
 
+    /// Where it is kept what shows a thing on a channel, to a recipient where there is one.
+    #[must_use]
+    pub fn receipt(&self, delivery: &Delivery, collapse_id: &str) -> String {
+        let Delivery { workspace, channel, recipient, .. } = delivery;
+        let of = digest(&[recipient.as_ref().map_or("", Recipient::as_str), collapse_id]);
+        format!("{}.receipts.{workspace}.{channel}.{of}", self.prefix)
+    }
+
     /// The channel that a subject of [`Names::pause`] names.
     #[must_use]
     pub fn paused_channel(&self, subject: &str) -> Option<(WorkspaceId, ChannelId)> {
@@ -304,11 +319,20 @@ pub enum StreamName {
     Throttle,
     Counts,
     Pace,
+    Receipts,
 }
 
 impl StreamName {
-    pub const ALL: [Self; 7] =
-        [Self::Events, Self::Deliveries, Self::Records, Self::Dead, Self::Throttle, Self::Counts, Self::Pace];
+    pub const ALL: [Self; 8] = [
+        Self::Events,
+        Self::Deliveries,
+        Self::Records,
+        Self::Dead,
+        Self::Throttle,
+        Self::Counts,
+        Self::Pace,
+        Self::Receipts,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -319,6 +343,7 @@ impl StreamName {
             Self::Throttle => "THROTTLE",
             Self::Counts => "COUNTS",
             Self::Pace => "PACE",
+            Self::Receipts => "RECEIPTS",
         }
     }
 }

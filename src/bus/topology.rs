@@ -255,7 +255,7 @@ fn stream_config(bus: &Bus, name: StreamName, keep: &Keep) -> stream::Config {
         },
         StreamName::Records => stream::Config { max_age: DAY * keep.records_days, ..base },
         StreamName::Dead => stream::Config { max_age: DAY * keep.dead_days, ..base },
-        StreamName::Throttle | StreamName::Pace => {
+        StreamName::Throttle | StreamName::Pace | StreamName::Receipts => {
             stream::Config { max_messages_per_subject: 1, allow_message_ttl: true, ..base }
         }
         StreamName::Counts => stream::Config {

@@ -100,7 +100,7 @@ fn block(delivery: &Delivery, coloured: bool) -> String {
     if !title.is_empty() {
         writeln!(block, "{colour}┃{reset} {bold}{title}{reset}").ok();
     }
-    let body = Document::parse(&delivery.body).to_plain(BODY_UNITS_MAX);
+    let body = Document::of(delivery).to_plain(BODY_UNITS_MAX);
     let actions = delivery.actions.iter().map(|Action { label, url }| format!("[{label}] {url}"));
     let files = delivery.attachments.iter().map(|file| match file.content() {
         Content::Link(url) => format!("+ {}: {url}", file.name),

@@ -130,7 +130,7 @@ impl Adapter for Expo {
             rebase(&url, &base)
         };
         Ok(Self {
-            http: workshop.http.with_body_max(ANSWER_BYTES_MAX),
+            http: workshop.http.with_body_bytes_max(ANSWER_BYTES_MAX),
             send_url: url(SEND),
             receipts_url: url(RECEIPTS),
             account: token.map(|token| digest(&["expo-token", token])),
@@ -337,7 +337,7 @@ fn message<'a>(delivery: &'a Delivery, style: &'a Style) -> Message<'a> {
         message.data.url = None;
     }
     let room = PAYLOAD_BYTES_MAX.saturating_sub(length(&message));
-    let body = Document::parse(&delivery.body).to_plain(BODY_UNITS_MAX);
+    let body = Document::of(delivery).to_plain(BODY_UNITS_MAX);
     message.body = cut_json(&body, room);
     message
 }

@@ -4,8 +4,10 @@
 //! 16 KiB of an answer. Errors are told in fixed words: those of the libraries below name hosts and addresses.
 
 pub mod address;
+pub mod multipart;
 mod resolve;
 mod status;
+pub mod tls;
 mod transport;
 
 use std::fmt;
@@ -22,7 +24,10 @@ use url::{Host, Url};
 use super::{SendError, TIMEOUT};
 use crate::rule::fault::Fault;
 use resolve::GuardedResolver;
+pub use resolve::addresses;
 pub use status::{classify_provider_status, classify_status};
+use tls::Own;
+pub use transport::unanswered;
 
 const USER_AGENT: &str = concat!("Bugle/", env!("CARGO_PKG_VERSION"));
 
@@ -55,6 +60,8 @@ pub struct HttpPolicy {
     pub allow_addresses: Vec<IpNet>,
     /// The URL of a proxy: everything goes through it, and it is trusted to check addresses itself. May hold a password.
     pub proxy: Option<String>,
+    /// Certificates (PEM) that are trusted beside the machine's.
+    pub extra_ca: Option<Arc<[u8]>>,
 }
 
 impl fmt::Debug for HttpPolicy {
@@ -63,6 +70,7 @@ impl fmt::Debug for HttpPolicy {
             .field("allow_plain_http", &self.allow_plain_http)
             .field("allow_addresses", &self.allow_addresses)
             .field("proxy", &self.proxy.is_some())
+            .field("extra_ca", &self.extra_ca.is_some())
             .finish()
     }
 }
@@ -72,6 +80,10 @@ impl fmt::Debug for HttpPolicy {
 pub enum HttpError {
     #[error("the configured proxy cannot be used: it must be an http or https URL")]
     Proxy,
+    #[error("worker.extra_ca_file holds no certificate that can be used (PEM)")]
+    ExtraCa,
+    #[error("the certificates cannot be used: one is broken, or the key is another one's")]
+    Certificates,
     #[error("the HTTP client cannot be built: {0}")]
     Client(&'static str),
 }
@@ -91,7 +103,7 @@ pub struct Answer {
     pub status: u16,
     /// More than nothing and at most a day.
     pub retry_after: Option<Duration>,
-    /// Its first 16 KiB, unless more was asked for, or as much as came.
+    /// Its first 16 KiB, unless the client reads more, or as much as came.
     pub body: Vec<u8>,
 }
 
@@ -107,9 +119,21 @@ impl HttpClient {
     /// # Errors
     /// When the proxy is no URL a client can use, or the machine has no certificates to trust.
     pub fn new(policy: HttpPolicy) -> Result<Self, HttpError> {
+        Self::build(Arc::new(policy), TIMEOUT, None)
+    }
+
+    /// A client under the same policy that shows a certificate of its own, or trusts more than the public authorities. It shares
+    /// no connections with this one.
+    ///
+    /// # Errors
+    /// When key and certificate do not belong together, or one of them cannot be used.
+    pub fn with_tls(&self, own: Own) -> Result<Self, HttpError> {
+        Self::build(Arc::clone(&self.policy), self.timeout, Some(own))
+    }
+
+    fn build(policy: Arc<HttpPolicy>, timeout: Duration, own: Option<Own>) -> Result<Self, HttpError> {
         // reqwest panics without one.
         install_tls_provider();
-        let policy = Arc::new(policy);
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
@@ -126,10 +150,22 @@ impl HttpClient {
             Some(url) => builder.proxy(parse_proxy(url)?),
             None => builder.dns_resolver(GuardedResolver::new(Arc::clone(&policy))),
         };
-        let client = builder
-            .build()
-            .map_err(|_| HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"))?;
-        Ok(Self { client, policy, timeout: TIMEOUT, body_bytes_max: BODY_BYTES_MAX })
+        if let Some(pem) = &policy.extra_ca {
+            let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| HttpError::ExtraCa)?;
+            if found.is_empty() {
+                return Err(HttpError::ExtraCa);
+            }
+            builder = builder.tls_certs_merge(found);
+        }
+        let unusable = match &own {
+            Some(_) => HttpError::Certificates,
+            None => HttpError::Client("no usable TLS configuration (are ca-certificates installed?)"),
+        };
+        if let Some(own) = own {
+            builder = own.apply(builder);
+        }
+        let client = builder.build().map_err(|_| unusable)?;
+        Ok(Self { client, policy, timeout, body_bytes_max: BODY_BYTES_MAX })
     }
 
     /// The same client, which waits so long for a status.
@@ -144,10 +180,10 @@ impl HttpClient {
         self.timeout
     }
 
-    /// The same client, which reads so much of an answer: for providers whose answer is a list.
+    /// The same client, for answers that are longer than providers' usual ones.
     #[must_use]
-    pub fn with_body_max(&self, bytes: usize) -> Self {
-        Self { body_bytes_max: bytes, ..self.clone() }
+    pub fn with_body_bytes_max(&self, body_bytes_max: usize) -> Self {
+        Self { body_bytes_max, ..self.clone() }
     }
 
     #[must_use]
@@ -181,6 +217,21 @@ impl HttpClient {
         body: Bytes,
         at: Timestamp,
     ) -> Result<Answer, SendError> {
+        self.ask_for(method, url, headers, body, at).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, for an API that says something in its answer's headers.
+    ///
+    /// # Errors
+    /// As [`HttpClient::post`].
+    pub async fn ask_for(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        at: Timestamp,
+    ) -> Result<(Answer, HeaderMap), SendError> {
         self.check_literal(url)?;
         let request = self.client.request(method, url.clone()).headers(headers).body(body);
         let answered = tokio::time::timeout(self.timeout, request.send()).await;
@@ -190,6 +241,7 @@ impl HttpClient {
         let status = response.status().as_u16();
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(|text| parse_retry_after(text, at));
+        let headers = response.headers().clone();
         let mut body = Vec::new();
         if response.content_length() != Some(0) {
             // Late or broken: what came is kept, and the status stands.
@@ -197,7 +249,7 @@ impl HttpClient {
                 .await
                 .ok();
         }
-        Ok(Answer { status, retry_after, body })
+        Ok((Answer { status, retry_after, body }, headers))
     }
 
     /// The resolver never sees a host that is an address already. `url` has made one spelling of all of them.
@@ -277,94 +329,4 @@ pub fn rebase(url: &Url, base: &Url) -> Url {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_as_seconds_or_as_a_date() {
-        let at: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
-        for (text, seconds) in [
-            ("30", Some(30)),
-            (" 30 ", Some(30)),
-            ("0", None),
-            ("-5", None),
-            ("1.5", None),
-            ("soon", None),
-            ("999999999", Some(86_400)),
-            ("Fri, 20 Nov 2026 10:02:00 GMT", Some(120)),
-            ("Fri, 20 Nov 2026 09:00:00 GMT", None),
-            ("Sat, 20 Nov 2027 09:00:00 GMT", Some(86_400)),
-        ] {
-            assert_eq!(parse_retry_after(text, at), seconds.map(Duration::from_secs), "{text}");
-        }
-    }
-
-    #[test]
-    fn endpoints_are_https_unless_plain_http_is_allowed() {
-        let strict = HttpPolicy::default();
-        let lax = HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() };
-        assert!(parse_endpoint("https://a.example/x?y=1", &strict, "/url").is_ok());
-        assert!(parse_endpoint("http://a.example/", &lax, "/url").is_ok());
-        for bad in [
-            "",
-            " ",
-            "hunter2",
-            "/x",
-            "http://a.example/",
-            "ftp://a.example",
-            "file:///etc/passwd",
-            "https://",
-        ] {
-            let fault = parse_endpoint(bad, &strict, "/url").unwrap_err();
-            assert_eq!(fault.pointer, "/url");
-            assert!(!fault.message.contains("hunter2"), "{fault}");
-        }
-        for bad in ["https://u:hunter2@a.example/", "https://hunter2@a.example/"] {
-            assert!(!parse_endpoint(bad, &lax, "/url").unwrap_err().message.contains("hunter2"));
-        }
-    }
-
-    #[test]
-    fn a_base_replaces_the_server_and_keeps_the_path() {
-        let url = Url::parse("https://hooks.example/services/T/B?x=1").unwrap();
-        for (base, expected) in [
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/services/T/B?x=1"),
-            ("https://proxy.example/slack/", "https://proxy.example/slack/services/T/B?x=1"),
-        ] {
-            assert_eq!(rebase(&url, &Url::parse(base).unwrap()).as_str(), expected);
-        }
-    }
-
-    #[tokio::test]
-    async fn addresses_written_as_hosts_are_checked_in_every_spelling() {
-        let client = HttpClient::new(HttpPolicy { allow_plain_http: true, ..HttpPolicy::default() }).unwrap();
-        for url in [
-            "http://127.0.0.1:9/",
-            "http://2130706433:9/",
-            "http://0x7f.1:9/",
-            "http://0177.0.0.1:9/",
-            "http://127.0.0.1.:9/",
-            "http://0:9/",
-            "http://[::1]:9/",
-            "http://[::ffff:7f00:1]:9/",
-            "http://[64:ff9b::a00:1]:9/",
-            "http://169.254.169.254/latest/meta-data",
-            "http://①②⑦.0.0.1:9/",
-            "http://localhost:9/",
-        ] {
-            let url = Url::parse(url).unwrap();
-            let sent = client.post(&url, HeaderMap::new(), Bytes::new(), Timestamp::UNIX_EPOCH).await;
-            assert_eq!(sent, Err(transport::blocked()), "{url}");
-        }
-    }
-
-    #[test]
-    fn a_proxy_does_not_print() {
-        let proxy = |url: &str| HttpPolicy { proxy: Some(url.to_owned()), ..HttpPolicy::default() };
-        assert!(!format!("{:?}", proxy("http://user:hunter2@proxy.example")).contains("hunter2"));
-        for bad in ["hunter2", "", "socks5://hunter2", "hunter2:8080"] {
-            let error = HttpClient::new(proxy(bad)).unwrap_err();
-            assert!(error == HttpError::Proxy && !error.to_string().contains("hunter2"), "{bad}");
-        }
-    }
-}
+mod tests;

@@ -1,19 +1,30 @@
-//! Bodies: a small Markdown, parsed once into a flat list of pieces that each channel writes in its own way.
+//! Bodies: a small Markdown, or HTML where one says so, parsed once into a flat list of pieces that each channel writes in
+//! its own way.
 //!
 //! Bold, italic, code, code blocks, links (https, http, mailto), lists, quotes and headings (as bold) are known; all else,
-//! raw HTML included, is text. What no channel could nest is never in the list: a style inside itself, a style around
+//! raw HTML in Markdown included, is text. What no channel could nest is never in the list: a style inside itself, a style around
 //! code, code in a link, a quote in a quote. Bullets and blank lines are text already, so that only marks differ.
 
+mod common;
 mod dialect;
+mod escaped;
+mod html;
 mod literal;
+mod mail;
 mod parse;
 mod places;
+mod whatsapp;
 mod write;
 
 use url::Url;
 
+use crate::delivery::{Delivery, Format};
+use common::Common;
 use dialect::{Plain, Slack, Telegram};
+pub use escaped::escaped;
 pub use literal::literal;
+use mail::Mail;
+use whatsapp::WhatsApp;
 use write::Limits;
 
 /// More than any channel shows: what comes behind is not even parsed.
@@ -22,13 +33,17 @@ const SOURCE_BYTES_MAX: usize = 64 * 1024;
 /// A longer link is shown as text: with many of them a request would be a multiple of its message.
 const LINK_BYTES_MAX: usize = 2048;
 
-/// Telegram gives up formatting beyond 100 entities a message; the title and the context line have some, too.
-const TELEGRAM_TAGS_MAX: usize = 90;
+/// Telegram gives up formatting beyond 100 entities a message; the title, the context line and links to files have some, too.
+const TELEGRAM_TAGS_MAX: usize = 80;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Tag {
     Bold,
     Italic,
+    /// Of HTML only.
+    Underline,
+    /// Of HTML only.
+    Strike,
     Code,
     CodeBlock,
     /// An absolute URL of an allowed scheme.
@@ -52,8 +67,22 @@ pub struct Document(Vec<Piece>);
 impl Document {
     #[must_use]
     pub fn parse(source: &str) -> Self {
+        Self::read(source, Format::Markdown)
+    }
+
+    /// The body of a delivery.
+    #[must_use]
+    pub fn of(delivery: &Delivery) -> Self {
+        Self::read(&delivery.body, delivery.format)
+    }
+
+    #[must_use]
+    pub fn read(source: &str, format: Format) -> Self {
         let end = source.floor_char_boundary(SOURCE_BYTES_MAX);
-        let mut pieces = parse::parse(&source[..end]);
+        let mut pieces = match format {
+            Format::Markdown => parse::parse(&source[..end]),
+            Format::Html => html::parse(&source[..end]),
+        };
         if end < source.len() {
             pieces.push(Piece::Text("…".to_owned()));
         }
@@ -71,6 +100,26 @@ impl Document {
     pub fn to_telegram(&self, units_max: usize) -> String {
         let limits = Limits { units_max, pieces_max: 1, tags_max: TELEGRAM_TAGS_MAX };
         write::write(&self.0, &Telegram, &limits).concat()
+    }
+
+    /// WhatsApp's marks, which count.
+    #[must_use]
+    pub fn to_whatsapp(&self, units_max: usize) -> String {
+        let limits = Limits { units_max, pieces_max: 1, tags_max: usize::MAX };
+        write::write(&self.0, &WhatsApp, &limits).concat()
+    }
+
+    /// HTML for mail, in which `units_max` bounds the text without tags and escapes.
+    #[must_use]
+    pub fn to_mail(&self, units_max: usize) -> String {
+        write::write(&self.0, &Mail, &Limits { units_max, pieces_max: 1, tags_max: usize::MAX }).concat()
+    }
+
+    /// Markdown again, in which only the body's own marks are marks. `hard_breaks` for readers to whom a line feed is a space.
+    #[must_use]
+    pub fn to_markdown(&self, units_max: usize, hard_breaks: bool) -> String {
+        let limits = Limits { units_max, pieces_max: 1, tags_max: usize::MAX };
+        write::write(&self.0, &Common { hard_breaks }, &limits).concat()
     }
 
     /// Text without marks; links show their address behind them.
@@ -95,6 +144,20 @@ pub fn safe_link(text: &str) -> Option<String> {
 #[must_use]
 pub fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// `text` in Markdown, as text.
+#[must_use]
+pub fn escape_markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    common::escape(text, &mut escaped);
+    escaped
+}
+
+/// A link in Markdown.
+#[must_use]
+pub fn markdown_link(label: &str, link: &str) -> String {
+    format!("[{}]({})", escape_markdown(label), common::target(link))
 }
 
 /// `text` for Slack, which has three characters of its own.

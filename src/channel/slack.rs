@@ -1,312 +1,215 @@
-//! Slack by incoming webhook: one Block Kit message, to the channel that the webhook was made for.
+//! Slack: one Block Kit message, by an incoming webhook or by a bot that can also replace it, answer it and add files.
 //!
-//! The URL is the credential. Slack answers 200 `ok`, or a status and one word that says more than it; the word decides.
-//! Severity is a coloured dot in the last line: an attachment's colour would show the fallback text a second time.
-//! Sources: <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>,
-//! <https://docs.slack.dev/reference/block-kit/blocks>.
+//! A webhook's URL is its credential, and it belongs to one channel; what it posted cannot be changed. A bot's answers are 200 also
+//! when they are a no: the word in the body decides. What a bot replaces may have been deleted by a person: then it is posted
+//! anew. Sources: <https://docs.slack.dev/reference/methods/chat.postMessage>,
+//! <https://docs.slack.dev/reference/methods/chat.update>, <https://docs.slack.dev/apis/web-api/rate-limits>,
+//! <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>.
+
+mod answer;
+mod bot;
+mod files;
+mod handle;
+mod message;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::Url;
 
-use super::http::{Answer, HttpClient, classify_provider_status, parse_endpoint, rebase};
-use super::markdown::{Document, escape_slack, safe_link};
+use super::http::{HttpClient, parse_endpoint, rebase};
 use super::secret::Redacted;
-use super::text::{cut, cut_by, one_line};
-use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
+use super::{Adapter, Channel, Failure, Limit, Receipt, SendError, Try, Workshop, settings};
 use crate::delivery::Delivery;
-use crate::event::Severity;
+use crate::ids::digest;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
+use bot::Bot;
 
-const HEADER_UNITS_MAX: usize = 150;
-const SECTION_UNITS_MAX: usize = 3000;
+const API_BASE: &str = "https://slack.com";
 
-/// Slack takes 50 blocks and 40,000 characters: twelve full sections stay below both.
-const SECTIONS_MAX: usize = 12;
+/// An answer repeats the message, with six bytes for a character that is not ASCII: what is cut off could not be read, and would be
+/// sent again.
+const ANSWER_BYTES_MAX: usize = 512 * 1024;
 
-/// Of the fallback text that notifications and old clients show.
-const FALLBACK_UNITS_MAX: usize = 3000;
-
-/// Of an event's type in the last line.
-const TYPE_UNITS_MAX: usize = 200;
+/// Slack allows about one message a second in a channel, by whatever way it comes, and bears a short burst.
+const PACE: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend(
+    "required" = [],
+    "allOf" = [{ "oneOf": [{ "required": ["webhookUrl"] }, { "required": ["botToken", "channelId"] }] }]
+))]
 pub struct SlackConfig {
-    webhook_url: Redacted<String>,
-    /// Takes the place of `https://hooks.slack.com`; the path stays.
+    /// An incoming webhook. This, or `botToken` and `channelId`.
+    webhook_url: Option<Redacted<String>>,
+    /// `xoxb-…`, with the scope `chat:write`; for files also `files:write`.
+    bot_token: Option<Redacted<String>>,
+    /// Where a bot posts: the id of a channel or of a direct message, or of a user, like `C0123456789`.
+    channel_id: Option<String>,
+    /// What a bot does with what it posted before about the same thing: replace it (`edit`, the default), or answer it.
+    updates: Option<Updates>,
+    /// Answers are shown in the channel too.
+    reply_broadcast: Option<bool>,
+    /// Takes the place of `https://hooks.slack.com` or `https://slack.com`; the path stays.
     api_base: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Updates {
+    #[default]
+    Edit,
+    Thread,
+}
+
+/// What channels may share: a bot.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SlackConnection {
+    bot_token: Redacted<String>,
+    /// Takes the place of `https://slack.com`.
+    api_base: Option<String>,
+}
+
+/// The one way out that a configuration describes.
+enum Way<'a> {
+    Webhook(&'a str),
+    Bot { token: &'a str, channel: &'a str },
 }
 
 #[derive(Debug)]
 pub struct Slack {
     http: HttpClient,
-    url: Redacted<Url>,
+    out: Out,
+    /// What its limit is kept under.
+    limit: String,
+}
+
+#[derive(Debug)]
+enum Out {
+    Webhook(Redacted<Url>),
+    Bot(Bot),
+}
+
+impl SlackConfig {
+    fn way(&self) -> Result<Way<'_>, Fault> {
+        let webhook = self.webhook_url.as_ref().map(|url| url.expose().as_str()).filter(|url| !url.is_empty());
+        let token = self.bot_token.as_ref().map(|token| token.expose().as_str()).filter(|text| !text.is_empty());
+        let channel = self.channel_id.as_deref().filter(|id| !id.is_empty());
+        let fault = |place: &str, message: &str| Err(Fault::new(place.to_owned(), message.to_owned()));
+        match (webhook, token, channel) {
+            (None, None, None) => {
+                fault("/webhookUrl", "is missing: this is needed, or botToken and channelId")
+            }
+            (None, None, Some(_)) => fault("/botToken", "is missing: channelId needs it"),
+            (None, Some(_), None) => fault("/channelId", "is missing: botToken needs it"),
+            (Some(_), Some(_), _) => fault("/botToken", "does not go with webhookUrl: choose one of the two"),
+            (Some(_), None, Some(_)) => {
+                fault("/channelId", "does not go with webhookUrl, which belongs to one channel already")
+            }
+            (Some(_), None, None) if self.updates.is_some() => {
+                fault("/updates", "needs a botToken: an incoming webhook cannot change or answer what it posted")
+            }
+            (_, _, _) if self.reply_broadcast == Some(true) && self.updates != Some(Updates::Thread) => {
+                fault("/replyBroadcast", "needs updates: thread beside it")
+            }
+            (Some(url), None, None) => Ok(Way::Webhook(url)),
+            (None, Some(token), Some(channel)) => Ok(Way::Bot { token, channel }),
+        }
+    }
 }
 
 impl Adapter for Slack {
     type Config = SlackConfig;
 
+    fn check(config: &SlackConfig) -> Result<(), Fault> {
+        config.way().map(drop)
+    }
+
     fn show(delivery: &Delivery) -> Value {
-        message(delivery)
+        message::message(delivery, &files::inline(delivery))
     }
 
     fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
         let config: SlackConfig = settings::read(config)?;
         let policy = workshop.http.policy();
-        let url = parse_endpoint(config.webhook_url.expose(), policy, "/webhookUrl")?;
-        let base = config.api_base.filter(|base| !base.is_empty());
-        let url = match &base {
-            Some(base) => rebase(&url, &parse_endpoint(base, policy, "/apiBase")?),
-            None => url,
+        let base = config.api_base.as_deref().filter(|base| !base.is_empty());
+        let base = base.map(|base| parse_endpoint(base, policy, "/apiBase")).transpose()?;
+        let (out, of) = match config.way()? {
+            Way::Webhook(url) => {
+                let of = digest(&["slack-webhook", url]);
+                let url = parse_endpoint(url, policy, "/webhookUrl")?;
+                let url = base.map_or_else(|| url.clone(), |base| rebase(&url, &base));
+                (Out::Webhook(Redacted::new(url)), of)
+            }
+            Way::Bot { token, channel } => {
+                let updates = config.updates.unwrap_or_default();
+                let bot = Bot::new(token, base.as_ref())?.posting(channel, updates)?;
+                let bot = bot.broadcasting(config.reply_broadcast == Some(true));
+                (Out::Bot(bot), digest(&["slack-bot", token, channel]))
+            }
         };
-        Ok(Self { http: workshop.http.clone(), url: Redacted::new(url) })
+        let http = workshop.http.with_body_bytes_max(ANSWER_BYTES_MAX);
+        Ok(Self { http, out, limit: format!("slack-channel.{of}") })
     }
 }
 
 impl Channel for Slack {
     fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
-            let Try { delivery, at, .. } = attempt;
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            let body = Bytes::from(message(delivery).to_string());
-            let answer = self.http.post(self.url.expose(), headers, body, at).await?;
-            classify(&answer)
+            match &self.out {
+                Out::Webhook(url) => self.post(url.expose(), attempt).await,
+                Out::Bot(bot) => bot.send(&self.http, attempt).await,
+            }
         })
     }
-}
 
-fn message(delivery: &Delivery) -> Value {
-    let title = one_line(&delivery.title);
-    let document = Document::parse(&delivery.body);
-    let mut blocks = Vec::new();
-    if !title.is_empty() {
-        let header = escape_slack(&cut_by(&title, HEADER_UNITS_MAX, price));
-        // Without `emoji` a type such as `task:fire:out` stays what it is.
-        blocks.push(
-            json!({ "type": "header", "text": { "type": "plain_text", "text": header, "emoji": false } }),
-        );
+    fn replaces(&self) -> bool {
+        matches!(&self.out, Out::Bot(bot) if bot.updates == Updates::Edit)
     }
-    for text in document.to_slack(SECTION_UNITS_MAX, SECTIONS_MAX) {
-        blocks.push(json!({ "type": "section", "text": mrkdwn(&text) }));
+
+    fn follows(&self) -> bool {
+        matches!(&self.out, Out::Bot(bot) if bot.updates == Updates::Thread)
     }
-    blocks.push(json!({ "type": "context", "elements": [mrkdwn(&context(delivery))] }));
-    let plain = document.to_plain(FALLBACK_UNITS_MAX);
-    let fallback = [title, plain].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
-    json!({ "text": escape_slack(&cut_by(&fallback, FALLBACK_UNITS_MAX, price)), "blocks": blocks })
-}
 
-/// `verbatim` keeps Slack from finding names, channels and addresses in the text by itself.
-fn mrkdwn(text: &str) -> Value {
-    json!({ "type": "mrkdwn", "text": text, "verbatim": true })
-}
-
-fn price(ch: char) -> usize {
-    match ch {
-        '&' => "&amp;".len(),
-        '<' | '>' => "&lt;".len(),
-        _ => ch.len_utf16(),
+    fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {
+        vec![Limit { of: self.limit.clone(), most: 1, per: PACE, burst: 1, cost: 1 }]
     }
 }
 
-/// Severity, type, time in the reader's own zone, and the link.
-fn context(delivery: &Delivery) -> String {
-    let dot = match delivery.severity {
-        Severity::Info => "🔵",
-        Severity::Warning => "🟠",
-        Severity::Critical => "🔴",
-    };
-    let severity = delivery.severity.as_str();
-    let event_type = escape_slack(&cut(&one_line(delivery.event.event_type.as_str()), TYPE_UNITS_MAX));
-    let time = delivery.event.time;
-    let (seconds, utc) = (time.as_second(), time.strftime("%Y-%m-%d %H:%M UTC"));
-    let mut line =
-        format!("{dot} {severity} · {event_type} · <!date^{seconds}^{{date_short_pretty}} {{time}}|{utc}>");
-    if let Some(link) = &delivery.link {
-        line.push_str(" · ");
-        match safe_link(link) {
-            Some(url) => line.extend(["<", &escape_slack(&url), "|Open>"]),
-            None => line.push_str(&escape_slack(&cut(&one_line(link), TYPE_UNITS_MAX))),
-        }
+impl Slack {
+    async fn post(&self, url: &Url, attempt: Try<'_>) -> Result<Receipt, SendError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let message = message::message(attempt.delivery, &files::inline(attempt.delivery));
+        let body = Bytes::from(message.to_string());
+        answer::of_webhook(&self.http.post(url, headers, body, attempt.at).await?)
     }
-    line
-}
 
-/// `{"ok":false,"error":"…"}`, which gateways in Slack's place may answer, also under 200.
-#[derive(Deserialize)]
-struct JsonAnswer {
-    ok: bool,
-    #[serde(default)]
-    error: String,
-}
-
-fn classify(answer: &Answer) -> Result<Receipt, SendError> {
-    let body = String::from_utf8_lossy(&answer.body);
-    let refused = serde_json::from_str::<JsonAnswer>(&body).ok().filter(|answer| !answer.ok);
-    let accepted = (200..300).contains(&answer.status);
-    let word = match &refused {
-        Some(refused) => refused.error.as_str(),
-        None if accepted => return Ok(Receipt { code: Some(answer.status), ..Receipt::default() }),
-        None => body.trim(),
-    };
-    if let Some(error) = classify_word(word, answer) {
-        return Err(error);
+    /// Asks Slack whether a connection's token is good (`auth.test`).
+    ///
+    /// # Errors
+    /// What is wrong with it, as a try would say it.
+    pub async fn probe(connection: &Value, http: &HttpClient, at: Timestamp) -> Result<(), SendError> {
+        let misconfigured = |fault: Fault| {
+            let detail = format!("the connection's configuration cannot be used: {fault}");
+            SendError::Ours(Failure::new(Reason::Misconfigured, detail))
+        };
+        let connection: SlackConnection = settings::read(connection).map_err(misconfigured)?;
+        let base = connection.api_base.as_deref().filter(|base| !base.is_empty());
+        let base = base.map(|base| parse_endpoint(base, http.policy(), "/apiBase")).transpose();
+        let bot = Bot::new(connection.bot_token.expose(), base.map_err(misconfigured)?.as_ref());
+        bot.map_err(misconfigured)?.test(http, at).await
     }
-    classify_provider_status(answer.status, answer.retry_after)?;
-    // A refusal in words unknown to us, under a status that says the opposite.
-    let failure =
-        Failure::new(Reason::ProviderError, "refused without a reason that is known").code(answer.status);
-    Err(SendError::Transient { failure, retry_after: answer.retry_after })
-}
-
-/// The words that Slack documents. Only a known word is quoted.
-fn classify_word(word: &str, answer: &Answer) -> Option<SendError> {
-    let failure = |reason| Failure::new(reason, format!("Slack answered {word}")).code(answer.status);
-    Some(match word {
-        "invalid_payload"
-        | "no_text"
-        | "invalid_blocks"
-        | "invalid_blocks_format"
-        | "invalid_attachments"
-        | "missing_text_or_fallback_or_attachments"
-        | "msg_too_long"
-        | "msg_blocks_too_long"
-        | "too_many_attachments" => SendError::Permanent(failure(Reason::Rejected)),
-        "action_prohibited" | "posting_to_general_channel_denied" => {
-            SendError::Permanent(failure(Reason::Unauthorized))
-        }
-        "channel_not_found"
-        | "channel_is_archived"
-        | "user_not_found"
-        | "no_service"
-        | "no_service_id"
-        | "no_active_hooks"
-        | "no_team"
-        | "team_disabled" => SendError::Permanent(failure(Reason::Gone)),
-        "invalid_token" => SendError::Ours(failure(Reason::Unauthorized)),
-        "rate_limited" | "ratelimited" => {
-            SendError::RateLimited { failure: failure(Reason::RateLimited), retry_after: answer.retry_after }
-        }
-        "rollup_error" | "internal_error" | "service_unavailable" | "request_timeout" => {
-            SendError::Transient { failure: failure(Reason::ProviderError), retry_after: answer.retry_after }
-        }
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::channel::conformance::{sample, workshop};
-    use crate::channel::text::units;
-
-    fn texts(message: &Value) -> Vec<&str> {
-        let blocks = message["blocks"].as_array().unwrap();
-        blocks
-            .iter()
-            .map(|block| block["text"]["text"].as_str().or(block["elements"][0]["text"].as_str()).unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn a_message_has_a_header_sections_and_a_context() {
-        let mut delivery = sample();
-        delivery.link = Some("https://app.example/t/1?a=1&b=2".to_owned());
-        let message = message(&delivery);
-        assert_eq!(
-            texts(&message),
-            [
-                "Task &lt;created&gt; &amp; more",
-                "*bold* snake_case_name\n\n&lt;!channel&gt;",
-                "🟠 warning · task:created · <!date^1795168800^{date_short_pretty} {time}|2026-11-20 10:00 UTC> · \
-                 <https://app.example/t/1?a=1&amp;b=2|Open>"
-            ]
-        );
-        assert_eq!(
-            message["text"],
-            "Task &lt;created&gt; &amp; more\nbold snake_case_name\n\n&lt;!channel&gt;"
-        );
-    }
-
-    #[test]
-    fn slacks_limits_are_kept() {
-        let mut delivery = sample();
-        delivery.title = "<&>\n".repeat(500);
-        delivery.body = "a <b> & `c`\n".repeat(50_000);
-        delivery.link = Some("/tasks/<!channel>".to_owned());
-        let message = message(&delivery);
-        let texts = texts(&message);
-        assert_eq!(texts.len(), SECTIONS_MAX + 2);
-        assert!(units(texts[0]) <= HEADER_UNITS_MAX && texts[0].ends_with('…'), "{}", texts[0]);
-        assert!(texts.iter().all(|text| units(text) <= SECTION_UNITS_MAX));
-        assert!(texts.concat().matches('<').count() == 1, "only the date");
-        assert!(units(message["text"].as_str().unwrap()) <= FALLBACK_UNITS_MAX);
-    }
-
-    #[test]
-    fn an_empty_body_leaves_no_empty_block() {
-        let mut delivery = sample();
-        delivery.body = String::new();
-        assert_eq!(texts(&message(&delivery)).len(), 2);
-        delivery.title = "\u{202e} ".to_owned();
-        assert_eq!(texts(&message(&delivery)).len(), 1);
-    }
-
-    #[test]
-    fn the_word_decides_before_the_status() {
-        let seen = |status, body: &str| {
-            let answer = Answer { status, retry_after: None, body: body.as_bytes().to_vec() };
-            match classify(&answer) {
-                Ok(_) => "ok".to_owned(),
-                Err(SendError::Transient { failure, .. }) => format!("transient {}", failure.reason),
-                Err(SendError::RateLimited { failure, .. }) => format!("limited {}", failure.reason),
-                Err(SendError::Permanent(failure)) => format!("permanent {}", failure.reason),
-                Err(SendError::Ours(failure)) => format!("ours {}", failure.reason),
-            }
-        };
-        for (status, body, expected) in [
-            (200, "ok", "ok"),
-            (200, r#"{"ok":true}"#, "ok"),
-            (200, r#"{"ok":false,"error":"channel_not_found"}"#, "permanent gone"),
-            (200, r#"{"ok":false}"#, "transient provider_error"),
-            (400, "no_text", "permanent rejected"),
-            (403, "invalid_token", "ours unauthorized"),
-            (404, "<html>", "permanent gone"),
-            (500, "no_service", "permanent gone"),
-            (500, "", "transient provider_error"),
-            (503, "rate_limited", "limited rate_limited"),
-        ] {
-            assert_eq!(seen(status, body), expected, "{status} {body}");
-        }
-        for status in (100..600).filter(|status| !(200..300).contains(status)) {
-            let answer = Answer { status, retry_after: None, body: Vec::new() };
-            assert_eq!(classify(&answer).map(|_| ()), classify_provider_status(status, None), "{status}");
-        }
-    }
-
-    #[test]
-    fn an_empty_base_is_none() {
-        let config = json!({ "webhookUrl": "https://a.example/b", "apiBase": "" });
-        assert_eq!(Slack::new(&config, &workshop()).unwrap().url.expose().as_str(), "https://a.example/b");
-    }
-
-    #[test]
-    fn faults_name_the_place_and_no_secret() {
-        for (config, pointer) in [
-            (json!({}), "/webhookUrl"),
-            (json!({ "webhookUrl": "hunter2" }), "/webhookUrl"),
-            (json!({ "webhookUrl": "https://a.example/hunter2", "apiBase": "x" }), "/apiBase"),
-            (json!({ "webhookUrl": "https://a.example/hunter2", "url": 1 }), "/url"),
-        ] {
-            let fault = Slack::new(&config, &workshop()).unwrap_err();
-            assert_eq!(fault.pointer, pointer, "{fault}");
-            assert!(!fault.message.contains("hunter2"), "{fault}");
-        }
-    }
-}
+mod tests;

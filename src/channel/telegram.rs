@@ -1,43 +1,50 @@
-//! Telegram by the Bot API: `sendMessage` in HTML, to one chat.
+//! Telegram by the Bot API: one message in HTML with its buttons to one chat, and files as answers to it.
 //!
-//! The bot's token is part of the URL, and a gateway may echo the URL in an error: nothing of an answer is quoted but what
-//! is known not to hold it. `ok: false` counts under every status. The limit of 4096 is on the text without tags and
-//! escapes, in UTF-16 units. Source: <https://core.telegram.org/bots/api#sendmessage>.
+//! `ok: false` counts under every status. Once the message is out nothing that follows it may fail the try: it would be sent
+//! again. A group that became a supergroup is followed at once and remembered while this process lives; Telegram answers
+//! with the new id for ever. Source: <https://core.telegram.org/bots/api>.
 
-use std::fmt;
+mod api;
+mod chats;
+mod files;
+mod message;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use url::Url;
 
-use super::http::{Answer, HttpClient, classify_provider_status, parse_endpoint, rebase};
-use super::markdown::{Document, escape_html, safe_link};
+use super::id::Id;
 use super::secret::Redacted;
-use super::text::{cut, one_line, units};
-use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
+use super::{Adapter, Channel, Failure, Limit, Receipt, SendError, Try, Workshop, settings};
 use crate::delivery::Delivery;
+use crate::event::Severity;
+use crate::ids::digest;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
+use api::{Bot, Verdict};
+pub use chats::Chat;
+use files::File;
+use message::{Button, Message};
 
-const API_BASE: &str = "https://api.telegram.org";
+/// Files may take so much longer than the time of a try; the worker lets go two seconds after it.
+const FILES_GRACE: Duration = Duration::from_secs(1);
 
-const TEXT_UNITS_MAX: usize = 4096;
+/// Groups that moved: a bot is in few of them.
+const MOVED_MAX: usize = 1_000;
 
-/// Shares of it, so that the body always has most.
-const TITLE_UNITS_MAX: usize = 256;
-const CONTEXT_UNITS_MAX: usize = 256;
+const MOVED_NOTE: &str =
+    "the group has become a supergroup: its new id belongs into chatId (detect-chats shows it)";
 
-/// The longest wait that is believed, as for `Retry-After`.
-const RETRY_AFTER_MAX_S: u64 = 86_400;
-
-/// Of Telegram's own description of an error.
-const DESCRIPTION_UNITS_MAX: usize = 200;
+/// <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>
+const PER_BOT: (u32, Duration) = (30, Duration::from_secs(1));
+const PER_CHAT: (u32, Duration) = (1, Duration::from_secs(1));
+const PER_GROUP: (u32, Duration) = (20, Duration::from_secs(60));
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -47,88 +54,42 @@ pub struct TelegramConfig {
     chat_id: Option<Id>,
     /// A topic of a forum.
     thread_id: Option<Id>,
+    /// Of these severities messages come without a sound.
+    #[serde(default = "quiet")]
+    silent: Vec<Severity>,
     /// Takes the place of `https://api.telegram.org`.
     api_base: Option<String>,
 }
 
-/// A number or a text: variables bring texts only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-enum Id {
-    Number(i64),
-    Name(String),
-}
-
-impl JsonSchema for Id {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Id".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"] })
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct IdVisitor;
-
-        impl Visitor<'_> for IdVisitor {
-            type Value = Id;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or a text")
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Id, E> {
-                Ok(Id::Number(number))
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Id, E> {
-                i64::try_from(number).map(Id::Number).map_err(|_| E::custom("too large"))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
-                let text = text.trim();
-                Ok(text.parse().map_or_else(|_| Id::Name(text.to_owned()), Id::Number))
-            }
-        }
-
-        deserializer.deserialize_any(IdVisitor)
-    }
+fn quiet() -> Vec<Severity> {
+    vec![Severity::Info]
 }
 
 #[derive(Debug)]
 pub struct Telegram {
-    http: HttpClient,
-    /// With the token in it.
-    url: Redacted<Url>,
-    token: Redacted<String>,
+    bot: Bot,
     /// None: the recipient's.
     chat_id: Option<Id>,
     thread_id: Option<i64>,
+    silent: Vec<Severity>,
+    /// Groups that became supergroups, with their new ids.
+    moved: Mutex<BTreeMap<i64, i64>>,
 }
 
 impl Adapter for Telegram {
     type Config = TelegramConfig;
 
     fn show(delivery: &Delivery) -> Value {
-        text(delivery).into()
+        let Message { mut text, buttons } = message::message(delivery);
+        for Button { text: label, url } in buttons {
+            text.push_str(&format!("\n[{label}] {url}"));
+        }
+        text.into()
     }
 
     fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
         let config: TelegramConfig = settings::read(config)?;
-        let token = config.bot_token.expose();
-        if token.is_empty()
-            || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_-".contains(&byte))
-        {
-            let legal = "is not a bot's token: digits, a colon, then letters, digits, _ and -";
-            return Err(Fault::new("/botToken".to_owned(), legal.to_owned()));
-        }
+        let bot = Bot::new(config.bot_token, config.api_base.as_deref(), workshop)?;
         let named = |name: &str| name.strip_prefix('@').is_some_and(|rest| !rest.is_empty());
         if matches!(&config.chat_id, Some(Id::Name(name)) if !named(name)) {
             return Err(Fault::new("/chatId".to_owned(), "is neither a number nor an @name".to_owned()));
@@ -141,76 +102,227 @@ impl Adapter for Telegram {
             }
             None => None,
         };
-        let base = config.api_base.as_deref().filter(|base| !base.is_empty()).unwrap_or(API_BASE);
-        let base = parse_endpoint(base, workshop.http.policy(), "/apiBase")?;
-        let mut url = base.clone();
-        url.set_path(&format!("/bot{token}/sendMessage"));
-        Ok(Self {
-            http: workshop.http.clone(),
-            url: Redacted::new(rebase(&url, &base)),
-            token: config.bot_token,
-            chat_id: config.chat_id,
-            thread_id,
-        })
+        let (chat_id, silent, moved) = (config.chat_id, config.silent, Mutex::default());
+        Ok(Self { bot, chat_id, thread_id, silent, moved })
     }
 }
 
 impl Channel for Telegram {
     fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
-            let Try { delivery, to, at, .. } = attempt;
-            let recipients = to.and_then(|to| to.expose().parse().ok()).map(Id::Number);
-            let chat_id = self.chat_id.as_ref().or(recipients.as_ref()).ok_or_else(|| {
-                SendError::Ours(Failure::new(Reason::Misconfigured, "there is no chat to send it to"))
-            })?;
-            let request = SendMessage {
-                chat_id,
-                message_thread_id: self.thread_id,
-                text: text(delivery),
-                parse_mode: "HTML",
-                link_preview_options: LinkPreviewOptions { is_disabled: true },
+            let call = self.call(attempt)?;
+            let files = File::of(attempt.delivery);
+            if files.is_empty() {
+                return self.say(&call).await.map(|said| said.receipt);
+            }
+            let heard = OnceLock::new();
+            let whole = async {
+                let said = self.say(&call).await?;
+                let mut receipt = heard.get_or_init(|| said.receipt.clone()).clone();
+                receipt.note = joined(receipt.note, self.attach(&call, &said, &files).await);
+                Ok(receipt)
             };
-            let body = serde_json::to_vec(&request).map_err(|_| {
-                SendError::Ours(Failure::new(Reason::Internal, "the message could not be written as JSON"))
-            })?;
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            let answer = self.http.post(self.url.expose(), headers, Bytes::from(body), at).await?;
-            let secrets = [Some(self.token.expose()), to.map(Redacted::expose)];
-            classify(&answer, &secrets.map(|secret| secret.map_or("", String::as_str)))
+            let time = self.bot.http.timeout();
+            match tokio::time::timeout(time + FILES_GRACE, whole).await {
+                Ok(sent) => sent,
+                Err(_) => match heard.into_inner() {
+                    Some(receipt) => {
+                        let late = "not all attachments could be sent in time".to_owned();
+                        Ok(Receipt { note: joined(receipt.note.clone(), Some(late)), ..receipt })
+                    }
+                    None => Err(SendError::late(time)),
+                },
+            }
         })
     }
-}
 
-/// Title, body, and a line with severity, type, time and link. The body gives way when it is too long.
-fn text(delivery: &Delivery) -> String {
-    let title = cut(&one_line(&delivery.title), TITLE_UNITS_MAX);
-    let (context, context_units) = context(delivery);
-    let taken = units(&title) + context_units + "\n\n\n\n".len();
-    let body = Document::parse(&delivery.body).to_telegram(TEXT_UNITS_MAX - taken);
-    let title = if title.is_empty() { title } else { format!("<b>{}</b>", escape_html(&title)) };
-    [title, body, context].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
-}
-
-/// The line, and how long it is without tags and escapes.
-fn context(delivery: &Delivery) -> (String, usize) {
-    let event_type = cut(&one_line(delivery.event.event_type.as_str()), CONTEXT_UNITS_MAX);
-    let time = delivery.event.time.strftime("%Y-%m-%d %H:%M UTC");
-    let line = format!("{} · {event_type} · {time}", delivery.severity.as_str());
-    let mut length = units(&line);
-    let mut context = format!("<i>{}</i>", escape_html(&line));
-    if let Some(link) = &delivery.link {
-        let (shown, markup) = if let Some(url) = safe_link(link) {
-            ("Open".to_owned(), format!("<a href=\"{}\">Open</a>", escape_html(&url)))
-        } else {
-            let shown = cut(&one_line(link), CONTEXT_UNITS_MAX);
-            let markup = escape_html(&shown);
-            (shown, markup)
-        };
-        length += units(" · ") + units(&shown);
-        context.extend([" · ", &markup]);
+    fn replaces(&self) -> bool {
+        true
     }
-    (context, length)
+
+    fn limits(&self, attempt: &Try<'_>) -> Vec<Limit> {
+        let Ok(chat) = self.chat(attempt) else { return Vec::new() };
+        let messages = u32::try_from(1 + File::of(attempt.delivery).len()).unwrap_or(u32::MAX);
+        let limit = |what: &str, digest: String, (most, per): (u32, Duration)| Limit {
+            of: format!("{what}.{digest}"),
+            most,
+            per,
+            burst: most,
+            cost: messages.min(most),
+        };
+        let token = self.bot.token.expose();
+        let of_chat = digest(&[token, &chat.to_string()]);
+        let mut limits = vec![
+            limit("telegram-bot", digest(&[token]), PER_BOT),
+            limit("telegram-chat", of_chat.clone(), PER_CHAT),
+        ];
+        if matches!(chat, Id::Name(_) | Id::Number(..0)) {
+            limits.push(limit("telegram-group", of_chat, PER_GROUP));
+        }
+        limits
+    }
+}
+
+/// One try, looked at: to whom, and what.
+struct Call<'a> {
+    attempt: Try<'a>,
+    /// As configured, or the recipient's.
+    chat: Id,
+    /// The recipient's own chat: its id is nobody's business.
+    is_private: bool,
+    is_silent: bool,
+    message: Message,
+}
+
+/// A message that is out.
+struct Said {
+    receipt: Receipt,
+    /// Where it is.
+    chat: Id,
+    message_id: Option<i64>,
+}
+
+impl Telegram {
+    fn chat(&self, attempt: &Try<'_>) -> Result<Id, SendError> {
+        let recipients = attempt.to.and_then(|to| to.expose().parse().ok()).map(Id::Number);
+        self.chat_id.clone().or(recipients).ok_or_else(|| {
+            SendError::Ours(Failure::new(Reason::Misconfigured, "there is no chat to send it to"))
+        })
+    }
+
+    fn call<'a>(&self, attempt: Try<'a>) -> Result<Call<'a>, SendError> {
+        Ok(Call {
+            chat: self.chat(&attempt)?,
+            is_private: self.chat_id.is_none(),
+            is_silent: self.silent.contains(&attempt.delivery.severity),
+            message: message::message(attempt.delivery),
+            attempt,
+        })
+    }
+
+    /// Replaces what was said before, where it still can be; else says it anew.
+    async fn say(&self, call: &Call<'_>) -> Result<Said, SendError> {
+        let mut chat = self.where_now(&call.chat);
+        if let Some(message_id) = call.earlier(&chat) {
+            match self.edit(call, &chat, message_id).await? {
+                Verdict::Accepted { status, .. } | Verdict::Unchanged { status } => {
+                    return Ok(call.said(chat, Some(message_id), status));
+                }
+                Verdict::Moved(to) => chat = self.remember(&chat, to),
+                Verdict::Lost => {}
+            }
+        }
+        let mut verdict = self.post(call, &chat).await?;
+        if let Verdict::Moved(to) = verdict {
+            chat = self.remember(&chat, to);
+            verdict = self.post(call, &chat).await?;
+        }
+        match verdict {
+            Verdict::Accepted { message_id, status } => Ok(call.said(chat, message_id, status)),
+            Verdict::Moved(_) => Err(SendError::Permanent(
+                Failure::new(Reason::Gone, "the group has a new chat id that leads nowhere").code(400),
+            )),
+            Verdict::Unchanged { .. } | Verdict::Lost => Err(SendError::Permanent(
+                Failure::new(Reason::Rejected, "Telegram refused the message").code(400),
+            )),
+        }
+    }
+
+    async fn post(&self, call: &Call<'_>, chat: &Id) -> Result<Verdict, SendError> {
+        let request = SendMessage {
+            chat_id: chat,
+            message_thread_id: self.thread_id,
+            disable_notification: call.is_silent,
+            content: content(&call.message),
+        };
+        self.bot.ask("sendMessage", &request, call.attempt.at, &[call.secret()]).await
+    }
+
+    async fn edit(&self, call: &Call<'_>, chat: &Id, message_id: i64) -> Result<Verdict, SendError> {
+        let request = EditMessage { chat_id: chat, message_id, content: content(&call.message) };
+        self.bot.ask("editMessageText", &request, call.attempt.at, &[call.secret()]).await
+    }
+
+    fn where_now(&self, chat: &Id) -> Id {
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        match chat {
+            Id::Number(number) => Id::Number(moved.get(number).copied().unwrap_or(*number)),
+            Id::Name(_) => chat.clone(),
+        }
+    }
+
+    fn remember(&self, chat: &Id, to: i64) -> Id {
+        if let Id::Number(from) = chat {
+            let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+            if moved.len() >= MOVED_MAX {
+                moved.clear();
+            }
+            moved.insert(*from, to);
+        }
+        Id::Number(to)
+    }
+
+    /// Each file as an answer to the message. What did not go out is a note.
+    async fn attach(&self, call: &Call<'_>, said: &Said, files: &[File<'_>]) -> Option<String> {
+        let (mut failed, mut why) = (0, None);
+        for file in files {
+            let fields = files::Fields {
+                chat: &said.chat,
+                thread_id: self.thread_id,
+                reply_to: said.message_id,
+                is_silent: call.is_silent,
+            };
+            if let Err(error) = self.bot.upload(file, &fields, call.attempt.at, &[call.secret()]).await {
+                failed += 1;
+                why.get_or_insert(error.failure().detail.clone());
+            }
+        }
+        why.map(|why| format!("{failed} of {} attachments did not go out: {why}", files.len()))
+    }
+}
+
+impl Call<'_> {
+    /// Of what is quoted of an answer nothing may hold it.
+    fn secret(&self) -> &str {
+        self.attempt.to.map_or("", |to| to.expose().as_str())
+    }
+
+    /// The earlier message, if it is in this chat.
+    fn earlier(&self, chat: &Id) -> Option<i64> {
+        let handle = self.attempt.earlier?;
+        if self.is_private {
+            return handle.parse().ok();
+        }
+        let (of, message_id) = handle.rsplit_once(':')?;
+        (of == chat.to_string()).then(|| message_id.parse().ok())?
+    }
+
+    fn said(&self, chat: Id, message_id: Option<i64>, status: u16) -> Said {
+        let handle = message_id.map(|id| if self.is_private { id.to_string() } else { format!("{chat}:{id}") });
+        let receipt = Receipt {
+            provider_id: message_id.map(|id| id.to_string()),
+            code: Some(status),
+            handle,
+            note: (chat != self.chat).then(|| MOVED_NOTE.to_owned()),
+            tally: None,
+        };
+        Said { receipt, chat, message_id }
+    }
+}
+
+fn joined(one: Option<String>, other: Option<String>) -> Option<String> {
+    let notes: Vec<String> = one.into_iter().chain(other).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+fn content(message: &Message) -> Content<'_> {
+    let keyboard = Keyboard { inline_keyboard: message.buttons.iter().map(std::slice::from_ref).collect() };
+    Content {
+        text: &message.text,
+        parse_mode: "HTML",
+        link_preview_options: LinkPreviewOptions { is_disabled: true },
+        reply_markup: (!message.buttons.is_empty()).then_some(keyboard),
+    }
 }
 
 #[derive(Serialize)]
@@ -218,9 +330,28 @@ struct SendMessage<'a> {
     chat_id: &'a Id,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_thread_id: Option<i64>,
-    text: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disable_notification: bool,
+    #[serde(flatten)]
+    content: Content<'a>,
+}
+
+#[derive(Serialize)]
+struct EditMessage<'a> {
+    chat_id: &'a Id,
+    message_id: i64,
+    /// An edit without a keyboard takes the old one away.
+    #[serde(flatten)]
+    content: Content<'a>,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    text: &'a str,
     parse_mode: &'static str,
     link_preview_options: LinkPreviewOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_markup: Option<Keyboard<'a>>,
 }
 
 #[derive(Serialize)]
@@ -228,91 +359,35 @@ struct LinkPreviewOptions {
     is_disabled: bool,
 }
 
-#[derive(Deserialize)]
-struct ApiAnswer {
-    ok: bool,
-    result: Option<Message>,
-    error_code: Option<u16>,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    parameters: Parameters,
+/// One button a row: labels are whole sentences.
+#[derive(Serialize)]
+struct Keyboard<'a> {
+    inline_keyboard: Vec<&'a [Button]>,
 }
 
-#[derive(Deserialize)]
-struct Message {
-    message_id: i64,
-}
-
-#[derive(Default, Deserialize)]
-struct Parameters {
-    retry_after: Option<u64>,
-    migrate_to_chat_id: Option<i64>,
-}
-
-/// Of `secrets` nothing may be quoted: the token, and the chat of a recipient.
-fn classify(answer: &Answer, secrets: &[&str]) -> Result<Receipt, SendError> {
-    let Ok(api) = serde_json::from_slice::<ApiAnswer>(&answer.body) else {
-        classify_provider_status(answer.status, answer.retry_after)?;
-        // It may have been sent: another try may repeat it, giving up may lose it.
-        let failure = Failure::new(Reason::ProviderError, "the answer was cut short or is not Telegram's");
-        return Err(SendError::Transient { failure: failure.code(answer.status), retry_after: None });
-    };
-    if api.ok {
-        let provider_id = api.result.map(|message| message.message_id.to_string());
-        return Ok(Receipt { provider_id, code: Some(answer.status), ..Receipt::default() });
+impl Telegram {
+    /// Whether the bot of a connection or a channel (`botToken`, `apiBase`) can be used.
+    ///
+    /// # Errors
+    /// Why not, without the token.
+    pub async fn probe(config: &Value, workshop: &Workshop, at: Timestamp) -> Result<(), SendError> {
+        chats::probe(&chats::bot(config, workshop)?, at).await
     }
-    let code = api.error_code.unwrap_or(answer.status);
-    let asked = api.parameters.retry_after.filter(|&seconds| seconds > 0);
-    let retry_after =
-        asked.map(|seconds| Duration::from_secs(seconds.min(RETRY_AFTER_MAX_S))).or(answer.retry_after);
-    let failure = |reason, detail: &str| Failure::new(reason, detail).code(code);
-    if api.parameters.migrate_to_chat_id.is_some() {
-        let detail = "the group has become a supergroup and has a new chat id";
-        return Err(SendError::Permanent(failure(Reason::Gone, detail)));
+
+    /// The chats that the bot has heard of lately, for whoever looks for a chat's id.
+    ///
+    /// # Errors
+    /// Why there is no telling, in words for the one who asked; without the token.
+    pub async fn detect_chats(
+        config: &Value,
+        workshop: &Workshop,
+        at: Timestamp,
+    ) -> Result<Vec<Chat>, SendError> {
+        chats::detect(&chats::bot(config, workshop)?, at).await
     }
-    let said = quotable(&api.description, secrets);
-    Err(match code {
-        400 if is_gone(&api.description) => SendError::Permanent(failure(Reason::Gone, &said)),
-        // A wrong token is an unknown path, or a known one that is not authorized.
-        401 | 404 => SendError::Ours(failure(Reason::Unauthorized, "Telegram does not know the bot's token")),
-        // Blocked by the user, kicked from the group, never started.
-        403 => SendError::Permanent(failure(Reason::Gone, &said)),
-        429 => SendError::RateLimited {
-            failure: failure(Reason::RateLimited, "Telegram asks for a pause"),
-            retry_after,
-        },
-        400..=499 => SendError::Permanent(failure(Reason::Rejected, &said)),
-        // 5xx, and what contradicts itself.
-        _ => SendError::Transient { failure: failure(Reason::ProviderError, &said), retry_after },
-    })
 }
 
-/// The chat or the topic is not there: whatever is sent, it will not be.
-fn is_gone(description: &str) -> bool {
-    let description = description.to_ascii_lowercase();
-    [
-        "chat not found",
-        "user not found",
-        "peer_id_invalid",
-        "group chat was deactivated",
-        "group chat was upgraded",
-        "message thread not found",
-    ]
-    .iter()
-    .any(|known| description.contains(known))
-}
-
-/// Telegram's own words, which say best what is wrong, unless they could hold an address or the token.
-fn quotable(description: &str, secrets: &[&str]) -> String {
-    let description = one_line(description);
-    let mut parts = secrets.iter().flat_map(|secret| secret.split(':')).filter(|part| !part.is_empty());
-    let secret = parts.any(|part| description.contains(part));
-    if description.is_empty() || secret || description.contains('/') {
-        return "Telegram refused the message".to_owned();
-    }
-    cut(&format!("Telegram answered: {description}"), DESCRIPTION_UNITS_MAX)
-}
-
+#[cfg(test)]
+mod calls;
 #[cfg(test)]
 mod tests;

@@ -4,32 +4,33 @@
 //! it. `webhook-id` is the delivery's id: what a receiver recognises a repeat by. Source:
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
 
+mod keys;
+#[cfg(test)]
+mod mutual_tls;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use sha2::Sha256;
 use url::Url;
 
+use self::keys::Key;
+use super::http::tls::{Own, Pems};
 use super::http::{HttpClient, classify_status, parse_endpoint};
+pub use super::payload::HOPS_HEADER;
+use super::payload::{Format, Payload, Writer, Written};
 use super::secret::{Redacted, below};
-use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
-use crate::attachment::Attachment;
-use crate::delivery::{Action, Delivery};
-use crate::outcome::Reason;
+use super::{Adapter, Channel, Receipt, SendError, Try, Workshop, settings};
+use crate::delivery::Delivery;
 use crate::rule::fault::Fault;
-
-/// Of a decoded secret: 192 to 512 bits, as the standard has it.
-const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Headers that say how the request is framed or who sent it: ours alone.
 const OWN_HEADERS: [&str; 11] = [
@@ -50,20 +51,61 @@ const OWN_HEADERS: [&str; 11] = [
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookConfig {
     url: Redacted<String>,
-    /// `whsec_…`, the first one in use and older ones until receivers have changed. Empty ones are ignored.
+    #[serde(default)]
+    method: Verb,
+    /// `whsec_…` or `whsk_…`, the first one in use and older ones until receivers have changed. Empty ones are ignored.
     #[serde(default)]
     secrets: Vec<Redacted<String>>,
     #[serde(default)]
     headers: BTreeMap<String, Redacted<String>>,
+    #[serde(default)]
+    format: Format,
+    /// What takes the place of Bugle's own JSON: any JSON value, whose texts are templates over it.
+    #[serde(default)]
+    template: Option<Value>,
+    /// Of a body by a template; else the format's own.
+    #[serde(default)]
+    content_type: Option<String>,
+    /// PEM, to show to a receiver who asks for one.
+    #[serde(default)]
+    client_certificate: Option<Redacted<String>>,
+    /// PEM.
+    #[serde(default)]
+    client_key: Option<Redacted<String>>,
+    /// PEM, trusted besides the public authorities.
+    #[serde(default)]
+    ca_certificate: Option<Redacted<String>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum Verb {
+    #[default]
+    Post,
+    Put,
+    Patch,
+}
+
+impl Verb {
+    fn method(self) -> Method {
+        match self {
+            Self::Post => Method::POST,
+            Self::Put => Method::PUT,
+            Self::Patch => Method::PATCH,
+        }
+    }
 }
 
 #[derive(Debug)]
 pub struct Webhook {
     http: HttpClient,
     url: Redacted<Url>,
-    secrets: Vec<Redacted<Vec<u8>>>,
+    method: Method,
+    keys: Vec<Key>,
     /// All that does not change from try to try.
     headers: HeaderMap,
+    writer: Writer,
+    content_type: Option<HeaderValue>,
 }
 
 impl Adapter for Webhook {
@@ -73,13 +115,17 @@ impl Adapter for Webhook {
         serde_json::to_value(Payload::of(delivery)).unwrap_or_default()
     }
 
+    fn check(config: &WebhookConfig) -> Result<(), Fault> {
+        writer(config).map(drop)
+    }
+
     fn new(config: &Value, workshop: &Workshop) -> Result<Self, Fault> {
         let config: WebhookConfig = settings::read(config)?;
         let url = parse_endpoint(config.url.expose(), workshop.http.policy(), "/url")?;
-        let mut secrets = Vec::new();
+        let mut keys = Vec::new();
         for (index, secret) in config.secrets.iter().enumerate() {
             if !secret.expose().is_empty() {
-                secrets.push(parse_secret(secret.expose(), &format!("/secrets/{index}"))?);
+                keys.push(Key::parse(secret.expose(), &format!("/secrets/{index}"))?);
             }
         }
         let mut headers = HeaderMap::new();
@@ -87,39 +133,46 @@ impl Adapter for Webhook {
             let (name, value) = parse_header(name, value.expose())?;
             headers.insert(name, value);
         }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(Self { http: workshop.http.clone(), url: Redacted::new(url), secrets, headers })
+        let content_type = config.content_type.as_deref().map(|text| parse_content_type(text, config.format));
+        Ok(Self {
+            http: client(&config, workshop)?,
+            url: Redacted::new(url),
+            method: config.method.method(),
+            keys,
+            headers,
+            writer: writer(&config)?,
+            content_type: content_type.transpose()?,
+        })
     }
 }
 
-impl Webhook {
-    fn headers(&self, delivery: &Delivery, body: &[u8], at: Timestamp) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        let id = delivery.id.as_str();
-        let timestamp = at.as_second().to_string();
-        insert(&mut headers, "webhook-id", id);
-        insert(&mut headers, "webhook-timestamp", &timestamp);
-        if !self.secrets.is_empty() {
-            let signatures: Vec<_> =
-                self.secrets.iter().map(|secret| sign(secret.expose(), id, &timestamp, body)).collect();
-            insert(&mut headers, "webhook-signature", &signatures.join(" "));
-        }
-        // Whatever makes an event of it says so, and a circle is noticed.
-        insert(&mut headers, HOPS_HEADER, &(delivery.event.hops + 1).to_string());
-        if let Some(traceparent) = &delivery.event.traceparent {
-            insert(&mut headers, "traceparent", traceparent);
-        }
-        headers
+fn writer(config: &WebhookConfig) -> Result<Writer, Fault> {
+    Writer::new(config.format, config.template.as_ref()).map_err(|fault| fault.below("/template"))
+}
+
+/// One of its own where it has certificates of its own.
+fn client(config: &WebhookConfig, workshop: &Workshop) -> Result<HttpClient, Fault> {
+    let pems = Pems {
+        certificate: config.client_certificate.as_ref(),
+        key: config.client_key.as_ref(),
+        authority: config.ca_certificate.as_ref(),
+    };
+    let place = if config.client_key.is_some() { "/clientKey" } else { "/caCertificate" };
+    match Own::read(&pems)? {
+        Some(own) => workshop.http.with_tls(own).map_err(|error| Fault::new(place, error.to_string())),
+        None => Ok(workshop.http.clone()),
     }
 }
 
-fn parse_secret(text: &str, pointer: &str) -> Result<Redacted<Vec<u8>>, Fault> {
-    let bytes = text.strip_prefix("whsec_").and_then(|encoded| STANDARD.decode(encoded).ok());
-    match bytes {
-        Some(bytes) if SECRET_BYTES.contains(&bytes.len()) => Ok(Redacted::new(bytes)),
-        Some(_) => Err(Fault::new(pointer.to_owned(), "is not 24 to 64 bytes long once decoded".to_owned())),
-        None => Err(Fault::new(pointer.to_owned(), "is not `whsec_` and base64".to_owned())),
+fn parse_content_type(text: &str, format: Format) -> Result<HeaderValue, Fault> {
+    let fault = |message: &str| Fault::new("/contentType", message);
+    if format == Format::CloudEvents {
+        return Err(fault("is that of the format: leave it out"));
     }
+    let (essence, _) = text.split_once(';').unwrap_or((text, ""));
+    let is_json = essence.trim().ends_with("/json") || essence.trim().ends_with("+json");
+    let value = HeaderValue::from_str(text).ok().filter(|_| is_json);
+    value.ok_or_else(|| fault("is no media type of JSON, like application/json or application/vnd.example+json"))
 }
 
 fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Fault> {
@@ -128,7 +181,8 @@ fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Fa
         return Err(fault("is not a header's name"));
     };
     let lower = parsed.as_str();
-    if lower.starts_with("webhook-") || lower == HOPS_HEADER || lower.starts_with("proxy-") || OWN_HEADERS.contains(&lower) {
+    let ours = ["webhook-", "proxy-", "ce-"].iter().any(|head| lower.starts_with(head));
+    if ours || lower == HOPS_HEADER || OWN_HEADERS.contains(&lower) {
         return Err(fault("is set by Bugle itself"));
     }
     let Ok(mut value) = HeaderValue::from_str(value) else {
@@ -138,186 +192,49 @@ fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Fa
     Ok((parsed, value))
 }
 
+impl Webhook {
+    fn headers(&self, delivery: &Delivery, written: &Written, at: Timestamp) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        let id = delivery.id.as_str();
+        let timestamp = at.as_second().to_string();
+        let content_type = HeaderValue::from_static(written.content_type);
+        headers.insert(CONTENT_TYPE, self.content_type.clone().unwrap_or(content_type));
+        insert(&mut headers, "webhook-id", id);
+        insert(&mut headers, "webhook-timestamp", &timestamp);
+        if !self.keys.is_empty() {
+            let signatures: Vec<_> =
+                self.keys.iter().map(|key| key.sign(id, &timestamp, &written.body)).collect();
+            insert(&mut headers, "webhook-signature", &signatures.join(" "));
+        }
+        // Whatever makes an event of it says so, and a circle is noticed.
+        insert(&mut headers, HOPS_HEADER, &(delivery.event.hops + 1).to_string());
+        if let Some(traceparent) = &delivery.event.traceparent {
+            insert(&mut headers, "traceparent", traceparent);
+        }
+        for (name, value) in &written.attributes {
+            insert(&mut headers, name, value);
+        }
+        headers
+    }
+}
+
 /// A value that a header cannot carry is left out: only an event's own `traceparent` can be one.
-fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        headers.insert(name, value);
     }
 }
-
-fn sign(secret: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
-    // HMAC takes keys of any length: the error cannot happen, and an empty signature verifies nowhere.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
-    for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-        mac.update(part);
-    }
-    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
-}
-
-/// How often the event of a webhook went out and came in again, this time included.
-pub const HOPS_HEADER: &str = "bugle-hops";
 
 impl Channel for Webhook {
     fn send<'a>(&'a self, attempt: Try<'a>) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move {
             let Try { delivery, at, .. } = attempt;
-            let body = serde_json::to_vec(&Payload::of(delivery)).map_err(|_| {
-                SendError::Ours(Failure::new(Reason::Internal, "the delivery could not be written as JSON"))
-            })?;
-            let headers = self.headers(delivery, &body, at);
-            let answer = self.http.post(self.url.expose(), headers, Bytes::from(body), at).await?;
+            let written = self.writer.write(delivery)?;
+            let headers = self.headers(delivery, &written, at);
+            let body = Bytes::from(written.body);
+            let answer = self.http.ask(self.method.clone(), self.url.expose(), headers, body, at).await?;
             classify_status(answer.status, answer.retry_after)?;
             Ok(Receipt { code: Some(answer.status), ..Receipt::default() })
         })
-    }
-}
-
-/// What receivers see. A field more is fine, a field less breaks them: absent things are null.
-#[derive(Serialize)]
-struct Payload<'a> {
-    #[serde(rename = "type")]
-    event_type: &'a str,
-    /// When the event happened.
-    timestamp: Timestamp,
-    id: &'a str,
-    workspace: &'a str,
-    event: PayloadEvent<'a>,
-    rule: Option<&'a str>,
-    severity: &'a str,
-    title: &'a str,
-    body: &'a str,
-    link: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[Action]>::is_empty")]
-    actions: &'a [Action],
-    #[serde(skip_serializing_if = "<[Attachment]>::is_empty")]
-    attachments: &'a [Attachment],
-    recipient: Option<&'a str>,
-    /// How many like it were held back since the last one.
-    #[serde(rename = "heldBack")]
-    held_back: u64,
-    /// What has the same one takes the place of what was sent before.
-    #[serde(rename = "collapseId", skip_serializing_if = "Option::is_none")]
-    collapse_id: Option<&'a str>,
-    data: &'a RawValue,
-}
-
-#[derive(Serialize)]
-struct PayloadEvent<'a> {
-    id: &'a str,
-    source: &'a str,
-}
-
-impl<'a> Payload<'a> {
-    fn of(delivery: &'a Delivery) -> Self {
-        Self {
-            event_type: delivery.event.event_type.as_str(),
-            timestamp: delivery.event.time,
-            id: delivery.id.as_str(),
-            workspace: delivery.workspace.as_str(),
-            event: PayloadEvent { id: &delivery.event.id, source: &delivery.event.source },
-            rule: delivery.rule.as_ref().map(crate::ids::RuleId::as_str),
-            severity: delivery.severity.as_str(),
-            title: &delivery.title,
-            body: &delivery.body,
-            link: delivery.link.as_deref(),
-            actions: &delivery.actions,
-            attachments: &delivery.attachments,
-            recipient: delivery.recipient.as_ref().map(crate::ids::Recipient::as_str),
-            held_back: delivery.held_back,
-            collapse_id: delivery.collapse_id.as_deref(),
-            data: &delivery.data,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::channel::conformance::{sample, workshop};
-
-    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-    fn webhook(config: &Value) -> Result<Webhook, Fault> {
-        Webhook::new(config, &workshop())
-    }
-
-    #[test]
-    fn the_signature_is_the_one_of_the_standards_own_example() {
-        let key = parse_secret(SECRET, "").unwrap();
-        let signature =
-            sign(key.expose(), "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", br#"{"test": 2432232314}"#);
-        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
-    fn each_secret_signs_and_empty_ones_do_not() {
-        let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        let url = "https://a.example/";
-        for (secrets, count) in
-            [(json!([]), 0), (json!([""]), 0), (json!(["", SECRET]), 1), (json!([SECRET, other]), 2)]
-        {
-            let webhook = webhook(&json!({ "url": url, "secrets": secrets })).unwrap();
-            let headers = webhook.headers(&sample(), b"{}", Timestamp::UNIX_EPOCH);
-            let signatures = headers.get("webhook-signature").map_or("", |value| value.to_str().unwrap());
-            assert_eq!(signatures.split_whitespace().count(), count, "{secrets}");
-            assert_eq!(headers.contains_key("webhook-signature"), count > 0);
-            assert_eq!(headers["webhook-timestamp"], "0");
-            assert_eq!(headers["webhook-id"], sample().id.as_str());
-        }
-    }
-
-    #[test]
-    fn faults_name_the_place_and_no_secret() {
-        let url = "https://a.example/";
-        for (config, pointer) in [
-            (json!({}), "/url"),
-            (json!({ "url": "hunter2" }), "/url"),
-            (json!({ "url": url, "secret": "hunter2" }), "/secret"),
-            (json!({ "url": url, "secrets": [SECRET, "hunter2"] }), "/secrets/1"),
-            (json!({ "url": url, "secrets": ["whsec_hunter2+"] }), "/secrets/0"),
-            (json!({ "url": url, "secrets": ["whsec_aHVudGVyMg=="] }), "/secrets/0"),
-            (json!({ "url": url, "headers": { "Content-Type": "hunter2" } }), "/headers/Content-Type"),
-            (json!({ "url": url, "headers": { "Webhook-Id": "hunter2" } }), "/headers/Webhook-Id"),
-            (json!({ "url": url, "headers": { "HOST": "hunter2" } }), "/headers/HOST"),
-            (json!({ "url": url, "headers": { "X A": "hunter2" } }), "/headers/X A"),
-            (json!({ "url": url, "headers": { "X-A": "hunter2\r\nX-B: c" } }), "/headers/X-A"),
-            (json!({ "url": url, "headers": { "X-A": ["hunter2"] } }), "/headers/X-A"),
-        ] {
-            let fault = webhook(&config).unwrap_err();
-            assert_eq!(fault.pointer, pointer, "{fault}");
-            assert!(!fault.message.contains("hunter2"), "{fault}");
-        }
-    }
-
-    #[test]
-    fn the_payload_holds_all_that_is_known_word_for_word() {
-        let payload = serde_json::to_string(&Payload::of(&sample())).unwrap();
-        let expected = concat!(
-            r#"{"type":"task:created","timestamp":"2026-11-20T10:00:00Z","id":"d_bivfuvuqt5zrxmfsw4jhrdbp","#,
-            r#""workspace":"default","event":{"id":"e-1","source":"tests"},"rule":"everything","severity":"warning","#,
-            r#""title":"Task <created> & more","body":"**bold** snake_case_name\n\n<!channel>","link":null,"#,
-            r#""recipient":null,"heldBack":0,"data":{"b":1, "a":1.0}}"#
-        );
-        assert_eq!(payload, expected);
-    }
-
-    #[test]
-    fn a_traceparent_goes_on_and_a_broken_one_does_not_stop_the_delivery() {
-        let webhook = webhook(&json!({ "url": "https://a.example/" })).unwrap();
-        let mut delivery = sample();
-        for (traceparent, expected) in [(Some("00-a-b-01"), true), (Some("a\nb"), false), (None, false)] {
-            delivery.event.traceparent = traceparent.map(str::to_owned);
-            let headers = webhook.headers(&delivery, b"", Timestamp::UNIX_EPOCH);
-            assert_eq!(headers.contains_key("traceparent"), expected, "{traceparent:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_secret_prints() {
-        let config = json!({ "url": "https://a.example/hunter2", "secrets": [SECRET], "headers": { "Authorization": "hunter2" } });
-        let printed = format!("{:?}", webhook(&config).unwrap());
-        assert!(!printed.contains("hunter2") && !printed.contains("MfKQ"), "{printed}");
     }
 }

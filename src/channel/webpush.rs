@@ -241,7 +241,7 @@ fn payload(delivery: &Delivery, base: Option<&Url>) -> Payload {
         payload.notification.navigate = home();
     }
     let room = PAYLOAD_BYTES_MAX.saturating_sub(length(&payload));
-    let body = Document::parse(&delivery.body).to_plain(BODY_UNITS_MAX);
+    let body = Document::of(delivery).to_plain(BODY_UNITS_MAX);
     payload.notification.body = cut_json(&body, room);
     payload
 }

@@ -88,6 +88,16 @@ impl Settings {
         if self.worker.proxy.as_ref().is_some_and(|url| !proxy(url.expose())) {
             return refuse("worker.proxy is no http or https URL");
         }
+        let public = |text: &str| {
+            let plain = |url: Url| {
+                let bare = url.query().is_none() && url.fragment().is_none() && url.password().is_none();
+                matches!(url.scheme(), "http" | "https") && url.username().is_empty() && bare
+            };
+            Url::parse(text).is_ok_and(plain)
+        };
+        if self.api.public_url.as_ref().is_some_and(|url| !public(url)) {
+            return refuse("api.public_url is no http or https URL without credentials, ? and #");
+        }
         let (admin, api) = (self.admin.listen, self.api.listen);
         if admin == api && admin.port() != 0 {
             return Err(ConfigError(format!(

@@ -49,7 +49,7 @@ impl Adapters {
     fn build(&self, workspace: &WorkspaceId, spec: &Arc<ChannelSpec>) -> Built {
         let expanded = expand_value(&spec.config, &config::environment);
         let timeout = spec.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
-        let workshop = Workshop { http: self.workshop.http.with_timeout(timeout) };
+        let workshop = Workshop { http: self.workshop.http.with_timeout(timeout), ..self.workshop.clone() };
         let adapter = expanded.and_then(|config| spec.kind.build(&config, &workshop));
         let adapter = adapter.map_err(|fault| fault.below("/config"));
         if let Err(fault) = &adapter {

@@ -6,20 +6,18 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::adapters::Built;
+use super::addresses::Destination;
 use super::hand::Hand;
+use super::thread::Claim;
 use super::{Decision, Next, Standing, decide};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
-use crate::channel::secret::Redacted;
 use crate::channel::{Failure, Receipt, SendError, Try};
 use crate::clock;
 use crate::dead;
 use crate::delivery::Delivery;
-use crate::device::Device;
-use crate::device::reach::{Audience, Concluded, Reach};
+use crate::device::reach::{Concluded, Reach};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason};
 
@@ -27,18 +25,30 @@ use crate::outcome::{Outcome, Reason};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
-    /// `audience`: the devices of this try, for kinds that address some.
-    pub(super) async fn attempt(
-        &self,
-        built: &Built,
-        to: Option<&Redacted<String>>,
-        audience: Option<Audience>,
-    ) {
+    pub(super) async fn attempt(&self, built: &Built, destination: &Destination, claim: Option<&Claim>) {
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let devices = audience.as_ref().map(|audience| audience.devices.clone());
-        let sent = self.send(built, to, devices.as_deref(), began).await;
-        let (took, now) = (started.elapsed(), clock::now());
+        let (to, audience) = (destination.to.as_ref(), destination.audience.as_ref());
+        let devices = audience.map_or(&[][..], |audience| &audience.devices);
+        let attempt = Try {
+            delivery,
+            to,
+            earlier: claim.and_then(Claim::earlier),
+            devices,
+            unsubscribe: destination.unsubscribe.as_deref(),
+            at: began,
+        };
+        let sent = if audience.is_some() && devices.is_empty() {
+            // The last of them was removed meanwhile.
+            Ok(Receipt::default())
+        } else {
+            self.send(built, attempt).await
+        };
+        let took = started.elapsed();
+        if let Some(claim) = claim {
+            Box::pin(self.release(claim, &sent)).await;
+        }
+        let now = clock::now();
         let standing = Standing {
             attempt: delivery.attempt,
             postponed: delivery.postponed,
@@ -63,7 +73,7 @@ impl Hand<'_> {
             None => self.store(&decision, &outcome).await,
             Some((delivery, tally)) => {
                 let hand = Hand { delivery: &delivery, ..*self };
-                Box::pin(hand.after_devices(tally, devices.as_deref().unwrap_or_default(), &decision)).await;
+                Box::pin(hand.after_devices(tally, devices, &decision)).await;
                 hand.store(&decision, &outcome).await;
             }
         }
@@ -72,7 +82,7 @@ impl Hand<'_> {
         }
         metrics::attempt_finished(delivery, &outcome, took);
         // One browser's service, or a device that is gone, says nothing about the channel.
-        let of_a_device = devices.is_some() && (outcome.reason == Reason::Gone || some_reached);
+        let of_a_device = audience.is_some() && (outcome.reason == Reason::Gone || some_reached);
         if let Some(turn) = self.tools.unhealthy.turn(&outcome, to).filter(|_| !of_a_device) {
             Box::pin(self.tools.unhealthy.tell(&self.tools.bus, &outcome, turn)).await;
         }
@@ -84,18 +94,7 @@ impl Hand<'_> {
         Delivery { reach: (!anew).then(|| Box::new(reach)), ..self.delivery.clone() }
     }
 
-    async fn send(
-        &self,
-        built: &Built,
-        to: Option<&Redacted<String>>,
-        devices: Option<&[Device]>,
-        at: Timestamp,
-    ) -> Result<Receipt, SendError> {
-        if devices.is_some_and(<[Device]>::is_empty) {
-            // The last of them was removed meanwhile.
-            return Ok(Receipt::default());
-        }
-        let devices = devices.unwrap_or_default();
+    async fn send(&self, built: &Built, attempt: Try<'_>) -> Result<Receipt, SendError> {
         let adapter = match &built.adapter {
             Ok(adapter) => adapter,
             Err(fault) => {
@@ -105,11 +104,7 @@ impl Hand<'_> {
         };
         // A status that came in time stands, however long its body takes.
         let whole = built.timeout + BODY_WAIT;
-        let sent = tokio::time::timeout(
-            whole,
-            adapter.send(Try { delivery: self.delivery, to, earlier: None, devices, at }),
-        )
-        .await;
+        let sent = tokio::time::timeout(whole, adapter.send(attempt)).await;
         sent.map_err(|_| SendError::late(built.timeout))?
     }
 

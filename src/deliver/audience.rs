@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::addresses::Destination;
 use super::hand::Hand;
 use super::{Decision, Next, after};
 use crate::bus::{BusError, devices, schedule};
@@ -20,8 +21,21 @@ use crate::outcome::{Reason, State, Verdict};
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Hand<'_> {
+    pub(super) async fn to_devices(
+        &self,
+        kind: Kind,
+    ) -> Result<Result<Destination, (Reason, String)>, BusError> {
+        let audience = self.audience(kind).await?;
+        if audience.is_nobody() {
+            let whose = if self.delivery.recipient.is_some() { "the recipient" } else { "the workspace" };
+            let why = format!("{whose} has no push subscription of this kind");
+            return Ok(Err((Reason::NoAddress, why)));
+        }
+        Ok(Ok(Destination { audience: Some(audience), ..Destination::default() }))
+    }
+
     /// The devices of the next try. None are left when the last of them was removed meanwhile.
-    pub(super) async fn audience(&self, kind: Kind) -> Result<Audience, BusError> {
+    async fn audience(&self, kind: Kind) -> Result<Audience, BusError> {
         let (bus, delivery) = (&self.tools.bus, self.delivery);
         let workspace = &delivery.workspace;
         let mut rest = delivery.reach.as_deref().cloned().unwrap_or_default();

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::addresses::{self, Destination};
+use super::after;
 use super::handler::Tools;
 use super::share::Shares;
-use super::{addresses, after};
 use crate::bus::consumer::Lease;
 use crate::bus::{BusError, schedule, topology};
 use crate::channel::{ChannelSpec, Enabled};
@@ -74,25 +75,9 @@ impl Hand<'_> {
         if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
             return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
         }
-        let mut audience = None;
-        let to = match spec.addressing() {
-            Addressing::Fixed | Addressing::Named => None,
-            Addressing::Devices => {
-                let found = Box::pin(self.audience(spec.kind)).await?;
-                if found.is_nobody() {
-                    let whose = if delivery.recipient.is_some() { "the recipient" } else { "the workspace" };
-                    let why = format!("{whose} has no push subscription of this kind");
-                    return self.suppress(Reason::NoAddress, Some(why)).await;
-                }
-                audience = Some(found);
-                None
-            }
-            Addressing::Contact(contact) => {
-                match Box::pin(addresses::find(&self.tools.people, contact, delivery)).await? {
-                    Ok(address) => Some(address),
-                    Err(why) => return self.suppress(Reason::NoAddress, Some(why)).await,
-                }
-            }
+        let destination = match self.destination(&spec).await? {
+            Ok(destination) => destination,
+            Err((reason, why)) => return self.suppress(reason, Some(why)).await,
         };
         let share = shares.enter(&delivery.workspace, &delivery.channel).await;
         self.still_ours()?;
@@ -101,9 +86,28 @@ impl Hand<'_> {
             Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
         };
         let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        Box::pin(self.attempt(&built, to.as_ref(), audience)).await;
+        let made = self.try_alone(&built, &destination).await;
         drop(share);
-        Ok(())
+        made
+    }
+
+    /// Where it goes. Where nothing may be sent to its recipient: why.
+    async fn destination(
+        &self,
+        spec: &ChannelSpec,
+    ) -> Result<Result<Destination, (Reason, String)>, BusError> {
+        let (tools, delivery) = (self.tools, self.delivery);
+        let contact = match spec.addressing() {
+            Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
+            Addressing::Devices => return Box::pin(self.to_devices(spec.kind)).await,
+            Addressing::Contact(contact) => contact,
+        };
+        let reach = match Box::pin(addresses::find(&tools.people, contact, delivery)).await? {
+            Ok(reach) => reach,
+            Err(why) => return Ok(Err(why)),
+        };
+        let unsubscribe = Box::pin(tools.unsubscribe.link(&tools.bus, reach.kind, delivery)).await?;
+        Ok(Ok(Destination { to: Some(reach.address), unsubscribe, audience: None }))
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.
@@ -147,7 +151,7 @@ impl Hand<'_> {
     }
 
     /// Puts it off without a try.
-    async fn put_off(&self, due: Timestamp, why: &'static str) -> Result<(), BusError> {
+    pub(super) async fn put_off(&self, due: Timestamp, why: &'static str) -> Result<(), BusError> {
         if due >= self.delivery.expires_at {
             return self.give_up(Reason::Expired, "it would expire before its turn").await;
         }
@@ -166,7 +170,7 @@ impl Hand<'_> {
         bus.publish_json(bus.names.delivery(delivery), &self.message_id(), delivery).await.map(|_| ())
     }
 
-    async fn suppress(&self, reason: Reason, why: Option<String>) -> Result<(), BusError> {
+    pub(super) async fn suppress(&self, reason: Reason, why: Option<String>) -> Result<(), BusError> {
         let bus = &self.tools.bus;
         let verdict = Verdict { detail: why, ..Verdict::new(State::Suppressed, reason) };
         let outcome = Outcome::of(self.delivery, verdict, None, clock::now());

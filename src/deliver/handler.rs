@@ -19,6 +19,7 @@ use crate::dead;
 use crate::delivery::{Delivery, ENVELOPE_VERSION, envelope_version};
 use crate::outcome::Reason;
 use crate::own_events::unhealthy::Unhealthy;
+use crate::unsubscribe::Links;
 
 /// The broker is away or refuses: the message waits this long.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
@@ -34,6 +35,7 @@ pub struct Tools {
     pub finished: Finished,
     pub people: Arc<People>,
     pub unhealthy: Unhealthy,
+    pub unsubscribe: Links,
 }
 
 /// One lane of one kind.

@@ -111,9 +111,9 @@ impl Audience {
     }
 
     #[must_use]
-    pub fn conclude(self, result: Result<Receipt, SendError>) -> Concluded {
+    pub fn conclude(&self, result: Result<Receipt, SendError>) -> Concluded {
         let tally = self.tally(&result);
-        let mut reach = self.rest;
+        let mut reach = self.rest.clone();
         reach.reached += tally.reached;
         reach.gone += u32::try_from(tally.gone.len()).unwrap_or(u32::MAX);
         reach.refused += tally.refused;

@@ -26,10 +26,12 @@ const SECTIONS: [&str; 2] = ["channels", "rules"];
 /// The fields of a kind's channels, which have the same names in Polpo and in Bugle. None: Polpo has no such kind.
 fn fields_of(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
-        Kind::Console | Kind::Expo | Kind::WebPush => None,
+        // Polpo's `whatsapp` is a personal account: see `Reader::channel`.
+        Kind::Console | Kind::WhatsApp | Kind::Expo | Kind::WebPush | Kind::Nats | Kind::Url => None,
         Kind::Webhook => Some(&["url", "headers"]),
         Kind::Slack => Some(&["webhookUrl"]),
         Kind::Telegram => Some(&["botToken", "chatId"]),
+        Kind::Email => Some(&["provider", "host", "port", "apiKey", "from", "to"]),
     }
 }
 
@@ -94,6 +96,14 @@ impl Reader {
             self.left_out(place, "has no `type`, which says what kind of channel it is");
             return None;
         };
+        if word == Kind::WhatsApp.as_str() {
+            self.left_out(
+                place,
+                "goes through a personal WhatsApp account, which Bugle does not use: Meta bans such accounts; \
+                 a channel of the kind `whatsapp` needs an account of Meta's Cloud API",
+            );
+            return None;
+        }
         let kind = Kind::parse(word).and_then(|kind| Some((kind, fields_of(kind)?)));
         let Some((kind, known)) = kind else {
             let message = format!(
@@ -105,7 +115,11 @@ impl Reader {
             return None;
         };
         let config = self.config(found, known, place);
-        let config = if kind == Kind::Webhook { self.without_own_headers(config, place) } else { config };
+        let mut config = if kind == Kind::Webhook { self.without_own_headers(config, place) } else { config };
+        if kind == Kind::Email {
+            // Polpo's default is another one.
+            config.entry("provider").or_insert_with(|| "resend".into());
+        }
         let id = self.channel_id(name, place)?;
         let (retry, expires_in_ms, timeout_ms) = (None, None, None);
         let enabled = Enabled::On;

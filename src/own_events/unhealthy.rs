@@ -135,8 +135,10 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::ChannelDisabled
         | Reason::Cooldown
         | Reason::Duplicate
+        | Reason::Superseded
         | Reason::OutsideHours
         | Reason::NoAddress
+        | Reason::Unsubscribed
         | Reason::Cancelled
         | Reason::Poison
         | Reason::Unmapped

@@ -16,7 +16,7 @@ mod value;
 
 use thiserror::Error;
 
-use crate::channel::markdown::literal;
+use crate::channel::markdown::{escaped, literal};
 use crate::rule::condition::Facts;
 use crate::rule::fault::Fault;
 use engine::Engine;
@@ -88,6 +88,16 @@ impl Template {
         let (text, values) = self.output(facts)?.into_parts();
         let markdown = literal(&text, &values, self.may_hold_code);
         if markdown.len() > OUTPUT_BYTES_MAX { Err(RenderError::TooLong) } else { Ok(markdown) }
+    }
+
+    /// HTML, in which values are text unless they went through the filter `markdown`.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_html(&self, facts: &impl Facts) -> Result<String, RenderError> {
+        let (text, values) = self.output(facts)?.into_parts();
+        let html = escaped(&text, &values);
+        if html.len() > OUTPUT_BYTES_MAX { Err(RenderError::TooLong) } else { Ok(html) }
     }
 
     fn output(&self, facts: &impl Facts) -> Result<Output, RenderError> {

@@ -6,7 +6,7 @@
 use super::template::{RenderError, Template};
 use super::texts::{self, Texts};
 use crate::channel::Kind;
-use crate::delivery::{Action, LABEL_CHARS_MAX};
+use crate::delivery::{Action, Format, LABEL_CHARS_MAX};
 use crate::event::{Event, Severity};
 use crate::rule::Rule;
 use crate::rule::template_spec::ActionTemplate;
@@ -19,6 +19,7 @@ const TITLE_CHARS_MAX: usize = 512;
 pub(super) struct Text {
     pub title: String,
     pub body: String,
+    pub format: Format,
     pub link: Option<String>,
     pub actions: Vec<Action>,
     pub notes: Vec<String>,
@@ -67,8 +68,14 @@ impl<'a> Wording<'a> {
             let words = words.as_deref().and_then(line).unwrap_or_else(|| texts::type_in_words(self.event));
             texts::one_line(&format!("{} {words}", texts::emoji(self.severity)), TITLE_CHARS_MAX)
         });
-        let own_body =
-            render("body template", own.body.as_ref().or(general.body.as_ref()), Template::render_markdown);
+        let format = own.format.or(general.format).unwrap_or_default();
+        let how: How = match format {
+            Format::Markdown => Template::render_markdown,
+            Format::Html => Template::render_html,
+        };
+        let own_body = render("body template", own.body.as_ref().or(general.body.as_ref()), how);
+        // Default texts are Markdown.
+        let format = if own_body.is_some() { format } else { Format::Markdown };
         let body = own_body.unwrap_or_else(|| {
             let default = entry.and_then(|entry| entry.body.as_ref());
             let body = render("default body", default, Template::render_markdown);
@@ -84,7 +91,7 @@ impl<'a> Wording<'a> {
         let link = link.filter(|_| usable);
         let actions = own.actions.as_ref().or(general.actions.as_ref());
         let actions = actions.map(|all| self.actions(all, &mut notes)).unwrap_or_default();
-        Text { title, body, link, actions, notes }
+        Text { title, body, format, link, actions, notes }
     }
 
     /// One whose label or address renders empty is left out without a word: that is how a template says so.

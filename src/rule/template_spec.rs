@@ -1,4 +1,4 @@
-//! A rule's `template`: a body, or an object with `title`, `body`, `link` and, by kind of channel, a body or an object of
+//! A rule's `template`: a body, or an object with `title`, `body`, `format`, `link` and, by kind of channel, a body or an object of
 //! these again. What a kind does not say of its own is the general one.
 //!
 //! A name that nobody knows is refused where a rule is written ([`check_names`]), and left alone where it is read from the
@@ -9,18 +9,22 @@ use serde_json::{Map, Value, json};
 
 use super::fault::{Fault, field_pointer, nearest};
 use crate::channel::Kind;
-use crate::delivery::ACTIONS_MAX;
+use crate::delivery::{ACTIONS_MAX, Format};
 use crate::route::template::Template;
 
 const TEXTS: [&str; 3] = ["title", "body", "link"];
 const ACTIONS: &str = "actions";
-const PARTS: [&str; 4] = ["title", "body", "link", ACTIONS];
+const FORMAT: &str = "format";
+const FORMATS: [&str; 2] = ["markdown", "html"];
+const PARTS: [&str; 5] = ["title", "body", "link", ACTIONS, FORMAT];
 
 /// None: the default.
 #[derive(Debug, Default)]
 pub struct Parts {
     pub title: Option<Template>,
     pub body: Option<Template>,
+    /// Of the body.
+    pub format: Option<Format>,
     pub link: Option<Template>,
     pub actions: Option<Vec<ActionTemplate>>,
 }
@@ -67,7 +71,8 @@ fn parts(spec: &Value) -> Result<Parts, Fault> {
         Value::String(body) => Ok(Parts { body: Some(Template::compile(body)?), ..Parts::default() }),
         Value::Object(fields) => {
             let [title, body, link] = TEXTS.map(|name| part(fields, name));
-            Ok(Parts { title: title?, body: body?, link: link?, actions: actions(fields)? })
+            let (actions, format) = (actions(fields)?, format(fields)?);
+            Ok(Parts { title: title?, body: body?, format, link: link?, actions })
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
             Err(Fault::here(format!("must be a text, the body, or an object with {}", PARTS.join(", "))))
@@ -85,6 +90,13 @@ fn part(fields: &Map<String, Value>, name: &str) -> Result<Option<Template>, Fau
             Err(Fault::new(field_pointer(name), "must be a text"))
         }
     }
+}
+
+fn format(fields: &Map<String, Value>) -> Result<Option<Format>, Fault> {
+    let Some(found) = fields.get(FORMAT).filter(|found| !found.is_null()) else { return Ok(None) };
+    let format = found.as_str().and_then(Format::parse);
+    let wrong = || Fault::new(format!("/{FORMAT}"), format!("must be one of {}", FORMATS.join(", ")));
+    format.map(Some).ok_or_else(wrong)
 }
 
 fn actions(fields: &Map<String, Value>) -> Result<Option<Vec<ActionTemplate>>, Fault> {
@@ -146,7 +158,9 @@ pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
     let action = json!({ "type": "object", "properties": { "label": text(), "url": text() },
         "required": ["label", "url"], "additionalProperties": false });
     let actions = json!({ "type": "array", "items": action, "maxItems": ACTIONS_MAX });
-    let parts = || json!({ "title": text(), "body": text(), "link": text(), ACTIONS: actions });
+    let format = json!({ "enum": FORMATS });
+    let parts =
+        || json!({ "title": text(), "body": text(), "link": text(), ACTIONS: actions, FORMAT: format });
     let mut properties = parts();
     for kind in Kind::ALL {
         properties[kind.as_str()] = json!({ "anyOf": [
@@ -193,6 +207,8 @@ mod tests {
         refused(&json!({ "body": "a\n{{ x" }), "at /body: line 2: `{{` is not closed");
         refused(&json!({ "slack": "{{ x|uper }}" }), "at /slack: line 1: there is no filter `uper`");
         refused(&json!({ "console": { "title": "{% if %}" } }), "at /console/title: line 1:");
+        refused(&json!({ "format": "rtf" }), "at /format: must be one of markdown, html");
+        refused(&json!({ "slack": { "format": 1 } }), "at /slack/format: must be one of");
         refused(&json!({ "actions": "x" }), "at /actions: must be a list");
         refused(&json!({ "actions": [{ "label": "x" }] }), "at /actions/0/url: is missing");
         refused(&json!({ "actions": [{ "label": "x", "url": "{{ x" }] }), "at /actions/0/url: line 1:");

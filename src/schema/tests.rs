@@ -45,6 +45,7 @@ fn every_example_of_documents_passes_the_schema_and_our_own_checks() {
     let presets = presets.filter(|file| file.name != "bugle.toml" && !file.name.ends_with(".test.yaml"));
     examples.extend(presets.map(|file| file.text));
     examples.extend(blocks(include_str!("../../docs/sources.md"), "yaml"));
+    examples.extend(blocks(include_str!("../../docs/channels/slack.md"), "yaml"));
     assert!(examples.len() >= 8, "{}", examples.len());
     let judge = Judge::of(Name::Documents);
     for example in examples {
@@ -147,7 +148,7 @@ fn refused_channels() -> Refused {
             "/channels/0/config/ulr",
             json!(""),
             "/channels/0/config/ulr",
-            "did you mean `url`?; the fields here are url, secrets",
+            "did you mean `url`?; the fields here are url, method",
         ),
         ("/channels/0/config/headers/a", json!(1), "/channels/0/config/headers/a", "expected a string"),
         (channel, telegram, "/channels/0/config/botToken", "is missing"),

@@ -64,6 +64,21 @@ fn every_example_of_a_test_is_one() {
     }
 }
 
+#[test]
+fn every_example_of_a_channel_is_one() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/channels");
+    let mut examples = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        for block in blocks(&std::fs::read_to_string(&path).unwrap()) {
+            checked_file(block.clone())
+                .unwrap_or_else(|fault| panic!("{}: {fault}: {block}", path.display()));
+            examples += 1;
+        }
+    }
+    assert!(examples >= 4, "{examples} examples");
+}
+
 /// The rows of the table under a heading that starts with these cells: the code of each cell, and its text.
 fn rows(heading: &str) -> Vec<Vec<String>> {
     let table = SEMANTICS.split(heading).nth(1).unwrap_or_else(|| panic!("there is no table {heading}"));

@@ -248,6 +248,9 @@ proptest! {
         let markdown = Document::parse(&source);
         prop_assert!(markdown.to_telegram(100).encode_utf16().count() <= 100 * 6);
         prop_assert!(markdown.to_slack(100, 3).len() <= 3);
+        prop_assert!(markdown.to_markdown(100, true).encode_utf16().count() <= 100);
+        let again = Document::parse(&markdown.to_markdown(10_000, false));
+        prop_assert!(again.to_telegram(10_000).matches("<a ").count() <= markdown.to_telegram(10_000).matches("<a ").count());
         let _plain = markdown.to_plain(100);
     }
 

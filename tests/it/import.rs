@@ -14,7 +14,7 @@ async fn polpos_rules_deliver_after_the_import() {
     let import = ["import", "polpo", &theirs, "--output", &ours];
     let said = bugle.cli(&import).await;
     assert_eq!(said.code, 65, "{said:?}");
-    for part in ["channels/letters", "rules/1/channels/0", "tasks/0/notifications", "left out"] {
+    for part in ["channels/beep", "rules/1/channels/0", "tasks/0/notifications", "left out"] {
         assert!(said.stderr.contains(part), "{part}: {said:?}");
     }
     let again = bugle.cli(&import).await;

@@ -5,7 +5,9 @@ pub mod bugle;
 pub mod database;
 pub mod documents;
 pub mod sink;
+pub mod slack;
 pub mod stream;
+pub mod telegram;
 pub mod wire;
 
 pub use testbed::{

@@ -9,8 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::Host;
 
-use super::HttpPolicy;
+use super::{HttpPolicy, transport};
+use crate::channel::{Failure, SendError};
+use crate::outcome::Reason;
 
 /// Every address of the name is forbidden. Names none of them.
 #[derive(Debug)]
@@ -44,6 +47,28 @@ impl Resolve for GuardedResolver {
             Ok(Box::new(permitted.into_iter()) as Addrs)
         })
     }
+}
+
+/// Where a host can be reached, for connections that are not HTTP's: only what is in here may be connected to.
+///
+/// # Errors
+/// When the name is not resolved, or policy forbids all that it stands for.
+pub async fn addresses(host: &Host, port: u16, policy: &HttpPolicy) -> Result<Vec<SocketAddr>, SendError> {
+    let found = match host {
+        Host::Ipv4(address) => vec![SocketAddr::new((*address).into(), port)],
+        Host::Ipv6(address) => vec![SocketAddr::new((*address).into(), port)],
+        Host::Domain(name) => match tokio::net::lookup_host((name.as_str(), port)).await {
+            Ok(found) => found.collect(),
+            Err(_) => Vec::new(),
+        },
+    };
+    permitted(found, policy).map_err(|error| {
+        if error.is::<AllForbidden>() {
+            return transport::blocked();
+        }
+        let failure = Failure::new(Reason::Unreachable, "name not resolved");
+        SendError::Transient { failure, retry_after: None }
+    })
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

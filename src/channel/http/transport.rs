@@ -27,14 +27,20 @@ pub(super) fn classify(error: &reqwest::Error) -> SendError {
     if error.is_builder() {
         return SendError::Ours(Failure::new(Reason::Internal, "the request could not be built"));
     }
-    let detail = match causes.io {
-        _ if error.is_dns() => "name not resolved",
-        _ if causes.tls => "TLS handshake failed",
-        Some(io::ErrorKind::ConnectionRefused) => "connection refused",
-        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "no route to the host",
-        _ if error.is_connect() => "connection failed",
-        _ => "connection closed before the answer",
+    let detail = if error.is_dns() {
+        "name not resolved"
+    } else {
+        let lost =
+            if error.is_connect() { "connection failed" } else { "connection closed before the answer" };
+        causes.in_words().unwrap_or(lost)
     };
+    transient(Reason::Unreachable, detail)
+}
+
+/// The same for a connection that is not HTTP's.
+#[must_use]
+pub fn unanswered(error: &(dyn Error + 'static)) -> SendError {
+    let detail = Causes::of(error).in_words().unwrap_or("connection closed before the answer");
     transient(Reason::Unreachable, detail)
 }
 
@@ -47,16 +53,20 @@ fn transient(reason: Reason, detail: &str) -> SendError {
 struct Causes {
     forbidden: bool,
     tls: bool,
+    certificate: bool,
     io: Option<io::ErrorKind>,
 }
 
 impl Causes {
-    fn of(error: &reqwest::Error) -> Self {
+    fn of(error: &(dyn Error + 'static)) -> Self {
         let mut causes = Self::default();
-        let mut next = error.source();
+        let mut next = Some(error);
         while let Some(cause) = next {
             causes.forbidden |= cause.is::<AllForbidden>();
-            causes.tls |= cause.is::<rustls::Error>();
+            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+                causes.tls = true;
+                causes.certificate |= matches!(tls, rustls::Error::InvalidCertificate(_));
+            }
             next = cause.source();
             if let Some(io) = cause.downcast_ref::<io::Error>() {
                 causes.io = causes.io.or(Some(io.kind()));
@@ -65,5 +75,18 @@ impl Causes {
             }
         }
         causes
+    }
+    fn in_words(&self) -> Option<&'static str> {
+        match self.io {
+            _ if self.certificate => {
+                Some("TLS handshake failed: the certificate is not trusted, or not the host's")
+            }
+            _ if self.tls => Some("TLS handshake failed"),
+            Some(io::ErrorKind::ConnectionRefused) => Some("connection refused"),
+            Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+                Some("no route to the host")
+            }
+            Some(_) | None => None,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The three ways to write a document: Slack's mrkdwn, Telegram's HTML, and text without marks.
+//! Three ways to write a document: Slack's mrkdwn, Telegram's HTML, and text without marks.
 //!
 //! Slack: <https://docs.slack.dev/messaging/formatting-message-text>. Telegram: <https://core.telegram.org/bots/api#html-style>.
 
@@ -6,21 +6,22 @@ use super::write::Dialect;
 use super::{Tag, escape_html, escape_slack};
 
 /// Invisible and of no width: parts what Slack would take for marks. It is dropped from all text that comes in.
-const APART: char = '\u{200b}';
+pub(super) const APART: char = '\u{200b}';
 
 /// What Slack takes for the start or the end of a style.
-const MARKS: [char; 4] = ['*', '_', '~', '`'];
+pub(super) const MARKS: [char; 4] = ['*', '_', '~', '`'];
 
 /// mrkdwn has no escape for its marks. `&<>` are escaped, so no mention and no link can be forged; a mark in the text
 /// that could make a pair is set apart from its neighbours.
 pub(super) struct Slack;
 
 impl Slack {
-    fn mark(tag: &Tag) -> Option<char> {
+    pub(super) fn mark(tag: &Tag) -> Option<char> {
         match tag {
             Tag::Bold => Some('*'),
             Tag::Italic => Some('_'),
-            Tag::Code | Tag::CodeBlock | Tag::Link(_) | Tag::Quote => None,
+            Tag::Strike => Some('~'),
+            Tag::Underline | Tag::Code | Tag::CodeBlock | Tag::Link(_) | Tag::Quote => None,
         }
     }
 }
@@ -29,13 +30,15 @@ impl Dialect for Slack {
     const COUNTS_MARKUP: bool = true;
 
     fn open(&self, tag: &Tag, out: &mut String) {
-        let inline = matches!(tag, Tag::Bold | Tag::Italic | Tag::Code);
+        let inline = matches!(tag, Tag::Bold | Tag::Italic | Tag::Strike | Tag::Code);
         if inline && out.chars().next_back().is_some_and(char::is_alphanumeric) {
             out.push(APART);
         }
         match tag {
             Tag::Bold => out.push('*'),
             Tag::Italic => out.push('_'),
+            Tag::Strike => out.push('~'),
+            Tag::Underline => {}
             Tag::Code => out.push('`'),
             Tag::CodeBlock => out.push_str("```\n"),
             Tag::Link(link) => {
@@ -51,10 +54,11 @@ impl Dialect for Slack {
         match tag {
             Tag::Bold => out.push('*'),
             Tag::Italic => out.push('_'),
+            Tag::Strike => out.push('~'),
             Tag::Code => out.push('`'),
             Tag::CodeBlock => out.push_str("\n```"),
             Tag::Link(_) => out.push('>'),
-            Tag::Quote => {}
+            Tag::Underline | Tag::Quote => {}
         }
     }
 
@@ -63,7 +67,7 @@ impl Dialect for Slack {
             // A backtick would end the code: one that looks the same does not.
             return out.push_str(&escape_slack(&text.replace('`', "\u{2cb}")));
         }
-        let behind_mark = out.ends_with(['*', '_', '`']) && text.starts_with(char::is_alphanumeric);
+        let behind_mark = out.ends_with(MARKS) && text.starts_with(char::is_alphanumeric);
         if behind_mark && within.last().is_none_or(|tag| !ends_with_opening(tag, out)) {
             out.push(APART);
         }
@@ -97,7 +101,7 @@ impl Dialect for Slack {
         if within.iter().any(|tag| matches!(tag, Tag::Link(_))) {
             return out.push(' ');
         }
-        let styles = within.iter().filter(|tag| matches!(tag, Tag::Bold | Tag::Italic));
+        let styles = within.iter().filter(|tag| matches!(tag, Tag::Bold | Tag::Italic | Tag::Strike));
         for tag in styles.clone().rev() {
             self.close(tag, out);
         }
@@ -122,12 +126,12 @@ impl Dialect for Slack {
 }
 
 /// The runs of `mark` in `text`.
-fn runs(text: &str, mark: char) -> impl Iterator<Item = &str> {
+pub(super) fn runs(text: &str, mark: char) -> impl Iterator<Item = &str> {
     text.split(move |ch| ch != mark).filter(|run| !run.is_empty())
 }
 
 /// Marks inside a word, or with white space on both sides, are none to Slack; others are set apart.
-fn push_marks(run: &str, previous: Option<char>, next: Option<char>, out: &mut String) {
+pub(super) fn push_marks(run: &str, previous: Option<char>, next: Option<char>, out: &mut String) {
     let word = |ch: Option<char>| ch.is_some_and(char::is_alphanumeric);
     let space = |ch: Option<char>| ch.is_none_or(char::is_whitespace);
     if word(previous) && word(next) || space(previous) && space(next) {
@@ -140,12 +144,13 @@ fn push_marks(run: &str, previous: Option<char>, next: Option<char>, out: &mut S
 }
 
 /// True when the mark at the end of `out` is the one that opened `tag`: then no word is parted from it.
-fn ends_with_opening(tag: &Tag, out: &str) -> bool {
+pub(super) fn ends_with_opening(tag: &Tag, out: &str) -> bool {
     let mark = match tag {
         Tag::Bold => '*',
         Tag::Italic => '_',
+        Tag::Strike => '~',
         Tag::Code => '`',
-        Tag::CodeBlock | Tag::Link(_) | Tag::Quote => return false,
+        Tag::Underline | Tag::CodeBlock | Tag::Link(_) | Tag::Quote => return false,
     };
     out.ends_with(mark)
 }
@@ -160,6 +165,8 @@ impl Dialect for Telegram {
         match tag {
             Tag::Bold => out.push_str("<b>"),
             Tag::Italic => out.push_str("<i>"),
+            Tag::Underline => out.push_str("<u>"),
+            Tag::Strike => out.push_str("<s>"),
             Tag::Code => out.push_str("<code>"),
             Tag::CodeBlock => out.push_str("<pre>"),
             Tag::Link(link) => {
@@ -175,6 +182,8 @@ impl Dialect for Telegram {
         out.push_str(match tag {
             Tag::Bold => "</b>",
             Tag::Italic => "</i>",
+            Tag::Underline => "</u>",
+            Tag::Strike => "</s>",
             Tag::Code => "</code>",
             Tag::CodeBlock => "</pre>",
             Tag::Link(_) => "</a>",
@@ -214,7 +223,14 @@ impl Dialect for Plain {
                 out.push_str(link);
                 out.push(')');
             }
-            Tag::Link(_) | Tag::Bold | Tag::Italic | Tag::Code | Tag::CodeBlock | Tag::Quote => {}
+            Tag::Link(_)
+            | Tag::Bold
+            | Tag::Italic
+            | Tag::Underline
+            | Tag::Strike
+            | Tag::Code
+            | Tag::CodeBlock
+            | Tag::Quote => {}
         }
     }
 

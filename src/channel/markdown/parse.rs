@@ -17,8 +17,8 @@ pub(super) fn parse(source: &str) -> Vec<Piece> {
 }
 
 #[derive(Default)]
-struct Builder {
-    pieces: Vec<Piece>,
+pub(super) struct Builder {
+    pub pieces: Vec<Piece>,
     /// The tags that are open in `pieces`: never one of them twice, so at most one of each.
     open: Vec<Tag>,
     /// For each start that waits for its end: whether it opened a tag.
@@ -26,8 +26,8 @@ struct Builder {
     /// Line feeds owed before the next text: owed, so that none trails.
     owed: usize,
     /// The next number of each list around here; None for bullets.
-    lists: Vec<Option<u64>>,
-    code_block: Option<String>,
+    pub lists: Vec<Option<u64>>,
+    pub code_block: Option<String>,
 }
 
 impl Builder {
@@ -60,10 +60,7 @@ impl Builder {
             Start::Emphasis => self.open(Tag::Italic),
             Start::BlockQuote(_) => self.open(Tag::Quote),
             Start::CodeBlock(_) => self.code_block = Some(String::new()),
-            Start::Link { dest_url, .. } | Start::Image { dest_url, .. } => match safe_link(&dest_url) {
-                Some(link) => self.open(Tag::Link(link)),
-                None => self.starts.push(false),
-            },
+            Start::Link { dest_url, .. } | Start::Image { dest_url, .. } => self.link(&dest_url),
             Start::List(first) => {
                 self.owe(1);
                 self.lists.push(first);
@@ -119,22 +116,30 @@ impl Builder {
         }
     }
 
-    fn end_block(&mut self) {
+    /// One that is none is opened and closed like the others, without a trace.
+    pub fn link(&mut self, address: &str) {
+        match safe_link(address) {
+            Some(link) => self.open(Tag::Link(link)),
+            None => self.starts.push(false),
+        }
+    }
+
+    pub fn end_block(&mut self) {
         self.owe(if self.lists.is_empty() { 2 } else { 1 });
     }
 
-    fn owe(&mut self, line_feeds: usize) {
+    pub fn owe(&mut self, line_feeds: usize) {
         self.owed = self.owed.max(line_feeds);
     }
 
     fn pay(&mut self) {
-        if self.owed > 0 && !self.pieces.is_empty() {
+        if self.owed > 0 && self.pieces.iter().any(|piece| matches!(piece, Piece::Text(_))) {
             self.pieces.push(Piece::Text("\n".repeat(self.owed)));
         }
         self.owed = 0;
     }
 
-    fn bullet(&mut self) {
+    pub fn bullet(&mut self) {
         self.owe(1);
         let indent = "  ".repeat(self.lists.len().saturating_sub(1).min(INDENT_LEVELS_MAX));
         let bullet = match self.lists.last_mut() {
@@ -152,7 +157,7 @@ impl Builder {
         self.open.iter().any(wanted)
     }
 
-    fn open(&mut self, tag: Tag) {
+    pub fn open(&mut self, tag: Tag) {
         let within = |tag: &Tag| std::mem::discriminant(tag);
         let nests = !self.open.iter().any(|open| within(open) == within(&tag));
         self.starts.push(nests);
@@ -167,7 +172,7 @@ impl Builder {
         self.open.push(tag);
     }
 
-    fn close(&mut self) {
+    pub fn close(&mut self) {
         if self.starts.pop() != Some(true) {
             return;
         }
@@ -176,7 +181,13 @@ impl Builder {
             // Marks around nothing: a link shows itself, anything else is dropped.
             match closed {
                 Tag::Link(link) => self.pieces.push(Piece::Text(link)),
-                Tag::Bold | Tag::Italic | Tag::Code | Tag::CodeBlock | Tag::Quote => {
+                Tag::Bold
+                | Tag::Italic
+                | Tag::Underline
+                | Tag::Strike
+                | Tag::Code
+                | Tag::CodeBlock
+                | Tag::Quote => {
                     self.pieces.pop();
                     return;
                 }
@@ -185,7 +196,7 @@ impl Builder {
         self.pieces.push(Piece::Close);
     }
 
-    fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         let text = clean(text);
         if !text.is_empty() {
             self.pay();
@@ -194,7 +205,7 @@ impl Builder {
     }
 
     /// Text in which addresses become links, as people expect them to.
-    fn prose(&mut self, text: &str) {
+    pub fn prose(&mut self, text: &str) {
         let mut rest = text;
         while !self.has(|tag| matches!(tag, Tag::Link(_))) {
             let Some((start, end)) = find_address(rest) else { break };
@@ -213,7 +224,7 @@ impl Builder {
         self.text(rest);
     }
 
-    fn code(&mut self, code: &str) {
+    pub fn code(&mut self, code: &str) {
         if self.has(|tag| matches!(tag, Tag::Link(_))) {
             return self.text(code);
         }
@@ -223,7 +234,9 @@ impl Builder {
         }
         self.pay();
         let mut around = Vec::new();
-        while let Some(style @ (Tag::Bold | Tag::Italic)) = self.open.last().cloned() {
+        while let Some(style @ (Tag::Bold | Tag::Italic | Tag::Underline | Tag::Strike)) =
+            self.open.last().cloned()
+        {
             self.open.pop();
             match self.pieces.last() {
                 Some(Piece::Open(_)) => drop(self.pieces.pop()),
@@ -237,7 +250,7 @@ impl Builder {
         }
     }
 
-    fn end_code_block(&mut self) {
+    pub fn end_code_block(&mut self) {
         let code = self.code_block.take().unwrap_or_default();
         let code = code.trim_end_matches('\n');
         if self.has(|tag| matches!(tag, Tag::Quote)) || code.is_empty() {

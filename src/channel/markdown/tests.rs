@@ -250,3 +250,65 @@ fn hostile_sources_neither_break_the_tags_nor_take_long() {
         assert!(started.elapsed().as_secs() < 5, "{deep:?} took {:?}", started.elapsed());
     }
 }
+
+fn markdown(source: &str) -> String {
+    Document::parse(source).to_markdown(10_000, false)
+}
+
+#[test]
+fn markdown_keeps_its_own_marks_and_escapes_all_others() {
+    let source = "# Head\n\n**bold** *it* `co_de` [to](https://a.example/?x=(1))\nline\n\n- one\n\n> said\n> so\n\n```\na*b\n```\nend";
+    assert_eq!(
+        markdown(source),
+        "**Head**\n\n**bold** *it* `co_de` [to](https://a.example/?x=%281%29)\nline\n\n• one\n\n> said\n> so\n\n```\na*b\n```\n\nend"
+    );
+    for (hostile, expected) in [
+        (
+            r"\*a\* \_b\_ \[x\](https://evil.example)",
+            r"\*a\* \_b\_ \[x\]([evil.example](https://evil.example/))",
+        ),
+        ("snake_case", r"snake\_case"),
+        ("@everyone", "@\u{200b}everyone"),
+        ("<@1> <b>", "\\<@\u{200b}1\\> \\<b\\>"),
+        (r"\# no head", r"\# no head"),
+        (r"1\. no list", r"1\. no list"),
+    ] {
+        assert_eq!(markdown(hostile), expected, "{hostile}");
+    }
+    assert_eq!(Document::parse("a\nb").to_markdown(100, true), "a  \nb");
+}
+
+#[test]
+fn markdown_once_more_reads_as_the_same() {
+    for source in [
+        "**a*b*c** d",
+        "x `y` z",
+        "> q\n> r\n\ns",
+        "- a\n- b",
+        "1. a\n2. b",
+        r"\*\*a\*\* 1\. \> \# - + _x_",
+        "[a](https://a.example)b",
+        "a\\\nb",
+        "**a**b",
+        "*a*b",
+        "```\nx\n```",
+    ] {
+        let once = Document::parse(source);
+        assert_eq!(
+            Document::parse(&markdown(source)).to_plain(10_000),
+            once.to_plain(10_000),
+            "{source} {}",
+            markdown(source)
+        );
+    }
+}
+
+#[test]
+fn markdown_keeps_its_limit() {
+    for source in
+        ["*_~[]<>|@`".repeat(500), "**a** b\n".repeat(500), "é😀 ".repeat(2000), "1. a\n".repeat(700)]
+    {
+        let out = Document::parse(&source).to_markdown(1000, true);
+        assert!(units(&out) <= 1000, "{} {source:.20}", units(&out));
+    }
+}

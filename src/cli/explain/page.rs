@@ -158,7 +158,7 @@ fn write_text(page: &mut String, planned: &Planned, paint: Paint) {
         Severity::Critical => paint.bad("critical"),
     };
     writeln!(page, "      {severity}  {}", paint.bold(one_line(&planned.title))).ok();
-    let body = Document::parse(&planned.body).to_plain(BODY_UNITS_MAX);
+    let body = Document::read(&planned.body, planned.format).to_plain(BODY_UNITS_MAX);
     let link = planned.link.as_deref().map(one_line);
     for line in body.lines().chain(link.as_deref()) {
         writeln!(page, "      {}", crate::channel::text::clean(line)).ok();

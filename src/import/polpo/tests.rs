@@ -34,24 +34,24 @@ fn with_rule(more: &Value) -> Import {
 fn a_configuration_with_all_that_is_documented_is_taken_as_far_as_there_are_channels() {
     let import = imported(&serde_json::from_str(include_str!("../../../tests/vectors/polpo.json")).unwrap());
     let ids: Vec<&str> = import.channels.iter().map(|channel| channel.id.as_str()).collect();
-    assert_eq!(ids, ["chat", "duty", "pager"]);
+    assert_eq!(ids, ["chat", "duty", "letters", "pager"]);
     assert_eq!(import.channels[1].config, json!({ "botToken": "${DUTY_BOT}", "chatId": "-100200300" }));
-    assert_eq!(import.channels[2].config["headers"]["Authorization"], "Token ${PAGER_TOKEN}");
+    assert_eq!(import.channels[3].config["headers"]["Authorization"], "Token ${PAGER_TOKEN}");
     let rules: Vec<_> = import.rules.iter().map(|rule| (rule.id.as_str(), rule.channels.len())).collect();
     assert_eq!(rules, [("broken-builds", 2), ("deadlines", 1), ("long-runs", 1)]);
     assert_eq!(import.rules[1].cooldown_ms, Some(300_000));
-    let letters = format!(
-        "left out at /settings/notifications/channels/letters: this Bugle has no channels of the kind `email`; its kinds are {}",
+    let beep = format!(
+        "left out at /settings/notifications/channels/beep: this Bugle has no channels of the kind `beeper`; its kinds are {}",
         documents::kinds()
     );
     assert_eq!(
         remarks(&import),
         [
-            letters.as_str(),
-            "left out at /settings/notifications/rules/1/channels/0: the channel letters is left out",
+            beep.as_str(),
+            "left out at /settings/notifications/rules/1/channels/0: the channel beep is left out",
             "changed at /settings/notifications/rules/2/template: it is the body alone, with Bugle's own title; in \
              Polpo it is the title too",
-            "left out at /settings/notifications/rules/3/channels/0: the channel letters is left out",
+            "left out at /settings/notifications/rules/3/channels/0: the channel beep is left out",
             "left out at /settings/notifications/rules/3/channels: no channel is left; the rule is left out",
             "left out at /settings/sla/violationChannels: Polpo makes rules of it: write one for `sla:violated` and \
              `sla:met` with these channels",

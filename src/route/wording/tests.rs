@@ -46,6 +46,29 @@ fn said(title: &str, body: &str, link: Option<&str>) -> (String, String, Option<
 }
 
 #[test]
+fn a_body_in_html_has_its_values_as_text_and_a_default_one_is_markdown() {
+    let event = event("a:b", &json!({ "x": "<b>&*y*" }));
+    let texts = Texts::built_in().unwrap();
+    let said = |template: &Value, kind: Kind| {
+        let rule = rule(template);
+        let mut wording = Wording::new(&event, &rule, &texts, Severity::Info);
+        let text = wording.of(Some(kind));
+        (text.body.clone(), text.format)
+    };
+    let template = json!({ "format": "html", "body": "<i>{{x}}</i>", "slack": "<s>{{x}}</s>",
+        "console": { "format": "markdown", "body": "{{x}}" }, "telegram": { "title": "t" } });
+    let escaped = |tag: &str| (format!("<{tag}>&lt;b&gt;&amp;*y*</{tag}>"), Format::Html);
+    assert_eq!(said(&template, Kind::Telegram), escaped("i"));
+    assert_eq!(said(&template, Kind::Slack), escaped("s"));
+    assert_eq!(said(&template, Kind::Console), ("\\<b>&\\*y\\*".to_owned(), Format::Markdown));
+    let own = json!({ "body": "{{x}}", "telegram": { "format": "html" } });
+    assert_eq!(said(&own, Kind::Telegram), ("&lt;b&gt;&amp;*y*".to_owned(), Format::Html));
+    assert_eq!(said(&own, Kind::Slack).1, Format::Markdown);
+    let broken = json!({ "format": "html", "body": "{{ x + 1 }}" });
+    assert_eq!(said(&broken, Kind::Slack).1, Format::Markdown, "the default text stands in");
+}
+
+#[test]
 fn without_a_template_the_default_text_stands_with_one_sign_of_severity() {
     let none = rule(&Value::Null);
     let known = event("task:question", &json!({ "agentName": "coder-1", "question": "Why *this*?" }));

@@ -96,7 +96,7 @@ async fn consumers_deleted_while_the_broker_was_hidden_are_made_again() {
 
 #[tokio::test]
 async fn streams_deleted_by_hand_are_made_again() {
-    for name in ["EVENTS", "DELIVERIES", "RECORDS", "THROTTLE", "COUNTS", "PACE"] {
+    for name in ["EVENTS", "DELIVERIES", "RECORDS", "THROTTLE", "COUNTS", "PACE", "RECEIPTS"] {
         let (_server, bugle, sink, wire) = fleet().await;
         let before = bugle.api().shows(sink.counts("/hook").len(), "status=sent").await.len();
         wire.js.delete_stream(wire.stream_name(name)).await.unwrap();

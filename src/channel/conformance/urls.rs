@@ -1,0 +1,338 @@
+//! The services of the kind `url`: a subject each, and the errors that each documents.
+
+use serde_json::{Value, json};
+
+use super::subjects::{Documented, Subject};
+use super::{Server, failure, retry_after};
+use crate::channel::Kind;
+use crate::outcome::Reason;
+
+type Errors = &'static [Documented];
+
+struct Case {
+    config: fn(&str) -> Value,
+    success: &'static str,
+    provider_id: Option<&'static str>,
+    errors: Errors,
+}
+
+fn config(url: &str, base: &str) -> Value {
+    json!({ "url": url, "apiBase": base })
+}
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn cases() -> Vec<Case> {
+    vec![
+        Case {
+            config: |base| config("discord://123456789012345678/XXXXsecretpathXXXX?thread=42", base),
+            success: r#"{"id":"1234","type":0,"channel_id":"5"}"#,
+            provider_id: Some("1234"),
+            errors: &[
+                (
+                    400,
+                    r#"{"message":"Invalid Form Body","code":50035,"errors":{}}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (401, r#"{"message":"Invalid Webhook Token","code":50027}"#, "ours", Reason::Unauthorized),
+                (404, r#"{"message":"Unknown Webhook","code":10015}"#, "permanent", Reason::Gone),
+                (
+                    429,
+                    r#"{"message":"You are being rate limited.","retry_after":0.65,"global":false}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+            ],
+        },
+        Case {
+            config: |base| {
+                config(
+                    "https://prod-1.westeurope.logic.azure.com:443/workflows/w1/triggers/manual/paths/invoke?api-version=2016-06-01&sig=XXXXsecretpathXXXX",
+                    base,
+                )
+            },
+            success: "",
+            provider_id: None,
+            errors: &[
+                (
+                    400,
+                    r#"{"error":{"code":"TriggerInputSchemaMismatch","message":"x"}}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (
+                    400,
+                    r#"{"error":{"code":"WorkflowTriggerIsNotEnabled","message":"x"}}"#,
+                    "transient",
+                    Reason::Gone,
+                ),
+                (
+                    401,
+                    r#"{"error":{"code":"DirectApiAuthorizationRequired","message":"x"}}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                (404, r#"{"error":{"code":"WorkflowNotFound","message":"x"}}"#, "permanent", Reason::Gone),
+                (
+                    429,
+                    r#"{"error":{"code":"WorkflowRunInProgress","message":"x"}}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+            ],
+        },
+        Case {
+            config: |base| config("ntfys://tk_XXXXsecretpathXXXX@ntfy.example/alerts", base),
+            success: r#"{"id":"xE73Iyuabi","time":1673542291,"event":"message","topic":"alerts"}"#,
+            provider_id: Some("xE73Iyuabi"),
+            errors: &[
+                (
+                    400,
+                    r#"{"code":40024,"http":400,"error":"invalid request: request body must be message JSON"}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (401, r#"{"code":40101,"http":401,"error":"unauthorized"}"#, "ours", Reason::Unauthorized),
+                (403, r#"{"code":40301,"http":403,"error":"forbidden"}"#, "permanent", Reason::Unauthorized),
+                (
+                    413,
+                    r#"{"code":41303,"http":413,"error":"message too large"}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (
+                    429,
+                    r#"{"code":42901,"http":429,"error":"limit reached: too many requests"}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+                (
+                    507,
+                    r#"{"code":50701,"http":507,"error":"cannot publish to UnifiedPush topic without previously active subscriber"}"#,
+                    "transient",
+                    Reason::ProviderError,
+                ),
+            ],
+        },
+        Case {
+            config: |base| config("gotifys://gotify.example/XXXXsecretpathXXXX", base),
+            success: r#"{"id":25,"appid":5,"message":"m"}"#,
+            provider_id: Some("25"),
+            errors: &[
+                (
+                    400,
+                    r#"{"error":"Bad Request","errorCode":400,"errorDescription":"x"}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (
+                    401,
+                    r#"{"error":"Unauthorized","errorCode":401,"errorDescription":"you need to provide a valid access token"}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                (
+                    403,
+                    r#"{"error":"Forbidden","errorCode":403,"errorDescription":"x"}"#,
+                    "permanent",
+                    Reason::Unauthorized,
+                ),
+            ],
+        },
+        Case {
+            config: |base| config("mmosts://bugle@chat.example/XXXXsecretpathXXXX?to=town-square", base),
+            success: "ok",
+            provider_id: None,
+            errors: &[
+                (
+                    400,
+                    r#"{"id":"web.incoming_webhook.invalid.app_error","message":"Invalid webhook.","status_code":400}"#,
+                    "permanent",
+                    Reason::Gone,
+                ),
+                (
+                    404,
+                    r#"{"id":"web.incoming_webhook.channel.app_error","message":"x","status_code":404}"#,
+                    "permanent",
+                    Reason::Gone,
+                ),
+                (
+                    403,
+                    r#"{"id":"web.incoming_webhook.channel_locked.app_error","message":"x","status_code":403}"#,
+                    "permanent",
+                    Reason::Unauthorized,
+                ),
+                (
+                    501,
+                    r#"{"id":"web.incoming_webhook.disabled.app_error","message":"x","status_code":501}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                (
+                    400,
+                    r#"{"id":"web.incoming_webhook.text.app_error","message":"x","status_code":400}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+            ],
+        },
+        Case {
+            config: |base| config("pagerduty://XXXXsecretpathXXXXaaaaaaaaaaaaaa?region=eu", base),
+            success: r#"{"status":"success","message":"Event processed","dedup_key":"samplekeyhere"}"#,
+            provider_id: Some("samplekeyhere"),
+            errors: &[
+                (
+                    400,
+                    r#"{"status":"invalid event","message":"Event object is invalid","errors":["Length of 'routing_key' is incorrect (should be 32 characters)"]}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                (
+                    400,
+                    r#"{"status":"invalid event","message":"Event object is invalid","errors":["'payload.severity' is invalid"]}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (
+                    429,
+                    r#"{"status":"throttle exceeded","message":"Requests for this service are arriving too quickly."}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+                (503, "", "transient", Reason::ProviderError),
+            ],
+        },
+        Case {
+            config: |base| config("gchat://AAAA/XXXXsecretpathXXXX/XXXXsecretpathXXXX", base),
+            success: r#"{"name":"spaces/AAAA/messages/B.C","thread":{"name":"spaces/AAAA/threads/B"}}"#,
+            provider_id: Some("spaces/AAAA/messages/B.C"),
+            errors: &[
+                (
+                    400,
+                    r#"{"error":{"code":400,"message":"Invalid JSON payload received.","status":"INVALID_ARGUMENT"}}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (
+                    401,
+                    r#"{"error":{"code":401,"message":"x","status":"UNAUTHENTICATED"}}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                (
+                    403,
+                    r#"{"error":{"code":403,"message":"x","status":"PERMISSION_DENIED"}}"#,
+                    "permanent",
+                    Reason::Unauthorized,
+                ),
+                (
+                    404,
+                    r#"{"error":{"code":404,"message":"x","status":"NOT_FOUND"}}"#,
+                    "permanent",
+                    Reason::Gone,
+                ),
+                (
+                    429,
+                    r#"{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+            ],
+        },
+        Case {
+            config: |base| config("rockets://id1/XXXXsecretpathXXXX@chat.example", base),
+            success: r#"{"success":true}"#,
+            provider_id: None,
+            errors: &[
+                (400, r#"{"success":false,"error":"invalid-channel"}"#, "permanent", Reason::Rejected),
+                (200, r#"{"success":false}"#, "permanent", Reason::Rejected),
+                (401, r#"{"success":false,"error":"unauthorized"}"#, "ours", Reason::Unauthorized),
+            ],
+        },
+        Case {
+            config: |base| {
+                config("pover://uuuuuuuuuuuuuuuuuuuuuuuuuuuuuu@XXXXsecretpathXXXXaaaaaaaaaaaa/phone", base)
+            },
+            success: r#"{"status":1,"request":"647d2300-702c-4b38-8b2f-d56326ae460b"}"#,
+            provider_id: Some("647d2300-702c-4b38-8b2f-d56326ae460b"),
+            errors: &[
+                (
+                    400,
+                    r#"{"user":"invalid","errors":["user identifier is invalid"],"status":0,"request":"5"}"#,
+                    "permanent",
+                    Reason::Gone,
+                ),
+                (
+                    400,
+                    r#"{"token":"invalid","errors":["application token is invalid"],"status":0,"request":"5"}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                (
+                    400,
+                    r#"{"message":"cannot be blank","errors":["message cannot be blank"],"status":0,"request":"5"}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (
+                    429,
+                    r#"{"errors":["application is over its quota"],"status":0,"request":"5"}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+            ],
+        },
+        Case {
+            config: |base| config("opsgenie://XXXXsecretpathXXXX", base),
+            success: r#"{"result":"Request will be processed","took":0.302,"requestId":"43a29c5c-3dbf-4fa4-9c26-f4f71023e120"}"#,
+            provider_id: Some("43a29c5c-3dbf-4fa4-9c26-f4f71023e120"),
+            errors: &[
+                (
+                    401,
+                    r#"{"message":"Could not authenticate","took":0.001,"requestId":"x"}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                (403, r#"{"message":"x","took":0.001,"requestId":"x"}"#, "permanent", Reason::Unauthorized),
+                (
+                    422,
+                    r#"{"message":"Request body is not processable.","took":0.0,"requestId":"x"}"#,
+                    "permanent",
+                    Reason::Rejected,
+                ),
+                (
+                    429,
+                    r#"{"message":"You are making too many requests!","took":0.0,"requestId":"x"}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+            ],
+        },
+    ]
+}
+
+fn subject(case: &Case) -> Subject {
+    let &Case { config, success, provider_id, errors } = case;
+    Subject {
+        kind: Kind::Url,
+        way: "",
+        config,
+        success,
+        provider_id,
+        body_decides: false,
+        documented: errors.to_vec(),
+    }
+}
+
+pub(super) fn subjects() -> Vec<Subject> {
+    cases().iter().map(subject).collect()
+}
+
+#[tokio::test]
+async fn discord_asks_for_its_pause_in_the_body_too() {
+    let discord = subject(&cases()[0]);
+    let server =
+        Server::answering(429, &[("retry-after", "1")], r#"{"message":"x","retry_after":0.65}"#).await;
+    let error = failure(&discord, &server.base).await;
+    assert_eq!(retry_after(&error), Some(std::time::Duration::from_millis(650)));
+}
