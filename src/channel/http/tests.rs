@@ -1,4 +1,4 @@
-//! What comes of headers, addresses and bodies.
+//! Which addresses may be called and how long a receiver asks to wait, however it is written.
 
 use super::*;
 
