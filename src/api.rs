@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod events;
 pub mod explanation;
 pub mod problem;
+pub mod push_subscriptions;
 pub mod query;
 pub mod recipients;
 pub mod rules;
@@ -45,6 +46,7 @@ use crate::app::admin;
 use crate::bus::consumer::Stop;
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, StreamName, topology};
+use crate::channel::http::HttpPolicy;
 use crate::clock;
 use crate::config::{Keep, Secret};
 use crate::health::Health;
@@ -76,6 +78,8 @@ pub struct Api {
     pub keep: Keep,
     /// An explanation looks through the stream of events: so many at once.
     pub explaining: Semaphore,
+    /// What workers may talk to: endpoints beyond it are not taken.
+    pub http_policy: HttpPolicy,
 }
 
 /// For [`Api::explaining`].
@@ -129,6 +133,13 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(channels::history::revert))
         .routes(routes!(channels::chats::detect))
         .routes(routes!(recipients::get, recipients::put, recipients::remove))
+        .routes(routes!(
+            push_subscriptions::list,
+            push_subscriptions::subscribe,
+            push_subscriptions::unsubscribe
+        ))
+        .routes(routes!(push_subscriptions::vapid_public_key))
+        .routes(routes!(push_subscriptions::get, push_subscriptions::remove))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .split_for_parts();

@@ -7,6 +7,7 @@ pub mod attach;
 pub mod claim;
 pub mod consumer;
 pub mod count;
+pub mod devices;
 pub mod directory;
 pub mod floor;
 pub mod library;

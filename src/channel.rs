@@ -12,6 +12,7 @@ mod payload;
 pub mod secret;
 pub mod settings;
 pub mod standing;
+pub mod tally;
 pub mod text;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 use crate::bus::Bus;
 use crate::delivery::Delivery;
+use crate::device::Device;
 use crate::documents::{
     BURST_MAX, DISABLE_AFTER_MS_MAX, EXPIRY_MS_MAX, FALLBACKS_MAX, PER_SECOND_MAX, PER_SECOND_MIN,
     RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX,
@@ -34,6 +36,7 @@ use crate::ids::{ChannelId, ConnectionId};
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 use secret::Redacted;
+use tally::{Asking, Tally, Told};
 
 /// A channel's document, as files, the API and the bucket hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -165,6 +168,11 @@ pub trait Channel: Send + Sync {
     fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {
         Vec::new()
     }
+
+    /// Asks what became of what the provider accepted, where it gives [tickets](tally::Ticket). The caller bounds its time.
+    fn ask<'a>(&'a self, _asking: Asking<'a>) -> BoxFuture<'a, Result<Told, SendError>> {
+        Box::pin(async { Ok(Told::default()) })
+    }
 }
 
 /// A limit of a provider: in any span of `per` at most `most` are accepted.
@@ -190,6 +198,8 @@ pub struct Try<'a> {
     pub to: Option<&'a Redacted<String>>,
     /// The [`Receipt::handle`] of what was sent before under the same collapse id: to be replaced or answered.
     pub earlier: Option<&'a str>,
+    /// Whom it goes to, for kinds that address devices; none for the others.
+    pub devices: &'a [Device],
     /// Where this recipient can end what this channel sends to them.
     pub unsubscribe: Option<&'a str>,
     /// The moment of the try.
@@ -200,7 +210,7 @@ impl<'a> Try<'a> {
     /// To the one place of the channel, with nothing sent before.
     #[must_use]
     pub fn of(delivery: &'a Delivery, at: Timestamp) -> Self {
-        Self { delivery, to: None, earlier: None, unsubscribe: None, at }
+        Self { delivery, to: None, earlier: None, devices: &[], unsubscribe: None, at }
     }
 }
 
@@ -214,6 +224,8 @@ pub struct Receipt {
     pub handle: Option<String>,
     /// What did not go out although the message did, like an attachment. Recorded as the detail.
     pub note: Option<String>,
+    /// What became of it at each of its devices, where it has several.
+    pub tally: Option<Box<Tally>>,
 }
 
 /// What every kind gives to the registry.
@@ -280,6 +292,21 @@ impl SendError {
             | Self::Ours(failure) => failure,
         }
     }
+
+    /// The same class with another failure.
+    #[must_use]
+    pub fn with_failure(self, change: impl FnOnce(Failure) -> Failure) -> Self {
+        match self {
+            Self::Transient { failure, retry_after } => {
+                Self::Transient { failure: change(failure), retry_after }
+            }
+            Self::RateLimited { failure, retry_after } => {
+                Self::RateLimited { failure: change(failure), retry_after }
+            }
+            Self::Permanent(failure) => Self::Permanent(change(failure)),
+            Self::Ours(failure) => Self::Ours(change(failure)),
+        }
+    }
 }
 
 /// What went wrong. `detail` is shown to people and stored: it never holds a secret, an address or a URL.
@@ -288,12 +315,14 @@ pub struct Failure {
     pub reason: Reason,
     pub code: Option<u16>,
     pub detail: String,
+    /// What became of it at each of its devices, where it has several.
+    pub tally: Option<Box<Tally>>,
 }
 
 impl Failure {
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, code: None, detail: detail.into() }
+        Self { reason, code: None, detail: detail.into(), tally: None }
     }
 
     #[must_use]
@@ -393,6 +422,8 @@ registry! {
     Telegram "telegram" telegram::Telegram;
     WhatsApp "whatsapp" whatsapp::WhatsApp;
     Email "email" email::Email;
+    Expo "expo" expo::Expo;
+    WebPush "webpush" webpush::WebPush;
     Nats "nats" nats::Nats;
     Url "url" url::UrlChannel;
 }

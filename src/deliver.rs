@@ -3,6 +3,7 @@
 pub mod adapters;
 pub mod addresses;
 mod attempt;
+mod audience;
 pub mod circuit;
 pub mod errands;
 pub mod failing;
@@ -13,6 +14,7 @@ pub mod handler;
 pub mod pace;
 mod passage;
 pub mod pauses;
+mod receipts;
 pub mod share;
 mod thread;
 mod turn;
@@ -73,6 +75,8 @@ pub enum Next {
     Retry(Timestamp),
     /// Try again then; this try cost no attempt.
     Postpone(Timestamp),
+    /// The attempt is not over: the rest of its devices follows at once.
+    GoOn,
     /// Keep it among the dead letters.
     GiveUp,
 }
@@ -185,7 +189,7 @@ mod tests {
     fn due_seconds(decision: &Decision) -> i64 {
         match decision.next {
             Next::Retry(due) | Next::Postpone(due) => due.as_second(),
-            Next::Settled | Next::GiveUp => panic!("no time is set: {decision:?}"),
+            Next::Settled | Next::GoOn | Next::GiveUp => panic!("no time is set: {decision:?}"),
         }
     }
 

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::attachment::Attachment;
 use crate::channel::Kind;
 use crate::channel::markdown::{Document, literal};
+use crate::device::reach::Reach;
 use crate::event::{EventRef, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId, WorkspaceId};
 use crate::outcome::Reason;
@@ -175,6 +176,9 @@ pub struct Delivery {
     /// The delivery that this one was made in place of, when its channel did not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// How far it has come among devices; None before its first try, and for channels that address none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Box<Reach>>,
 }
 
 /// A delivery in line for its channel's rate.
@@ -213,6 +217,9 @@ impl Delivery {
     /// The queue it belongs in now.
     #[must_use]
     pub fn lane(&self) -> Lane {
+        if self.reach.as_ref().is_some_and(|reach| reach.receipts.is_some()) {
+            return Lane::Retry;
+        }
         match (self.attempt, self.severity) {
             (2.., _) => Lane::Retry,
             (_, Severity::Critical) => Lane::Urgent,
@@ -276,6 +283,7 @@ impl Delivery {
             once: false,
             turn: None,
             origin: Some(Origin { delivery: self.id.clone(), via }),
+            reach: None,
             expires_at,
             ..self.clone()
         }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::bus::{Bus, BusError, people};
+use crate::bus::{Bus, BusError, devices, people};
 use crate::channel::Kind;
 use crate::delivery::Format;
 use crate::event::{Event, EventRef, EventType, Severity};
@@ -184,15 +184,24 @@ async fn look_up_addresses(
     let Why::Fired { deliveries, .. } = &mut answer.why else { return Ok(()) };
     for planned in deliveries.iter_mut().filter(|planned| planned.would == Would::Send) {
         let spec = world.channels.get(&(event.workspace.clone(), planned.channel.clone()));
-        if let (Some(Addressing::Contact(contact)), Some(recipient)) =
-            (spec.map(|spec| spec.addressing()), &planned.recipient)
-        {
-            let (_, found) = people::read(bus, &event.workspace, recipient).await?;
-            if found.as_ref().is_none_or(|found| contact.of(&found.contacts).is_none()) {
-                (planned.would, planned.reason) = (Would::Suppress, Some(Reason::NoAddress));
-            } else if found.is_some_and(|found| found.has_left(&planned.channel)) {
-                (planned.would, planned.reason) = (Would::Suppress, Some(Reason::Unsubscribed));
+        let refused = match (spec.map(|spec| spec.addressing()), &planned.recipient) {
+            (Some(Addressing::Contact(contact)), Some(recipient)) => {
+                let (_, found) = people::read(bus, &event.workspace, recipient).await?;
+                if found.as_ref().is_none_or(|found| contact.of(&found.contacts).is_none()) {
+                    Some(Reason::NoAddress)
+                } else {
+                    found.filter(|found| found.has_left(&planned.channel)).map(|_| Reason::Unsubscribed)
+                }
             }
+            (Some(Addressing::Devices), recipient) => {
+                let of = (&event.workspace, spec.map(|spec| spec.kind), recipient.as_ref());
+                devices::page(bus, of, 0, 1).await?.devices.is_empty().then_some(Reason::NoAddress)
+            }
+            (Some(Addressing::Contact(_)), None)
+            | (Some(Addressing::Fixed | Addressing::Named) | None, _) => None,
+        };
+        if refused.is_some() {
+            (planned.would, planned.reason) = (Would::Suppress, refused);
         }
     }
     Ok(())

@@ -123,6 +123,23 @@ text_id!(
     })
 );
 
+text_id!(
+    /// `p_` and 24 characters of base 32: the digest of what the device is addressed by.
+    DeviceId, "id of a push subscription", "p_ and 24 characters of a-z, 2-7",
+    { "type": "string", "pattern": "^p_[a-z2-7]{24}$" },
+    |text| text.strip_prefix("p_").is_some_and(|rest| {
+        rest.len() == 24 && rest.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
+    })
+);
+
+impl DeviceId {
+    /// The same token or endpoint is the same device.
+    #[must_use]
+    pub fn of(address: &str) -> Self {
+        Self(format!("p_{}", digest(&["device", address])))
+    }
+}
+
 fn name_like(text: &str, bytes_max: usize, letter: fn(u8) -> bool) -> bool {
     (1..=bytes_max).contains(&text.len())
         && text.bytes().all(|byte| letter(byte) || byte.is_ascii_digit() || byte == b'_' || byte == b'-')

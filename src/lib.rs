@@ -35,6 +35,7 @@ pub mod connection;
 pub mod dead;
 pub mod deliver;
 pub mod delivery;
+pub mod device;
 pub mod documents;
 pub mod embedded;
 pub mod errand;

@@ -41,6 +41,7 @@ const PACE_WAIT: &str = "bugle_pace_wait_seconds";
 const PACE_SWAPS: &str = "bugle_pace_reservations_total";
 const CIRCUITS_OPEN: &str = "bugle_circuits_open";
 const REPEATS: &str = "bugle_repeats_dropped_total";
+const DEVICES_REMOVED: &str = "bugle_devices_removed_total";
 const LEASES_OVER: &str = "bugle_messages_lapsed_total";
 const OWN_EVENTS: &str = "bugle_own_events_total";
 const DEAD_LETTERS: &str = "bugle_dead_letters_total";
@@ -92,6 +93,7 @@ fn describe() {
         (ATTEMPTS, "Tries that ended, by kind, lane and the state they led to."),
         (POSTPONED, "Deliveries put off without a try, by cause."),
         (PACE_SWAPS, "Reservations of rate, each for all who waited, by result."),
+        (DEVICES_REMOVED, "Push subscriptions removed because a provider said that they are over, by kind."),
         (REPEATS, "Repeats of finished deliveries that were not sent again."),
         (
             LEASES_OVER,
@@ -170,6 +172,9 @@ fn start_at_zero() {
             }
         }
     }
+    for kind in [Kind::Expo, Kind::WebPush] {
+        counter!(DEVICES_REMOVED, "kind" => kind.as_str()).absolute(0);
+    }
     for reason in Reason::ALL {
         counter!(DEAD_LETTERS, "reason" => reason.as_str()).absolute(0);
     }
@@ -230,6 +235,10 @@ pub fn delivery_published(delivery: &Delivery) {
     static COUNTERS: Family<(&str, &str), Counter> =
         Family::new(|(kind, lane)| counter!(DELIVERIES_PUBLISHED, "kind" => kind, "lane" => lane));
     COUNTERS.get((kind_of(delivery), delivery.lane().as_str())).increment(1);
+}
+
+pub fn devices_removed(delivery: &Delivery, count: u64) {
+    counter!(DEVICES_REMOVED, "kind" => kind_of(delivery)).increment(count);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

@@ -95,6 +95,10 @@ words! {
     Reason {
         /// The provider said yes.
         Accepted = "accepted",
+        /// The provider told later what became of what it had accepted.
+        Confirmed = "confirmed",
+        /// Many devices: some were tried, the others follow at once.
+        Continued = "continued",
         /// It was sent with a delay or a time.
         Delayed = "delayed",
         /// An operator sent it again.

@@ -24,7 +24,7 @@ use crate::delivery::{ENVELOPE_VERSION, envelope_version};
 use crate::event::{OWN_SOURCE, Severity};
 use crate::health::Pulse;
 use crate::metrics;
-use crate::outcome::{Outcome, State};
+use crate::outcome::{Outcome, Reason, State};
 use crate::publish::{SERVICE_UNAVAILABLE, publish_own};
 
 /// Records in work at once.
@@ -37,7 +37,9 @@ const AFTER_NEWER_VERSION: Duration = Duration::from_secs(30);
 /// The event that says this; None for what is not final, and for deliveries that such an event caused.
 #[must_use]
 pub fn about(outcome: &Outcome) -> Option<Value> {
-    if !outcome.state.is_final() || outcome.event.is_own() {
+    // What was confirmed was told when it was sent.
+    let told = (outcome.state, outcome.reason) == (State::Sent, Reason::Confirmed);
+    if !outcome.state.is_final() || outcome.event.is_own() || told {
         return None;
     }
     let failed = outcome.state == State::Failed;

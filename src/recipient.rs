@@ -85,6 +85,8 @@ pub enum Addressing {
     Named,
     /// To where this contact of each recipient says.
     Contact(Contact),
+    /// To every device of each recipient; without one, to every device of the workspace.
+    Devices,
 }
 
 impl Contact {
@@ -117,6 +119,7 @@ impl ChannelSpec {
             Kind::Telegram if !named("chatId") => Addressing::Contact(Contact::TelegramChatId),
             Kind::WhatsApp if !named("to") => Addressing::Contact(Contact::WhatsApp),
             Kind::Email if !named("to") => Addressing::Contact(Contact::Email),
+            Kind::Expo | Kind::WebPush => Addressing::Devices,
             Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp | Kind::Email | Kind::Url => {
                 Addressing::Fixed
             }

@@ -253,6 +253,7 @@ impl Draft<'_> {
             once: false,
             turn: None,
             origin: None,
+            reach: None,
         }
     }
 }

@@ -321,6 +321,7 @@ fn delivery(
         once: true,
         turn: None,
         origin: None,
+        reach: None,
     }
 }
 

@@ -135,6 +135,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         once: false,
         turn: None,
         origin: None,
+        reach: None,
         workspace,
         rule: Some(rule),
         channel,

@@ -227,13 +227,8 @@ impl Parts<'_> {
 
     fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
         let settings = &self.settings.worker;
-        let policy = HttpPolicy {
-            allow_plain_http: settings.allow_plain_http,
-            allow_addresses: settings.allow_addresses.clone(),
-            proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
-            extra_ca: settings.extra_ca_file.as_deref().map(read_certificates).transpose()?,
-        };
-        let http = HttpClient::new(policy).map_err(Failure::config)?;
+        let extra_ca = settings.extra_ca_file.as_deref().map(read_certificates).transpose()?;
+        let http = HttpClient::new(HttpPolicy { extra_ca, ..self.http_policy() }).map_err(Failure::config)?;
         let pulse = self.health.pulse("the channels' pauses");
         let workshop = Workshop { http, bus: Some(self.bus.clone()) };
         let probes = Arc::new(Probes {
@@ -289,6 +284,17 @@ impl Parts<'_> {
         Ok(())
     }
 
+    /// Whom workers may talk to; the API only asks whether they may.
+    fn http_policy(&self) -> HttpPolicy {
+        let settings = &self.settings.worker;
+        HttpPolicy {
+            allow_plain_http: settings.allow_plain_http,
+            allow_addresses: settings.allow_addresses.clone(),
+            proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+            extra_ca: None,
+        }
+    }
+
     fn consume<H: consumer::Handler>(&self, name: &'static str, source: Source, handler: Arc<H>) {
         let pulse = self.health.pulse(&source.durable);
         let (bus, keep, stop) = (self.bus.clone(), self.settings.keep, self.stop.clone());
@@ -323,6 +329,7 @@ impl Parts<'_> {
             stop: self.stop.clone(),
             keep: self.settings.keep,
             explaining: Semaphore::new(api::EXPLANATIONS),
+            http_policy: self.http_policy(),
         };
         self.running.spawn("api", api::serve(listener, api));
         tracing::info!(%address, "the API listens");

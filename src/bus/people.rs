@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::devices::Remembered;
 use super::reader::{Entry, From, Reader};
 use super::{Bus, BusError, topology};
 use crate::clock;
@@ -60,13 +61,15 @@ pub struct People {
     bus: Bus,
     /// None: changes are not heard at the moment, and nothing is remembered.
     known: RwLock<Option<Known>>,
+    /// Their devices lie in the same bucket.
+    pub devices: Remembered,
 }
 
 impl People {
     /// Hears of changes until `stop`.
     #[must_use]
     pub fn start(bus: Bus, stop: CancellationToken, pulse: Pulse) -> Arc<Self> {
-        let people = Arc::new(Self { bus, known: RwLock::default() });
+        let people = Arc::new(Self { bus, known: RwLock::default(), devices: Remembered::default() });
         let following = Arc::clone(&people);
         task::spawn("people", async move {
             tokio::select! {
@@ -116,10 +119,12 @@ impl People {
 
     fn begin_anew(&self) {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(HashMap::new());
+        self.devices.begin_anew();
     }
 
     fn remember_nothing(&self) {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.devices.remember_nothing();
     }
 
     async fn follow(&self, pulse: &Pulse) {
@@ -150,6 +155,9 @@ impl People {
     }
 
     fn hear(&self, head: &str, entry: &Entry) {
+        if self.devices.hear(&self.bus, &entry.subject, entry.sequence) {
+            return;
+        }
         let Some(Key::Recipient(workspace, id)) = entry.subject.strip_prefix(head).and_then(Key::parse)
         else {
             return;

@@ -35,6 +35,19 @@ pub async fn at(
     bus.publish(bus.names.later(&delivery.id), headers, payload.into()).await
 }
 
+/// Sets a timer beside the delivery's own: neither replaces the other. `step` tells it from others of its sort.
+///
+/// # Errors
+/// When the broker did not store it. Setting it again under the same step is safe.
+pub async fn beside(bus: &Bus, delivery: &Delivery, due: Timestamp, step: &str) -> Result<Stored, BusError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("{}/{step}", delivery.id));
+    headers.insert(SCHEDULE, format!("@at {due}"));
+    headers.insert(SCHEDULE_TARGET, bus.names.delivery(delivery));
+    let payload = serde_json::to_vec(delivery)?;
+    bus.publish(bus.names.later_beside(&delivery.id, step), headers, payload.into()).await
+}
+
 /// Takes a pending timer back, unless it is no longer the one of that sequence. In one atomic step the timer goes and a
 /// cancelled delivery enters the queue, which a worker records: a crash in between leaves either the timer or the
 /// record, never neither. False when the timer fired or was replaced meanwhile.

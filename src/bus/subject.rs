@@ -2,6 +2,8 @@
 //!
 //! Recipients and other free text never enter a subject as they are: they are encoded here.
 
+mod devices;
+
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
 use crate::errand::What;
@@ -138,6 +140,12 @@ impl Names {
     #[must_use]
     pub fn later(&self, delivery: &DeliveryId) -> String {
         format!("{}.later.{delivery}", self.prefix)
+    }
+
+    /// Where a timer of a delivery lives that its others must not replace.
+    #[must_use]
+    pub fn later_beside(&self, delivery: &DeliveryId, step: &str) -> String {
+        format!("{}.later.{delivery}.{step}", self.prefix)
     }
 
     // === records ===

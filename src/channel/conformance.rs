@@ -4,24 +4,28 @@
 //! Each kind has a file with its [`subjects`]. The providers here are hostile where they can be: they echo the request's
 //! path and headers in their errors.
 
+mod devices;
 mod email;
+mod expo;
 pub(super) mod server;
+mod shown;
 mod slack;
 mod subjects;
 mod telegram;
 mod urls;
 mod webhook;
 mod webhooks;
+mod webpush;
 mod whatsapp;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
+use self::devices::try_at;
 use self::server::{Behaviour, Server};
 use self::subjects::{Subject, subjects};
 use super::http::{HttpClient, HttpPolicy};
@@ -84,6 +88,7 @@ pub(super) fn sample() -> Delivery {
         once: false,
         turn: None,
         origin: None,
+        reach: None,
     }
 }
 
@@ -119,7 +124,7 @@ fn build(subject: &Subject, base: &str) -> Box<dyn Channel> {
 
 async fn failure(subject: &Subject, base: &str) -> SendError {
     let channel = build(subject, base);
-    let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
+    let error = channel.send(try_at(&sample(), subject.kind, base)).await.unwrap_err();
     assert_no_leak(&error, base);
     error
 }
@@ -151,7 +156,8 @@ fn assert_no_leak(error: &SendError, base: &str) {
 async fn a_success_has_a_receipt() {
     for subject in subjects() {
         let server = Server::answering(200, &[], subject.success).await;
-        let sent = build(&subject, &server.base).send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap();
+        let sent =
+            build(&subject, &server.base).send(try_at(&sample(), subject.kind, &server.base)).await.unwrap();
         assert_eq!(
             (sent.provider_id.as_deref(), sent.code),
             (subject.provider_id, Some(200)),
@@ -161,6 +167,11 @@ async fn a_success_has_a_receipt() {
         let requests = server.requests();
         assert_eq!(requests.len(), 1, "{}", subject.name());
         assert_eq!(requests[0].method, "POST");
+        if subject.kind == Kind::WebPush {
+            // Encrypted: what is in it is another test's.
+            assert_eq!(requests[0].headers["content-encoding"], "aes128gcm");
+            continue;
+        }
         let content_type = requests[0].headers["content-type"].to_str().unwrap();
         let is_json = ["application/json", "application/cloudevents+json"]
             .iter()
@@ -177,10 +188,15 @@ async fn two_tries_send_the_same_body() {
         let server = Server::answering(200, &[], subject.success).await;
         let channel = build(&subject, &server.base);
         for at in ["2026-11-20T10:00:05Z", "2026-11-20T11:00:05Z"] {
-            channel.send(Try::of(&sample(), at.parse().unwrap())).await.unwrap();
+            channel
+                .send(Try { at: at.parse().unwrap(), ..try_at(&sample(), subject.kind, &server.base) })
+                .await
+                .unwrap();
         }
         let requests = server.requests();
-        assert_eq!(requests[0].body, requests[1].body, "{}", subject.name());
+        // What is encrypted must never look the same.
+        let same = requests[0].body == requests[1].body;
+        assert_eq!(same, subject.kind != Kind::WebPush, "{}", subject.name());
     }
 }
 
@@ -299,7 +315,7 @@ async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
     for subject in subjects() {
         let server = Server::start(Behaviour::Hang).await;
         let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
-        let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
+        let error = channel.send(try_at(&sample(), subject.kind, &server.base)).await.unwrap_err();
         assert_eq!(
             (class(&error), error.failure().reason),
             ("transient", Reason::Timeout),
@@ -313,22 +329,13 @@ async fn a_provider_that_says_nothing_is_late_after_the_time_of_a_try() {
 async fn an_answer_that_breaks_off_is_judged_by_what_came() {
     for subject in subjects() {
         let server = Server::start(Behaviour::HalfBody).await;
-        let sent = build(&subject, &server.base).send(Try::of(&sample(), AT.parse().unwrap())).await;
+        let sent = build(&subject, &server.base).send(try_at(&sample(), subject.kind, &server.base)).await;
         if subject.body_decides {
             assert_eq!(class(&sent.unwrap_err()), "transient", "{}", subject.name());
         } else {
             assert_eq!(sent.unwrap().code, Some(200), "{}", subject.name());
         }
     }
-}
-
-#[tokio::test]
-async fn a_receiver_that_accepts_and_then_stalls_is_not_sent_to_again() {
-    let subject = subjects().find(|subject| subject.kind == Kind::Webhook).unwrap();
-    let server = Server::start(Behaviour::StalledBody).await;
-    let channel = subject.kind.build(&(subject.config)(&server.base), &impatient()).unwrap();
-    let sent = channel.send(Try::of(&sample(), AT.parse().unwrap())).await;
-    assert_eq!(sent.unwrap().code, Some(200));
 }
 
 #[tokio::test]
@@ -340,7 +347,7 @@ async fn an_answer_without_an_end_is_read_up_to_a_limit() {
             let delivery = sample();
             let sent = tokio::time::timeout(
                 Duration::from_secs(5),
-                channel.send(Try::of(&delivery, AT.parse().unwrap())),
+                channel.send(try_at(&delivery, subject.kind, &server.base)),
             );
             let sent = sent.await.expect("it does not read for ever");
             assert_eq!(sent.is_ok(), status == 200 && !subject.body_decides, "{} {status}", subject.name());
@@ -357,49 +364,10 @@ async fn a_forbidden_address_is_refused_before_anything_is_sent() {
         let by_name = server.base.replace("127.0.0.1", "localhost");
         for base in [&server.base, &by_name] {
             let channel = subject.kind.build(&(subject.config)(base), &strict).unwrap();
-            let error = channel.send(Try::of(&sample(), AT.parse().unwrap())).await.unwrap_err();
+            let error = channel.send(try_at(&sample(), subject.kind, base)).await.unwrap_err();
             assert_eq!((class(&error), error.failure().reason), ("permanent", Reason::BlockedAddress));
             assert_no_leak(&error, base);
         }
         assert!(server.requests().is_empty(), "{}", subject.name());
     }
-}
-
-#[tokio::test]
-async fn a_configured_proxy_is_used_and_checks_addresses_itself() {
-    let proxy = Server::answering(200, &[], "ok").await;
-    let policy =
-        HttpPolicy { allow_plain_http: true, proxy: Some(proxy.base.clone()), ..HttpPolicy::default() };
-    let behind = Workshop { http: HttpClient::new(policy).unwrap(), bus: None };
-    let channel = Kind::Webhook.build(&json!({ "url": "http://10.1.2.3/x" }), &behind).unwrap();
-    channel.send(Try::of(&sample(), Timestamp::UNIX_EPOCH)).await.unwrap();
-    assert_eq!(proxy.requests().len(), 1);
-}
-
-#[test]
-fn every_kind_shows_its_own_form_of_a_delivery() {
-    let mut delivery = sample();
-    for (kind, title) in [
-        (Kind::Console, "Task <created> & more"),
-        (Kind::Webhook, "Task <created> & more"),
-        (Kind::Nats, "Task <created> & more"),
-        (Kind::Url, "Task <created> & more"),
-        (Kind::Slack, "Task &lt;created&gt; &amp; more"),
-        (Kind::Telegram, "<b>Task &lt;created&gt; &amp; more</b>"),
-        (Kind::WhatsApp, "*Task <created> & more*"),
-        (
-            Kind::Email,
-            "<h1 style=\\\"margin:0 0 12px;font-size:18px\\\">Task &lt;created&gt; &amp; more</h1>",
-        ),
-    ] {
-        let shown = kind.show(&delivery);
-        assert!(shown.to_string().contains(title), "{kind}: {shown:#}");
-        let wanted = matches!(kind, Kind::Console | Kind::Telegram | Kind::WhatsApp);
-        assert_eq!(shown.is_string(), wanted, "{kind}: {shown:#}");
-    }
-    delivery.format = Format::Html;
-    assert_eq!(Kind::Webhook.show(&delivery)["format"], "html");
-    delivery.data =
-        std::sync::Arc::from(serde_json::value::RawValue::from_string("1e999".to_owned()).unwrap());
-    assert!(Kind::Webhook.show(&delivery).is_null(), "no JSON value of ours holds such a number");
 }

@@ -170,6 +170,8 @@ impl ChannelSpec {
             | Kind::Telegram
             | Kind::WhatsApp
             | Kind::Email
+            | Kind::Expo
+            | Kind::WebPush
             | Kind::Nats
             | Kind::Url => None,
         };

@@ -342,6 +342,7 @@ impl Call<'_> {
             code: Some(status),
             handle,
             note: (chat != self.chat).then(|| MOVED_NOTE.to_owned()),
+            tally: None,
         };
         Said { receipt, chat, message_id }
     }

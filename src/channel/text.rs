@@ -58,6 +58,24 @@ pub fn cut_by(text: &str, price_max: usize, price: impl Fn(char) -> usize) -> St
     format!("{}…", text[..end].trim_end())
 }
 
+/// At most `bytes_max` bytes long as a JSON string, whose quotes are not counted.
+#[must_use]
+pub fn cut_json(text: &str, bytes_max: usize) -> String {
+    let price = |ch: char| match ch {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        ch if ch.is_ascii_control() => 6,
+        ch => ch.len_utf8(),
+    };
+    // "…" costs three bytes, and one of them is counted.
+    if fitting(text, bytes_max, price) == text.len() {
+        return text.to_owned();
+    }
+    if bytes_max < '…'.len_utf8() {
+        return String::new();
+    }
+    cut_by(text, bytes_max - 2, price)
+}
+
 /// How many bytes of `text` can be had for `price_max`.
 pub(super) fn fitting(text: &str, price_max: usize, price: impl Fn(char) -> usize) -> usize {
     let mut spent = 0;
@@ -141,6 +159,19 @@ mod tests {
         assert_eq!(cut("ae\u{301}x", 3), "a…");
         assert_eq!(cut("a👩\u{200d}🚀bcdef", 6), "a…");
         assert_eq!(cut("🇩🇪🇫🇷x", 7), "🇩🇪…");
+    }
+
+    #[test]
+    fn a_cut_of_json_keeps_to_its_bytes() {
+        for text in ["plain words and more of them", "\"quotes\"\n\n\\ and lines", "Grüße 🚀🚀🚀🚀 und mehr"]
+        {
+            for bytes_max in 0..50 {
+                let cut = cut_json(text, bytes_max);
+                let json = serde_json::to_string(&cut).unwrap();
+                assert!(json.len() - 2 <= bytes_max, "{json} {bytes_max}");
+                assert!(cut == text || cut.is_empty() || cut.ends_with('…'));
+            }
+        }
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Where a delivery goes: most channels have one place, some look it up for each recipient.
 
-use crate::bus::BusError;
-use crate::bus::people::People;
 use jiff::Timestamp;
 
+use super::audience;
 use super::handler::Tools;
+use crate::bus::BusError;
+use crate::bus::people::People;
 use crate::channel::secret::Redacted;
 use crate::channel::{ChannelSpec, Try};
 use crate::delivery::Delivery;
+use crate::device::Device;
+use crate::device::reach::Audience;
 use crate::outcome::Reason;
 use crate::recipient::{Addressing, Contact, RecipientKind};
 
@@ -18,13 +21,33 @@ pub struct Destination {
     pub to: Option<Redacted<String>>,
     /// The address at which its recipient unsubscribes.
     pub unsubscribe: Option<String>,
+    /// The devices of this try, for kinds that address some.
+    pub audience: Option<Audience>,
 }
 
 impl Destination {
     /// A try of the delivery there.
     #[must_use]
     pub fn attempt<'a>(&'a self, delivery: &'a Delivery, earlier: Option<&'a str>, at: Timestamp) -> Try<'a> {
-        Try { delivery, to: self.to.as_ref(), earlier, unsubscribe: self.unsubscribe.as_deref(), at }
+        let (to, unsubscribe) = (self.to.as_ref(), self.unsubscribe.as_deref());
+        Try { delivery, to, earlier, devices: self.devices(), unsubscribe, at }
+    }
+
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        self.audience.as_ref().map_or(&[], |audience| &audience.devices)
+    }
+
+    /// The last of its devices was removed meanwhile.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        self.audience.as_ref().is_some_and(|audience| audience.devices.is_empty())
+    }
+
+    /// Like no other's: what happens there says nothing about the channel.
+    #[must_use]
+    pub fn is_of_a_recipient(&self) -> bool {
+        self.to.is_some() || self.audience.is_some()
     }
 }
 
@@ -39,6 +62,7 @@ pub async fn destination(
 ) -> Result<Result<Destination, (Reason, String)>, BusError> {
     let contact = match spec.addressing() {
         Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
+        Addressing::Devices => return Box::pin(audience::to_devices(tools, spec.kind, delivery)).await,
         Addressing::Contact(contact) => contact,
     };
     let reach = match Box::pin(find(&tools.people, contact, delivery)).await? {
@@ -46,7 +70,7 @@ pub async fn destination(
         Err(why) => return Ok(Err(why)),
     };
     let unsubscribe = Box::pin(tools.unsubscribe.link(&tools.bus, reach.kind, delivery)).await?;
-    Ok(Ok(Destination { to: Some(reach.address), unsubscribe }))
+    Ok(Ok(Destination { to: Some(reach.address), unsubscribe, audience: None }))
 }
 
 /// Where a recipient is reached.

@@ -14,9 +14,12 @@ use super::thread::Claim;
 use super::{Decision, Next, Standing, decide, failover};
 use crate::bus::BusError;
 use crate::channel::http::BODY_WAIT;
+use crate::channel::tally::Tally;
 use crate::channel::{ChannelSpec, Failure, Receipt, SendError, Try};
 use crate::clock;
 use crate::dead;
+use crate::delivery::Delivery;
+use crate::device::reach::{Concluded, Reach};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason};
 
@@ -61,9 +64,9 @@ impl Hand<'_> {
         let Standpoint { destination, probe, narrowest } = standpoint;
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
-        let to = destination.to.as_ref();
         let attempt = destination.attempt(delivery, claim.and_then(Claim::earlier), began);
-        let sent = one_try(built, attempt).await;
+        let nowhere = destination.is_nowhere();
+        let sent = if nowhere { Ok(Receipt::default()) } else { one_try(built, attempt).await };
         let took = started.elapsed();
         if let Some(claim) = claim {
             Box::pin(self.release(claim, &sent)).await;
@@ -77,7 +80,7 @@ impl Hand<'_> {
             now,
             dice: clock::chance(),
         };
-        let mut decision = decide(sent, &standing);
+        let (mut decision, progress) = self.conclude(destination, sent, &standing);
         let given_up = decision.next == Next::GiveUp;
         let stand_in = if given_up { self.stand_in(&built.spec) } else { None };
         if let Some(stand_in) = &stand_in {
@@ -86,14 +89,42 @@ impl Hand<'_> {
         let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
         self.log(&outcome, took);
         let led = Led { decision: &decision, outcome: &outcome, stand_in: stand_in.as_deref(), narrowest };
-        self.store(&led).await;
+        let some_reached = progress.as_ref().is_some_and(|(_, tally)| tally.reached > 0);
+        match progress {
+            None => self.store(&led).await,
+            Some((delivery, tally)) => {
+                let hand = Hand { delivery: &delivery, ..*self };
+                Box::pin(hand.after_devices(tally, destination.devices(), &decision)).await;
+                hand.store(&led).await;
+            }
+        }
         if outcome.state.is_final() {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        let end = TryEnd { probe, own_address: to.is_some() };
+        let own_address = destination.is_of_a_recipient();
+        let end = TryEnd { probe, own_address, some_reached };
         self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
-        self.tools.failing.note(&outcome, &built.spec, to.is_none()).await;
+        self.tools.failing.note(&outcome, &built.spec, !own_address).await;
+    }
+
+    /// What a try means, and for devices how far the delivery has come.
+    fn conclude(
+        &self,
+        destination: &Destination,
+        sent: Result<Receipt, SendError>,
+        standing: &Standing<'_>,
+    ) -> (Decision, Option<(Delivery, Tally)>) {
+        let Some(audience) = &destination.audience else { return (decide(sent, standing), None) };
+        let Concluded { reach, result, tally, goes_on } = audience.conclude(sent);
+        let decision = if goes_on { Decision::go_on(&reach, standing.now) } else { decide(result, standing) };
+        (decision.clone(), Some((self.with_reach(reach, decision.next), tally)))
+    }
+
+    /// The delivery as the try left it. Given up without having reached anybody it begins anew if it is sent again.
+    fn with_reach(&self, reach: Reach, next: Next) -> Delivery {
+        let anew = next == Next::GiveUp && reach.reached == 0 && !reach.has_more();
+        Delivery { reach: (!anew).then(|| Box::new(reach)), ..self.delivery.clone() }
     }
 
     fn log(&self, outcome: &Outcome, took: Duration) {
@@ -147,6 +178,7 @@ impl Hand<'_> {
             Next::GiveUp => return Box::pin(dead::record_failure(bus, delivery, outcome, &id)).await,
             Next::Settled => {}
             Next::Retry(due) => Box::pin(self.schedule(delivery.next_attempt(), due)).await?,
+            Next::GoOn => self.requeue(&delivery.postponed()).await?,
             Next::Postpone(due) => Box::pin(self.schedule(delivery.postponed(), due)).await?,
         }
         bus.record(outcome, &id).await?;

@@ -72,6 +72,8 @@ pub struct TryEnd {
     pub probe: Option<Probe>,
     /// It went to an address of the recipient's own.
     pub own_address: bool,
+    /// Of several devices some have it, whatever became of the others.
+    pub some_reached: bool,
 }
 
 /// How a channel stands, for people.
@@ -177,7 +179,10 @@ impl Circuits {
 
     /// Takes note of a try's end.
     pub async fn note(&self, delivery: &Delivery, spec: &ChannelSpec, outcome: &Outcome, end: TryEnd) {
-        let evidence = evidence(outcome.state, outcome.reason, end.own_address);
+        let evidence = match end.some_reached {
+            true => Evidence::Works,
+            false => evidence(outcome.state, outcome.reason, end.own_address),
+        };
         let idle = !self.any_known.load(Ordering::Relaxed) && !self.any_runs.load(Ordering::Relaxed);
         if evidence == Evidence::Works && idle && end.probe.is_none() {
             return;

@@ -193,6 +193,8 @@ fn counts(reason: Reason) -> bool {
         | Reason::Unauthorized
         | Reason::Gone => true,
         Reason::Accepted
+        | Reason::Confirmed
+        | Reason::Continued
         | Reason::Delayed
         | Reason::Redriven
         | Reason::RateLimited

@@ -34,12 +34,16 @@ pub(super) struct Hand<'a> {
 }
 
 /// A channel's document, and what closes it.
-type Found = (Arc<ChannelSpec>, Option<Closed>);
+pub(super) type Found = (Arc<ChannelSpec>, Option<Closed>);
 
 impl Hand<'_> {
     pub(super) async fn deliver(&self, shares: &Shares) -> Result<(), BusError> {
         let (delivery, now) = (self.delivery, clock::now());
-        if self.tools.finished.contains(delivery) {
+        let reach = delivery.reach.as_deref();
+        if let Some(receipts) = reach.and_then(|reach| reach.receipts.as_ref()) {
+            return Box::pin(self.ask_for_receipts(receipts)).await;
+        }
+        if self.tools.finished.contains(delivery) && !reach.is_some_and(|reach| reach.again) {
             metrics::repeat_dropped();
             return Ok(());
         }
@@ -105,7 +109,7 @@ impl Hand<'_> {
 
     /// The channel's document, and why it gets nothing although it is on; one that this process has not heard of yet is
     /// looked up.
-    async fn channel(&self) -> Result<Option<Found>, BusError> {
+    pub(super) async fn channel(&self) -> Result<Option<Found>, BusError> {
         let key = (self.delivery.workspace.clone(), self.delivery.channel.clone());
         let snapshot = self.tools.directory.snapshot();
         if let Some(spec) = snapshot.channels.get(&key) {
@@ -151,7 +155,7 @@ impl Hand<'_> {
         schedule::at(&self.tools.bus, &next, due, &self.message_id()).await.map(|_| ())
     }
 
-    async fn requeue(&self, delivery: &Delivery) -> Result<(), BusError> {
+    pub(super) async fn requeue(&self, delivery: &Delivery) -> Result<(), BusError> {
         let bus = &self.tools.bus;
         bus.publish_json(bus.names.delivery(delivery), &self.message_id(), delivery).await.map(|_| ())
     }

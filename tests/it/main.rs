@@ -31,6 +31,7 @@ mod network;
 mod own_events;
 mod pacing;
 mod presets;
+mod push;
 mod recipients;
 mod retries;
 mod rules;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{email, slack, telegram, urls, webhook, whatsapp};
+use super::{email, expo, slack, telegram, urls, webhook, webpush, whatsapp};
 use crate::channel::Kind;
 use crate::outcome::Reason;
 
@@ -41,6 +41,8 @@ fn of(kind: Kind) -> Vec<Subject> {
         Kind::Telegram => telegram::subjects(),
         Kind::WhatsApp => whatsapp::subjects(),
         Kind::Email => email::subjects(),
+        Kind::Expo => expo::subjects(),
+        Kind::WebPush => webpush::subjects(),
     }
 }
 

@@ -121,6 +121,7 @@ impl Bot {
             code: Some(posted.status),
             handle: handle.map(|handle| handle.to_string()),
             note,
+            tally: None,
         })
     }
 

@@ -159,6 +159,8 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::BlockedAddress
         | Reason::Misconfigured => true,
         Reason::Accepted
+        | Reason::Confirmed
+        | Reason::Continued
         | Reason::Delayed
         | Reason::Redriven
         | Reason::RateLimited

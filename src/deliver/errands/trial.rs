@@ -163,5 +163,6 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         once: false,
         turn: None,
         origin: None,
+        reach: None,
     }
 }

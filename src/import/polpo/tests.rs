@@ -40,11 +40,14 @@ fn a_configuration_with_all_that_is_documented_is_taken_as_far_as_there_are_chan
     let rules: Vec<_> = import.rules.iter().map(|rule| (rule.id.as_str(), rule.channels.len())).collect();
     assert_eq!(rules, [("broken-builds", 2), ("deadlines", 1), ("long-runs", 1)]);
     assert_eq!(import.rules[1].cooldown_ms, Some(300_000));
+    let beep = format!(
+        "left out at /settings/notifications/channels/beep: this Bugle has no channels of the kind `beeper`; its kinds are {}",
+        documents::kinds()
+    );
     assert_eq!(
         remarks(&import),
         [
-            "left out at /settings/notifications/channels/beep: this Bugle has no channels of the kind `beeper`; \
-             its kinds are console, webhook, slack, telegram, whatsapp, email, nats, url",
+            beep.as_str(),
             "left out at /settings/notifications/rules/1/channels/0: the channel beep is left out",
             "changed at /settings/notifications/rules/2/template: it is the body alone, with Bugle's own title; in \
              Polpo it is the title too",
