@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod roles;
+pub mod setup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,8 +4,8 @@
 //! a text and a list is written with commas. Nothing here ever prints the value of a secret.
 
 mod check;
+mod secret;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+pub use self::secret::Secret;
 use crate::channel::Kind;
 use crate::rule::fault::{guess, unknown_word};
 
@@ -173,35 +174,6 @@ pub struct Log {
 pub enum LogFormat {
     Text,
     Json,
-}
-
-/// A text that may hold a password: it never prints.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl<'de> Deserialize<'de> for Secret {
-    /// Without the line's end that comes with a file's content, and which no header carries.
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(text.trim().to_owned()))
-    }
-}
-
-impl Secret {
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
 }
 
 /// What is wrong with the settings, in one sentence.

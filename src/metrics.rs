@@ -3,6 +3,7 @@
 //! Deliveries and attempts are different nouns: a delivery has one end, an attempt is one try. The users' metric is the
 //! age of a delivery from its event to its acceptance, waiting included.
 
+mod open;
 mod pace;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::open::{OpenStream, Unattached};
 pub use self::pace::{circuits_open, pace_reserved, pace_waited};
 
 use crate::channel::Kind;
@@ -356,52 +358,6 @@ crate::outcome::words! {
 
 pub fn source_messages(way: &'static str, result: SourceResult, count: usize) {
     counter!(SOURCE_MESSAGES, "way" => way, "result" => result.as_str()).increment(count as u64);
-}
-
-/// Counts a source that cannot be attached for as long as it lives.
-pub struct Unattached;
-
-impl Unattached {
-    #[must_use]
-    pub fn new() -> Self {
-        gauge!(SOURCES_UNATTACHED).increment(1.0);
-        Self
-    }
-}
-
-impl Default for Unattached {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for Unattached {
-    fn drop(&mut self) {
-        gauge!(SOURCES_UNATTACHED).decrement(1.0);
-    }
-}
-
-/// Counts a live stream for as long as it lives.
-pub struct OpenStream;
-
-impl OpenStream {
-    #[must_use]
-    pub fn new() -> Self {
-        gauge!(STREAMS_OPEN).increment(1.0);
-        Self
-    }
-}
-
-impl Default for OpenStream {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        gauge!(STREAMS_OPEN).decrement(1.0);
-    }
 }
 
 /// Keeps the recorder's memory bounded; runs as long as the process.

@@ -369,7 +369,11 @@ fn opened_by(role: Role) -> &'static [Purpose] {
 }
 
 /// Prepares the database; it connects at its first use.
-fn open_store(role: Role, settings: &Settings, embedded: Option<&Embedded>) -> Result<Store, Failure> {
+pub(super) fn open_store(
+    role: Role,
+    settings: &Settings,
+    embedded: Option<&Embedded>,
+) -> Result<Store, Failure> {
     if embedded.is_none() && settings.database.url.is_none() && role != Role::All {
         let sentence = "database.url is not set: the history of a fleet needs a database that all of it sees (BUGLE__DATABASE__URL)";
         return Err(Failure::config(sentence));
@@ -379,27 +383,4 @@ fn open_store(role: Role, settings: &Settings, embedded: Option<&Embedded>) -> R
             .map_err(|error| Failure::run(format!("{}: {error}", settings.data_dir.display())))?;
     }
     Store::open(&settings.database_url(), settings.database.connections).map_err(Failure::config)
-}
-
-/// Everything that `bugle setup` does.
-///
-/// # Errors
-/// One sentence that says what to do; doing it again is safe.
-pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<(), Failure> {
-    let bus = connect(settings, "setup").await?;
-    for line in topology::setup(&bus, &settings.keep).await.map_err(Failure::run)? {
-        say(line);
-    }
-    let keys = load::keys(settings).map_err(Failure::config)?;
-    for purpose in Purpose::ALL {
-        published::publish(&bus, &keys, *purpose).await.map_err(Failure::run)?;
-    }
-    let store = open_store(Role::All, settings, None)?;
-    store.migrate().await.map_err(Failure::run)?;
-    say("database is up to date".to_owned());
-    let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
-    let applied = apply::apply(&bus, &files, apply::Options::default(), &keys).await;
-    let applied = applied.map_err(Failure::config)?;
-    applied.changes.iter().flatten().for_each(|change| say(change.to_string()));
-    Ok(())
 }

@@ -4,10 +4,12 @@
 
 mod devices;
 
+mod pace;
+
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
 use crate::errand::What;
-use crate::ids::{ChannelId, ConnectionId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
+use crate::ids::{ConnectionId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
 use crate::outcome::Outcome;
 
 /// The token that stands where a workspace, kind or channel is not known.
@@ -312,56 +314,12 @@ impl Names {
         format!("{head}.{}", digest(&["floor", stream, durable]))
     }
 
-    #[must_use]
-    pub fn pause(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
-        format!("{}.pace.{workspace}.{channel}", self.prefix)
-    }
-
     /// Where it is kept what shows a thing on a channel, to a recipient where there is one.
     #[must_use]
     pub fn receipt(&self, delivery: &Delivery, collapse_id: &str) -> String {
         let Delivery { workspace, channel, recipient, .. } = delivery;
         let of = digest(&[recipient.as_ref().map_or("", Recipient::as_str), collapse_id]);
         format!("{}.receipts.{workspace}.{channel}.{of}", self.prefix)
-    }
-
-    /// All of [`Names::pause`]: what else is about rates has one token more.
-    #[must_use]
-    pub fn pause_filter(&self) -> String {
-        format!("{}.pace.*.*", self.prefix)
-    }
-
-    /// Where the fleet reserves what a limit has left.
-    #[must_use]
-    pub fn limit(&self, kind: Kind, limit: &str) -> String {
-        format!("{}.pace.limit.{kind}.{limit}", self.prefix)
-    }
-
-    /// Where it is written that nothing works on a channel.
-    #[must_use]
-    pub fn circuit(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
-        format!("{}.pace.circuit.{workspace}.{channel}", self.prefix)
-    }
-
-    #[must_use]
-    pub fn circuit_filter(&self) -> String {
-        format!("{}.pace.circuit.*.*", self.prefix)
-    }
-
-    /// The channel that a subject of [`Names::circuit`] names.
-    #[must_use]
-    pub fn circuit_channel(&self, subject: &str) -> Option<(WorkspaceId, ChannelId)> {
-        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".pace.circuit.")?;
-        let (workspace, channel) = rest.split_once('.')?;
-        Some((WorkspaceId::parse(workspace).ok()?, ChannelId::parse(channel).ok()?))
-    }
-
-    /// The channel that a subject of [`Names::pause`] names.
-    #[must_use]
-    pub fn paused_channel(&self, subject: &str) -> Option<(WorkspaceId, ChannelId)> {
-        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".pace.")?;
-        let (workspace, channel) = rest.split_once('.')?;
-        Some((WorkspaceId::parse(workspace).ok()?, ChannelId::parse(channel).ok()?))
     }
 }
 

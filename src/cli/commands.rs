@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::say;
-use crate::app::{Failure, roles};
+use crate::app::{Failure, roles, setup};
 use crate::apply;
 use crate::apply::objection::Objection;
 use crate::config::Settings;
@@ -26,7 +26,7 @@ pub async fn setup(settings: &Settings) -> Result<(), Failure> {
             printed = say(&line);
         }
     };
-    roles::setup(settings, &mut print).await?;
+    setup::setup(settings, &mut print).await?;
     printed
 }
 

@@ -1,0 +1,51 @@
+//! What is counted for as long as it lives.
+
+use metrics::gauge;
+
+use super::{SOURCES_UNATTACHED, STREAMS_OPEN};
+
+/// Counts a source that cannot be attached for as long as it lives.
+pub struct Unattached;
+
+impl Unattached {
+    #[must_use]
+    pub fn new() -> Self {
+        gauge!(SOURCES_UNATTACHED).increment(1.0);
+        Self
+    }
+}
+
+impl Default for Unattached {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Unattached {
+    fn drop(&mut self) {
+        gauge!(SOURCES_UNATTACHED).decrement(1.0);
+    }
+}
+
+/// Counts a live stream for as long as it lives.
+pub struct OpenStream;
+
+impl OpenStream {
+    #[must_use]
+    pub fn new() -> Self {
+        gauge!(STREAMS_OPEN).increment(1.0);
+        Self
+    }
+}
+
+impl Default for OpenStream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        gauge!(STREAMS_OPEN).decrement(1.0);
+    }
+}
