@@ -170,9 +170,9 @@ impl ChannelSpec {
             | Kind::Telegram
             | Kind::WhatsApp
             | Kind::Email
+            | Kind::Nats
             | Kind::Expo
             | Kind::WebPush
-            | Kind::Nats
             | Kind::Url => None,
         };
         self.disable_after_ms.or(usual).filter(|after| *after > 0)

@@ -20,7 +20,6 @@ use crate::documents::{Key, unknown_channel};
 use crate::errand::{self, AskError, Errand, Of, Tested, What};
 use crate::ids::{ChannelId, Recipient, WorkspaceId};
 use crate::outcome::Reason;
-use crate::recipient::Addressing;
 use crate::shelf::{self, ShelfError, standing};
 
 /// Tests that run side by side.
@@ -170,7 +169,7 @@ async fn test(bus: &Bus, arguments: &Test) -> Result<(), Failure> {
     progress.show(0);
     let named = !arguments.ids.is_empty();
     let tests = chosen.iter().map(|row| async {
-        let to_nobody = recipient.is_none() && matches!(row.spec.addressing(), Addressing::Contact(_));
+        let to_nobody = recipient.is_none() && row.spec.addressing().is_of_recipients();
         if to_nobody && !named {
             return Trial::skipped(row);
         }

@@ -38,15 +38,9 @@ impl Destination {
         self.audience.as_ref().map_or(&[], |audience| &audience.devices)
     }
 
-    /// The last of its devices was removed meanwhile.
+    /// True when it goes where only its recipient is: what is wrong there is not the channel's.
     #[must_use]
-    pub fn is_nowhere(&self) -> bool {
-        self.audience.as_ref().is_some_and(|audience| audience.devices.is_empty())
-    }
-
-    /// Like no other's: what happens there says nothing about the channel.
-    #[must_use]
-    pub fn is_of_a_recipient(&self) -> bool {
+    pub fn is_the_recipients(&self) -> bool {
         self.to.is_some() || self.audience.is_some()
     }
 }
@@ -62,7 +56,7 @@ pub async fn destination(
 ) -> Result<Result<Destination, (Reason, String)>, BusError> {
     let contact = match spec.addressing() {
         Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
-        Addressing::Devices => return Box::pin(audience::to_devices(tools, spec.kind, delivery)).await,
+        Addressing::Devices => return Box::pin(audience::find(tools, spec.kind, delivery)).await,
         Addressing::Contact(contact) => contact,
     };
     let reach = match Box::pin(find(&tools.people, contact, delivery)).await? {

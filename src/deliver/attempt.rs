@@ -21,7 +21,7 @@ use crate::dead;
 use crate::delivery::Delivery;
 use crate::device::reach::{Concluded, Reach};
 use crate::metrics;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Outcome, Reason, State};
 
 /// Between two tries to store what a send led to.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
@@ -59,14 +59,31 @@ struct Led<'a> {
     narrowest: Option<&'a str>,
 }
 
+/// How far a delivery came among devices.
+struct Among {
+    /// As the try left it.
+    delivery: Delivery,
+    tally: Tally,
+}
+
+impl Among {
+    fn nobody_reached(&self) -> bool {
+        self.delivery.reach.as_ref().is_none_or(|reach| reach.reached == 0)
+    }
+}
+
 impl Hand<'_> {
     pub(super) async fn attempt(&self, built: &Built, standpoint: Standpoint<'_>, claim: Option<&Claim>) {
         let Standpoint { destination, probe, narrowest } = standpoint;
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
         let attempt = destination.attempt(delivery, claim.and_then(Claim::earlier), began);
-        let nowhere = destination.is_nowhere();
-        let sent = if nowhere { Ok(Receipt::default()) } else { one_try(built, attempt).await };
+        let sent = if destination.audience.is_some() && attempt.devices.is_empty() {
+            // The last of them was removed meanwhile.
+            Ok(Receipt::default())
+        } else {
+            one_try(built, attempt).await
+        };
         let took = started.elapsed();
         if let Some(claim) = claim {
             Box::pin(self.release(claim, &sent)).await;
@@ -80,19 +97,20 @@ impl Hand<'_> {
             now,
             dice: clock::chance(),
         };
-        let (mut decision, progress) = self.conclude(destination, sent, &standing);
-        let given_up = decision.next == Next::GiveUp;
+        let (mut decision, among) = self.decide(destination, sent, &standing);
+        // Whom some devices have told needs no other channel.
+        let given_up = decision.next == Next::GiveUp && among.as_ref().is_none_or(Among::nobody_reached);
         let stand_in = if given_up { self.stand_in(&built.spec) } else { None };
         if let Some(stand_in) = &stand_in {
             decision.verdict.detail = Some(failover::told(decision.verdict.detail.as_deref(), stand_in));
         }
         let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
         self.log(&outcome, took);
+        let some_reached = among.as_ref().is_some_and(|among| among.tally.reached > 0);
         let led = Led { decision: &decision, outcome: &outcome, stand_in: stand_in.as_deref(), narrowest };
-        let some_reached = progress.as_ref().is_some_and(|(_, tally)| tally.reached > 0);
-        match progress {
+        match among {
             None => self.store(&led).await,
-            Some((delivery, tally)) => {
+            Some(Among { delivery, tally }) => {
                 let hand = Hand { delivery: &delivery, ..*self };
                 Box::pin(hand.after_devices(tally, destination.devices(), &decision)).await;
                 hand.store(&led).await;
@@ -102,23 +120,26 @@ impl Hand<'_> {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        let own_address = destination.is_of_a_recipient();
+        let own_address = destination.is_the_recipients();
         let end = TryEnd { probe, own_address, some_reached };
         self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
-        self.tools.failing.note(&outcome, &built.spec, !own_address).await;
+        if outcome.state == State::Sent || !some_reached {
+            self.tools.failing.note(&outcome, &built.spec, !own_address).await;
+        }
     }
 
-    /// What a try means, and for devices how far the delivery has come.
-    fn conclude(
+    /// What the try's end means, and how far the delivery has come among devices if it is for some.
+    fn decide(
         &self,
         destination: &Destination,
         sent: Result<Receipt, SendError>,
         standing: &Standing<'_>,
-    ) -> (Decision, Option<(Delivery, Tally)>) {
+    ) -> (Decision, Option<Among>) {
         let Some(audience) = &destination.audience else { return (decide(sent, standing), None) };
         let Concluded { reach, result, tally, goes_on } = audience.conclude(sent);
         let decision = if goes_on { Decision::go_on(&reach, standing.now) } else { decide(result, standing) };
-        (decision.clone(), Some((self.with_reach(reach, decision.next), tally)))
+        let delivery = self.with_reach(reach, decision.next);
+        (decision, Some(Among { delivery, tally }))
     }
 
     /// The delivery as the try left it. Given up without having reached anybody it begins anew if it is sent again.

@@ -21,23 +21,22 @@ use crate::outcome::{Reason, State, Verdict};
 /// Between two tries to store what a send led to.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
-/// Where a delivery goes that is for devices.
-pub(super) async fn to_devices(
+/// The devices of the next try; why there is nobody to send to.
+pub(super) async fn find(
     tools: &Tools,
     kind: Kind,
     delivery: &Delivery,
 ) -> Result<Result<Destination, (Reason, String)>, BusError> {
-    let audience = audience(tools, kind, delivery).await?;
+    let audience = next(tools, kind, delivery).await?;
     if audience.is_nobody() {
         let whose = if delivery.recipient.is_some() { "the recipient" } else { "the workspace" };
-        let why = format!("{whose} has no push subscription of this kind");
-        return Ok(Err((Reason::NoAddress, why)));
+        return Ok(Err((Reason::NoAddress, format!("{whose} has no push subscription of this kind"))));
     }
     Ok(Ok(Destination { audience: Some(audience), ..Destination::default() }))
 }
 
-/// The devices of the next try. None are left when the last of them was removed meanwhile.
-async fn audience(tools: &Tools, kind: Kind, delivery: &Delivery) -> Result<Audience, BusError> {
+/// None are left when the last of them was removed meanwhile.
+async fn next(tools: &Tools, kind: Kind, delivery: &Delivery) -> Result<Audience, BusError> {
     let (bus, workspace) = (&tools.bus, &delivery.workspace);
     let mut rest = delivery.reach.as_deref().cloned().unwrap_or_default();
     while !rest.todo.is_empty() {
@@ -99,7 +98,7 @@ impl Hand<'_> {
     /// The message that asks for receipts when its time comes.
     pub(super) fn asking(&self, receipts: Receipts) -> Delivery {
         let reach = Reach { receipts: Some(receipts), after: None, ..Reach::default() };
-        Delivery { reach: Some(Box::new(reach)), once: false, ..self.delivery.clone() }
+        Delivery { reach: Some(Box::new(reach)), once: false, turn: None, ..self.delivery.clone() }
     }
 
     pub(super) async fn beside(

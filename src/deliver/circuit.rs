@@ -179,9 +179,10 @@ impl Circuits {
 
     /// Takes note of a try's end.
     pub async fn note(&self, delivery: &Delivery, spec: &ChannelSpec, outcome: &Outcome, end: TryEnd) {
-        let evidence = match end.some_reached {
-            true => Evidence::Works,
-            false => evidence(outcome.state, outcome.reason, end.own_address),
+        let evidence = if end.some_reached {
+            Evidence::Works
+        } else {
+            evidence(outcome.state, outcome.reason, end.own_address)
         };
         let idle = !self.any_known.load(Ordering::Relaxed) && !self.any_runs.load(Ordering::Relaxed);
         if evidence == Evidence::Works && idle && end.probe.is_none() {

@@ -15,7 +15,6 @@ use crate::documents::{Key, strict};
 use crate::errand::{self, AskError, Errand, Of, Refusal, Tested, What};
 use crate::ids::Recipient;
 use crate::outcome::Reason;
-use crate::recipient::Addressing;
 use crate::rule::fault::Fault;
 use crate::shelf;
 
@@ -61,7 +60,7 @@ pub async fn test(
     let request: TestRequest = strict(fields.into()).map_err(Problem::fault)?;
     let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(&id))?;
     let spec = body::spec_of(&held, &id)?;
-    if request.recipient.is_none() && matches!(spec.addressing(), Addressing::Contact(_)) {
+    if request.recipient.is_none() && spec.addressing().is_of_recipients() {
         let message = "is missing: the channel takes its address from a recipient";
         return Err(Problem::fault(Fault::new("/recipient", message)));
     }

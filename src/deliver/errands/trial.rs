@@ -51,7 +51,7 @@ pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refus
     let outcome = Outcome::of(&delivery, verdict(sent), Some(took), clock::now());
     log(&outcome, errand);
     let ok = outcome.state == State::Sent;
-    tools.failing.note(&outcome, &spec, destination.to.is_none()).await;
+    tools.failing.note(&outcome, &spec, !destination.is_the_recipients()).await;
     let revision = if ok && !is_of_file(&owner) {
         standing::verify(&tools.bus, workspace, &spec, &errand.by).await?
     } else {
@@ -161,8 +161,8 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         held: 0,
         cancelled: false,
         once: false,
+        reach: None,
         turn: None,
         origin: None,
-        reach: None,
     }
 }
