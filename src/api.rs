@@ -2,6 +2,8 @@
 //! broker does not hold: whatever it answers 202 to is stored there.
 
 pub mod auth;
+pub mod channels;
+pub mod connections;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod documents;
@@ -50,6 +52,7 @@ use crate::config::{Keep, Secret};
 use crate::health::Health;
 use crate::metrics;
 use crate::route::texts::Texts;
+use crate::secrets::KeyRing;
 use crate::store::Store;
 use problem::Problem;
 
@@ -69,6 +72,8 @@ pub struct Api {
     pub health: Health,
     pub recorder: PrometheusHandle,
     pub admin_token: Option<Secret>,
+    /// What opens the secrets of sources.
+    pub keys: KeyRing,
     pub stop: Stop,
     pub keep: Keep,
     /// An explanation looks through the stream of events: so many at once.
@@ -114,9 +119,19 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(rules::revert))
         .routes(routes!(scopes::list))
         .routes(routes!(scopes::get, scopes::put, scopes::remove))
+        .routes(routes!(connections::list))
+        .routes(routes!(connections::get, connections::put, connections::patch, connections::remove))
+        .routes(routes!(connections::check))
         .routes(routes!(sources::list))
         .routes(routes!(sources::get, sources::put, sources::remove, webhooks::receive))
         .routes(routes!(sources::versions))
+        .routes(routes!(channels::list, channels::upsert))
+        .routes(routes!(channels::get, channels::put, channels::patch, channels::remove))
+        .routes(routes!(channels::switch::enabled))
+        .routes(routes!(channels::test::test))
+        .routes(routes!(channels::history::versions))
+        .routes(routes!(channels::history::revert))
+        .routes(routes!(channels::chats::detect))
         .routes(routes!(recipients::get, recipients::put, recipients::remove))
         .routes(routes!(
             push_subscriptions::list,

@@ -1,10 +1,12 @@
 //! Brings the bucket in line with files of documents: what is new is made, what differs is changed, what a file's
 //! owner no longer has is removed. Two files never touch each other's documents.
 
+mod connections;
 pub mod files;
 pub mod notes;
 pub mod objection;
 pub mod plan;
+mod sealing;
 
 use async_nats::jetstream::kv;
 
@@ -16,9 +18,11 @@ use crate::config;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, DocumentFile, Key};
 use crate::rule::fault::Fault;
+use crate::secrets::KeyRing;
 use crate::shelf;
 use objection::Objection;
 use plan::{Change, Plan, plan};
+use sealing::Sealing;
 
 /// Somebody else's change in the middle: look again and go on, this often.
 const TRIES_MAX: u32 = 5;
@@ -54,13 +58,21 @@ pub enum ApplyError {
 /// # Errors
 /// When a document has another owner, a rule names a channel that nobody has, something speaks against it (and it is neither
 /// forced nor a dry run), or the broker refuses. Nothing is done then that was not asked for; applying again is safe.
-pub async fn apply(bus: &Bus, files: &[DocumentFile], options: Options) -> Result<Plan, ApplyError> {
+pub async fn apply(
+    bus: &Bus,
+    files: &[DocumentFile],
+    options: Options,
+    keys: &KeyRing,
+) -> Result<Plan, ApplyError> {
     check_sources(bus, files)?;
     let bucket = topology::config_bucket(bus).await?;
+    let sealing = Sealing::new(bus, keys).await?;
     let mut done = Plan { changes: vec![Vec::new(); files.len()], objections: Vec::new() };
     for _ in 0..TRIES_MAX {
         let found = shelf::read_all(bus).await?;
-        let planned = plan(files, &found, resolved)?;
+        let mut planned = plan(files, &found, resolved)?;
+        sealing.seal(&mut planned)?;
+        Sealing::warn(&planned);
         if options.dry_run {
             return Ok(planned);
         }
@@ -124,20 +136,28 @@ async fn apply_once(
     Ok(true)
 }
 
-/// Channels are made before the rules that name them, and go after them.
+/// Connections are made before the channels that name them and channels before such rules, and they go after them.
 fn order(change: &Change) -> u8 {
-    match (&change.after, &change.key) {
-        (Some(_), Key::Channel(..)) => 0,
-        (Some(_), Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_)) => 1,
-        (None, Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_)) => 2,
-        (None, Key::Channel(..)) => 3,
+    let connection = matches!(change.key, Key::Connection(..));
+    let channel = matches!(change.key, Key::Channel(..));
+    match (&change.after, connection, channel) {
+        (Some(_), true, _) => 0,
+        (Some(_), _, true) => 1,
+        (Some(_), _, _) => 2,
+        (None, false, false) => 3,
+        (None, _, true) => 4,
+        (None, true, _) => 5,
     }
 }
 
 async fn make(bucket: &kv::Store, change: &Change) -> Result<bool, ApplyError> {
     let revision = change.before.as_ref().map_or(0, |held| held.revision);
     let Some(spec) = &change.after else {
-        return Ok(bucket.delete_expect_revision(change.key.to_string(), Some(revision)).await.is_ok());
+        let removed = bucket.delete_expect_revision(change.key.to_string(), Some(revision)).await.is_ok();
+        if let Some((workspace, channel)) = plan::channel_of(&change.key).filter(|_| removed) {
+            shelf::standing::forget(bucket, workspace, channel).await?;
+        }
+        return Ok(removed);
     };
     let document = Document {
         v: ENVELOPE_VERSION,

@@ -11,6 +11,7 @@ pub mod markdown;
 mod payload;
 pub mod secret;
 mod settings;
+pub mod standing;
 pub mod tally;
 pub mod text;
 
@@ -27,8 +28,11 @@ use serde_json::Value;
 use crate::bus::Bus;
 use crate::delivery::Delivery;
 use crate::device::Device;
-use crate::documents::{EXPIRY_MS_MAX, RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX};
-use crate::ids::ChannelId;
+use crate::documents::{
+    BURST_MAX, DISABLE_AFTER_MS_MAX, EXPIRY_MS_MAX, FALLBACKS_MAX, PER_SECOND_MAX, PER_SECOND_MIN,
+    RETRIES_MAX, RETRY_WAIT_MS_MAX, TIMEOUT_MS_MAX,
+};
+use crate::ids::{ChannelId, ConnectionId};
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 use secret::Redacted;
@@ -41,6 +45,9 @@ use tally::{Asking, Tally, Told};
 pub struct ChannelSpec {
     pub id: ChannelId,
     pub kind: Kind,
+    /// The connection whose settings it shares. What stands there does not stand in `config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionId>,
     #[serde(default)]
     pub enabled: Enabled,
     /// Settings of the kind. Strings may hold `${VAR}` and `${VAR:-default}`, replaced by the worker.
@@ -57,6 +64,34 @@ pub struct ChannelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = TIMEOUT_MS_MAX))]
     pub timeout_ms: Option<u64>,
+    /// The channel is switched off when every try failed for so long. 0: never. Default 5 days for webhooks, never for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = DISABLE_AFTER_MS_MAX))]
+    pub disable_after_ms: Option<u64>,
+    /// How much may go out, in place of the limits that the kind has by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// The channels that get what this one cannot deliver: the first that is on and works.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = FALLBACKS_MAX))]
+    pub fallback: Vec<ChannelId>,
+    /// How long a delivery waits for a channel on which nothing works before it is handed to a fallback. Default 5 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = EXPIRY_MS_MAX))]
+    pub fallback_after_ms: Option<u64>,
+}
+
+/// `rateLimit`: for the whole fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// Lasting; may be a fraction.
+    #[schemars(range(min = PER_SECOND_MIN, max = PER_SECOND_MAX))]
+    pub per_second: f64,
+    /// How many may go at once after a quiet time. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = BURST_MAX))]
+    pub burst: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -148,9 +183,10 @@ pub struct Limit {
     pub of: String,
     pub most: u32,
     pub per: Duration,
-    /// How many may go at once, of `most`.
+    /// How many may go at once, of `most`. It is taken off the lasting rate, so no more than an eighth of `most` is made use of
+    /// (a quarter, where `per` is above a second).
     pub burst: u32,
-    /// How many this try is.
+    /// How many this try is, at most four fifths of `most`. Up to the burst it costs what it is, beyond it nearly twice that.
     pub cost: u32,
 }
 
@@ -213,6 +249,17 @@ pub trait Adapter: Channel + Sized + 'static {
 
     /// What it makes of a delivery, for people who ask: a text, or the JSON that the provider gets.
     fn show(delivery: &Delivery) -> Value;
+
+    /// Asks the provider whether the account works, without sending anything; `config` is that of a connection, in which
+    /// `${VAR}` is already replaced, and lacks what channels bring. None: there is nothing to ask.
+    #[must_use]
+    fn probe<'a>(
+        _config: &'a Value,
+        _workshop: &'a Workshop,
+        _at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        None
+    }
 }
 
 /// Why a try failed, and so what to do: the variant says what to do, the reason what to count.
@@ -341,6 +388,19 @@ macro_rules! registry {
             pub fn show(self, delivery: &Delivery) -> Value {
                 match self {
                     $(Self::$variant => <$module::$adapter as Adapter>::show(delivery),)+
+                }
+            }
+
+            /// Asks the provider whether the account of a connection works. None: there is nothing to ask.
+            #[must_use]
+            pub fn probe<'a>(
+                self,
+                config: &'a Value,
+                workshop: &'a Workshop,
+                at: Timestamp,
+            ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+                match self {
+                    $(Self::$variant => <$module::$adapter as Adapter>::probe(config, workshop, at),)+
                 }
             }
 

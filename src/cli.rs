@@ -1,11 +1,13 @@
 //! The operator's commands. Results go to standard output, everything else to standard error.
 
+mod channels;
 mod commands;
 mod explain;
 mod import;
 mod init;
 mod paint;
 mod rules;
+mod secrets;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -45,6 +47,9 @@ enum Command {
     /// Test rules.
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// List channels, test them, switch them on and off.
+    #[command(subcommand)]
+    Channels(channels::Channels),
     /// Say why an event leads to what it leads to: rule by rule, with the comparison that said no.
     Explain(explain::Explain),
     /// Check the configuration and its documents without touching anything.
@@ -54,10 +59,13 @@ enum Command {
     Import(import::Import),
     /// Print the JSON Schema of what people write, for editors.
     Schema {
-        /// documents, rule, channel, source, fixtures or settings.
+        /// documents, rule, channel, connection, source, fixtures or settings.
         #[arg(default_value = "documents")]
         name: String,
     },
+    /// Keys that secrets are sealed with.
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     /// Look into the dead letters and send them again.
     #[command(subcommand)]
     Dead(commands::Dead),
@@ -94,11 +102,19 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
             let settings = settings()?;
             with_runtime(&settings, explain::explain(&settings, &explain))
         }
+        Command::Channels(channels) => {
+            let settings = settings()?;
+            with_runtime(&settings, channels::channels(&settings, &channels))
+        }
         Command::Init(init) => init::init(&init),
         Command::Rules(rules) => rules::rules(&rules),
         Command::CheckConfig => commands::check_config(&settings()?),
         Command::Import(import) => import::import(&import),
         Command::Schema { name } => commands::schema(&name),
+        Command::Secrets(command) => {
+            let settings = settings()?;
+            with_runtime(&settings, secrets::secrets(&settings, &command))
+        }
         Command::Dead(dead) => {
             let settings = settings()?;
             with_runtime(&settings, commands::dead(&settings, &dead))

@@ -22,7 +22,8 @@ use crate::rule::fault::{guess, unknown_word};
 
 /// Every setting with its meaning and its default.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
-const PREFIX: &str = "BUGLE__";
+/// In front of every setting in the environment.
+pub const ENVIRONMENT_PREFIX: &str = "BUGLE__";
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +37,7 @@ pub struct Settings {
     pub admin: Admin,
     pub router: Router,
     pub worker: Worker,
+    pub secrets: Secrets,
     pub shutdown: Shutdown,
     pub log: Log,
 }
@@ -137,6 +139,19 @@ pub struct Worker {
     #[serde(deserialize_with = "empty_is_none")]
     #[schemars(with = "String")]
     pub extra_ca_file: Option<PathBuf>,
+    #[schemars(range(min = 1, max = 86_400))]
+    pub connection_check_seconds: u64,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
+    pub key_file: Option<PathBuf>,
+    #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
+    pub key: Option<Secret>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -231,10 +246,11 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Relative documents and texts are relative to the file that names them.
+    /// Relative documents, texts and keys are relative to the file that names them.
     fn anchor(&mut self, file: Option<&Path>) {
         let Some(folder) = file.and_then(Path::parent) else { return };
-        for path in self.documents.iter_mut().chain(&mut self.router.texts) {
+        let files = self.documents.iter_mut().chain(&mut self.router.texts);
+        for path in files.chain(&mut self.secrets.key_file) {
             let beside = folder.join(&*path);
             // One that a variable names is relative to where the program runs.
             if path.is_relative() && (beside.exists() || !path.exists()) {
@@ -284,7 +300,7 @@ pub fn environment(name: &str) -> Option<String> {
 fn own_variables() -> Result<Vec<(String, String)>, ConfigError> {
     let mut found = Vec::new();
     for (name, value) in std::env::vars_os() {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Some(name) = name.to_str().filter(|name| name.starts_with(ENVIRONMENT_PREFIX)) else { continue };
         let value = value.to_str().ok_or_else(|| ConfigError(format!("{name} is not UTF-8")))?;
         found.push((name.to_owned(), value.to_owned()));
     }
@@ -293,9 +309,9 @@ fn own_variables() -> Result<Vec<(String, String)>, ConfigError> {
 
 /// The key that a variable sets and its value, in the type of the key's default.
 fn from_variable(defaults: &Dict, name: &str, text: &str) -> Result<(Vec<String>, Value), ConfigError> {
-    let path: Vec<String> = name[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
+    let path: Vec<String> = name[ENVIRONMENT_PREFIX.len()..].split("__").map(str::to_lowercase).collect();
     let unknown = || {
-        let known = variables(defaults, PREFIX);
+        let known = variables(defaults, ENVIRONMENT_PREFIX);
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         ConfigError(format!("{name} sets no known key{}: see config/default.toml", guess(name, &known)))
     };

@@ -4,13 +4,20 @@ pub mod adapters;
 pub mod addresses;
 mod attempt;
 mod audience;
+pub mod circuit;
+pub mod errands;
+pub mod failing;
+pub mod failover;
 pub mod finished;
 mod hand;
 pub mod handler;
+pub mod pace;
+mod passage;
 pub mod pauses;
 mod receipts;
 pub mod share;
 mod thread;
+mod turn;
 
 use std::time::Duration;
 

@@ -173,6 +173,39 @@ pub struct Delivery {
     /// How far it has come among devices; None before its first try, and for channels that address none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Box<Reach>>,
+    /// What it has of its channel's rate: without it, who comes when it is their turn would only get in line again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+    /// The delivery that this one was made in place of, when its channel did not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// A delivery in line for its channel's rate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// When it got in line first.
+    pub since: Timestamp,
+    pub slots: Vec<Slot>,
+}
+
+/// A moment at which a limit has room for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slot {
+    /// The limit as it was then: one that is another by now gives no slots of the old one.
+    pub of: String,
+    pub at: Timestamp,
+}
+
+/// Where a delivery of a fallback channel comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    pub delivery: DeliveryId,
+    /// The channels that were tried before, the first one first.
+    pub via: Vec<ChannelId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
@@ -191,6 +224,7 @@ impl Delivery {
             (2.., _) => Lane::Retry,
             (_, Severity::Critical) => Lane::Urgent,
             // What waits for its channel comes back in bursts: first attempts of other channels must not stand behind them.
+            // Who waits for a turn of its own comes one by one, and stays where it is.
             (_, Severity::Info | Severity::Warning) if self.held > 0 => Lane::Retry,
             (_, Severity::Info | Severity::Warning) => Lane::Normal,
         }
@@ -211,19 +245,48 @@ impl Delivery {
     /// The same delivery on its next try.
     #[must_use]
     pub fn next_attempt(&self) -> Self {
-        Self { attempt: self.attempt + 1, postponed: 0, held: 0, once: false, ..self.clone() }
+        Self { attempt: self.attempt + 1, postponed: 0, held: 0, once: false, turn: None, ..self.clone() }
     }
 
     /// The same attempt once more, after a try that cost none.
     #[must_use]
     pub fn postponed(&self) -> Self {
-        Self { postponed: self.postponed.saturating_add(1), held: 0, once: false, ..self.clone() }
+        Self { postponed: self.postponed.saturating_add(1), held: 0, once: false, turn: None, ..self.clone() }
     }
 
     /// The same try, put off once more before it was made.
     #[must_use]
     pub fn put_off(&self) -> Self {
-        Self { held: self.held.saturating_add(1), once: false, ..self.clone() }
+        Self { held: self.held.saturating_add(1), once: false, turn: None, ..self.clone() }
+    }
+
+    /// The same try, when its turn comes.
+    #[must_use]
+    pub fn in_line(&self, turn: Turn) -> Self {
+        Self { turn: Some(turn), once: false, ..self.clone() }
+    }
+
+    /// A delivery in place of this one, on another channel.
+    #[must_use]
+    pub fn handed_over(&self, channel: &ChannelId, kind: Kind, expires_at: Timestamp) -> Self {
+        let mut via = self.origin.as_ref().map(|origin| origin.via.clone()).unwrap_or_default();
+        via.push(self.channel.clone());
+        Self {
+            id: self.id.in_place(self.redrive, channel),
+            channel: channel.clone(),
+            kind: Some(kind),
+            attempt: 1,
+            redrive: 0,
+            postponed: 0,
+            held: 0,
+            cancelled: false,
+            once: false,
+            turn: None,
+            reach: None,
+            origin: Some(Origin { delivery: self.id.clone(), via }),
+            expires_at,
+            ..self.clone()
+        }
     }
 
     /// A new life for a delivery that was given up.
@@ -236,6 +299,7 @@ impl Delivery {
             redrive: self.redrive + 1,
             cancelled: false,
             once: false,
+            turn: None,
             expires_at,
             ..self.clone()
         }

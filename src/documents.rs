@@ -3,7 +3,10 @@
 //! At the edges (file, API, CLI) an unknown field is an error that names it. What comes from the bucket is read
 //! leniently, so that old and new processes can run side by side.
 
+mod pace;
 pub mod unique;
+
+pub use pace::{BURST_MAX, FALLBACKS_MAX, PER_SECOND_MAX, PER_SECOND_MIN};
 
 use std::collections::HashSet;
 
@@ -15,13 +18,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::channel::{ChannelSpec, Kind};
-use crate::ids::{ChannelId, Recipient, RuleId, ScopedId, SourceId, WorkspaceId};
+use crate::connection::{self, ConnectionSpec};
+use crate::ids::{ChannelId, ConnectionId, Recipient, RuleId, ScopedId, SourceId, WorkspaceId};
 use crate::rule::fault::{Fault, nearest};
 use crate::rule::pattern::Pattern;
 use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
 use crate::rule::template_spec::check_names;
 use crate::rule::{Rule, RuleSpec};
 use crate::schema;
+use crate::secrets::Purpose;
 use crate::source::{Source, SourceSpec};
 
 /// What the bucket holds under a key.
@@ -76,12 +81,17 @@ crate::outcome::words! {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
     Channel(WorkspaceId, ChannelId),
+    Connection(WorkspaceId, ConnectionId),
     Rule(WorkspaceId, RuleId),
     Scope(WorkspaceId, ScopeId),
     Source(WorkspaceId, SourceId),
     Recipient(WorkspaceId, Recipient),
     /// By the hash of the secret, in hexadecimal.
     Token(String),
+    /// What secrets are sealed to, by what they are for.
+    SealingKey(Purpose),
+    /// How a channel stands: nobody's document, written by Bugle itself.
+    Standing(WorkspaceId, ChannelId),
 }
 
 impl Key {
@@ -90,11 +100,13 @@ impl Key {
     pub fn workspace(&self) -> Option<&WorkspaceId> {
         match self {
             Self::Channel(workspace, _)
+            | Self::Connection(workspace, _)
             | Self::Rule(workspace, _)
             | Self::Scope(workspace, _)
             | Self::Source(workspace, _)
-            | Self::Recipient(workspace, _) => Some(workspace),
-            Self::Token(_) => None,
+            | Self::Recipient(workspace, _)
+            | Self::Standing(workspace, _) => Some(workspace),
+            Self::Token(_) | Self::SealingKey(_) => None,
         }
     }
 
@@ -104,7 +116,13 @@ impl Key {
         match self {
             Self::Scope(workspace, id) => format!("scopes.{workspace}.{id}"),
             Self::Recipient(workspace, id) => format!("recipients.{workspace}.{id}"),
-            Self::Channel(..) | Self::Rule(..) | Self::Source(..) | Self::Token(_) => self.to_string(),
+            Self::Channel(..)
+            | Self::Connection(..)
+            | Self::Rule(..)
+            | Self::Source(..)
+            | Self::Token(_)
+            | Self::SealingKey(_)
+            | Self::Standing(..) => self.to_string(),
         }
     }
 
@@ -115,6 +133,9 @@ impl Key {
         match (head, third) {
             ("channels", Some(id)) => {
                 Some(Self::Channel(WorkspaceId::parse(second).ok()?, ChannelId::parse(id).ok()?))
+            }
+            ("connections", Some(id)) => {
+                Some(Self::Connection(WorkspaceId::parse(second).ok()?, ConnectionId::parse(id).ok()?))
             }
             ("rules", Some(id)) => {
                 Some(Self::Rule(WorkspaceId::parse(second).ok()?, RuleId::parse(id).ok()?))
@@ -131,7 +152,11 @@ impl Key {
             ("recipients", Some(id)) => {
                 Some(Self::Recipient(WorkspaceId::parse(second).ok()?, Recipient::parse(&decoded(id)?).ok()?))
             }
+            ("standing", Some(id)) => {
+                Some(Self::Standing(WorkspaceId::parse(second).ok()?, ChannelId::parse(id).ok()?))
+            }
             ("tokens", None) => Some(Self::Token(second.to_owned())),
+            ("keys", None) => Purpose::parse(second).map(Self::SealingKey),
             _ => None,
         }
     }
@@ -141,6 +166,7 @@ impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Channel(workspace, id) => write!(f, "channels.{workspace}.{id}"),
+            Self::Connection(workspace, id) => write!(f, "connections.{workspace}.{id}"),
             Self::Rule(workspace, id) => write!(f, "rules.{workspace}.{id}"),
             Self::Scope(workspace, ScopeId { level, id }) => {
                 write!(f, "scopes.{workspace}.{}.{}", level.as_str(), encoded(id.as_str()))
@@ -148,6 +174,8 @@ impl std::fmt::Display for Key {
             Self::Source(workspace, id) => write!(f, "sources.{workspace}.{id}"),
             Self::Recipient(workspace, id) => write!(f, "recipients.{workspace}.{}", encoded(id.as_str())),
             Self::Token(hash) => write!(f, "tokens.{hash}"),
+            Self::Standing(workspace, id) => write!(f, "standing.{workspace}.{id}"),
+            Self::SealingKey(purpose) => write!(f, "keys.{purpose}"),
         }
     }
 }
@@ -174,6 +202,8 @@ pub struct DocumentFile {
     #[serde(default)]
     pub workspace: WorkspaceId,
     #[serde(default)]
+    pub connections: Vec<ConnectionSpec>,
+    #[serde(default)]
     pub channels: Vec<ChannelSpec>,
     #[serde(default)]
     pub rules: Vec<RuleSpec>,
@@ -189,6 +219,7 @@ pub struct DocumentFile {
 /// The place and the fault.
 pub fn checked_file(value: Value) -> Result<DocumentFile, Fault> {
     let file: DocumentFile = strict(value)?;
+    connection::check_list(&file.connections)?;
     for (index, spec) in file.channels.iter().enumerate() {
         check_channel(spec).map_err(|fault| fault.below(&format!("/channels/{index}")))?;
         if file.channels[..index].iter().any(|earlier| earlier.id == spec.id) {
@@ -264,6 +295,7 @@ pub const TIMEOUT_MS_MAX: u64 = 25_000;
 pub const EXPIRY_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 pub const RETRY_WAIT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 pub const RETRIES_MAX: usize = 50;
+pub const DISABLE_AFTER_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 
 /// Checks what can be known of a channel without its environment: the limits, not the addresses.
 ///
@@ -273,9 +305,10 @@ pub fn check_channel(spec: &ChannelSpec) -> Result<(), Fault> {
     if !spec.config.is_object() {
         return Err(Fault::new("/config", "must be an object"));
     }
-    spec.kind.check(&spec.config).map_err(|fault| fault.below("/config"))?;
+    connection::check_config(spec)?;
     range("/timeoutMs", spec.timeout_ms, 1, TIMEOUT_MS_MAX)?;
     range("/expiresInMs", spec.expires_in_ms, 1, EXPIRY_MS_MAX)?;
+    range("/disableAfterMs", spec.disable_after_ms, 0, DISABLE_AFTER_MS_MAX)?;
     let waits = spec.retry.as_ref().map_or(&[][..], |retry| &retry.schedule_ms);
     if waits.len() > RETRIES_MAX {
         return Err(Fault::new(
@@ -286,7 +319,7 @@ pub fn check_channel(spec: &ChannelSpec) -> Result<(), Fault> {
     for (index, wait) in waits.iter().enumerate() {
         range(&format!("/retry/scheduleMs/{index}"), Some(*wait), 1, RETRY_WAIT_MS_MAX)?;
     }
-    Ok(())
+    pace::check(spec)
 }
 
 fn range(place: &str, found: Option<u64>, min: u64, max: u64) -> Result<(), Fault> {

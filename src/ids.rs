@@ -97,6 +97,12 @@ text_id!(
     |text| name_like(text, 64, |byte| byte.is_ascii_alphabetic())
 );
 text_id!(
+    /// `[A-Za-z0-9_-]{1,64}`, unique in its workspace.
+    ConnectionId, "connection id", "1 to 64 of A-Z, a-z, 0-9, _ and -",
+    { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+    |text| name_like(text, 64, |byte| byte.is_ascii_alphabetic())
+);
+text_id!(
     /// A person or an agent: 1 to 256 bytes of UTF-8 without control characters. Encoded wherever a subject needs it.
     Recipient, "recipient", "1 to 256 bytes of UTF-8 without control characters",
     { "type": "string", "minLength": 1, "maxLength": 256 },
@@ -137,6 +143,14 @@ impl DeviceId {
 fn name_like(text: &str, bytes_max: usize, letter: fn(u8) -> bool) -> bool {
     (1..=bytes_max).contains(&text.len())
         && text.bytes().all(|byte| letter(byte) || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
+}
+
+impl DeliveryId {
+    /// The id of the delivery that another channel gets in place of this one, in that life of it.
+    #[must_use]
+    pub fn in_place(&self, redrive: u32, channel: &ChannelId) -> Self {
+        Self(format!("d_{}", digest(&["in-place", self.as_str(), &redrive.to_string(), channel.as_str()])))
+    }
 }
 
 impl WorkspaceId {
@@ -237,6 +251,16 @@ mod tests {
             assert_ne!(base.id(), other.id());
         }
         assert!(DeliveryId::parse(base.id().as_str()).is_ok());
+    }
+
+    #[test]
+    fn what_stands_in_for_a_delivery_has_one_id_for_each_channel_and_life() {
+        let (workspace, channel) = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
+        let (first, other) = (key(&workspace, &channel, "e", "global").id(), ChannelId::parse("d").unwrap());
+        assert_eq!(first.in_place(0, &other), first.in_place(0, &other));
+        assert_ne!(first.in_place(0, &other), first.in_place(1, &other));
+        assert_ne!(first.in_place(0, &other), first.in_place(0, &channel));
+        assert!(DeliveryId::parse(first.in_place(0, &other).as_str()).is_ok());
     }
 
     #[test]

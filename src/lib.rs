@@ -2,16 +2,17 @@
 //!
 //! The modules, in the order in which an event travels:
 //!
-//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`attachment`], [`outcome`], [`channel`], [`recipient`],
-//!   [`device`], [`documents`]
+//! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`attachment`], [`outcome`], [`channel`], [`connection`],
+//!   [`recipient`], [`device`], [`documents`]
 //! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
-//! - [`deliver`]: one try, and what its end means
+//! - [`deliver`]: one try, and what its end means; [`errand`]: what is asked of a worker at once
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once
 //! - [`explain`]: what an event leads to, and why; [`fixture`]: whether that is what was meant
 //! - [`api`]: history, sends, tokens and live streams; [`unsubscribe`]: links with which recipients end what is sent to them
 //! - [`preset`]: what one begins with; [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
+//! - [`secrets`]: where they stand in documents, and what is shown in their place
 //! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`clock`], [`task`]
 //!
@@ -30,12 +31,14 @@ pub mod channel;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod dead;
 pub mod deliver;
 pub mod delivery;
 pub mod device;
 pub mod documents;
 pub mod embedded;
+pub mod errand;
 pub mod event;
 pub mod explain;
 pub mod fixture;
@@ -52,6 +55,7 @@ pub mod record;
 pub mod route;
 pub mod rule;
 pub mod schema;
+pub mod secrets;
 pub mod send;
 pub mod shelf;
 pub mod source;

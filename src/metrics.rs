@@ -3,6 +3,8 @@
 //! Deliveries and attempts are different nouns: a delivery has one end, an attempt is one try. The users' metric is the
 //! age of a delivery from its event to its acceptance, waiting included.
 
+mod pace;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -16,7 +18,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::pace::{circuits_open, pace_reserved, pace_waited};
+
 use crate::channel::Kind;
+use crate::channel::standing::Cause;
 use crate::clock;
 use crate::delivery::{Delivery, Lane};
 use crate::outcome::{Outcome, Reason, State};
@@ -32,6 +37,9 @@ const ATTEMPT_SECONDS: &str = "bugle_attempt_seconds";
 const ATTEMPTS_RUNNING: &str = "bugle_attempts_running";
 const DELIVERY_AGE: &str = "bugle_delivery_age_seconds";
 const POSTPONED: &str = "bugle_deliveries_postponed_total";
+const PACE_WAIT: &str = "bugle_pace_wait_seconds";
+const PACE_SWAPS: &str = "bugle_pace_reservations_total";
+const CIRCUITS_OPEN: &str = "bugle_circuits_open";
 const REPEATS: &str = "bugle_repeats_dropped_total";
 const DEVICES_REMOVED: &str = "bugle_devices_removed_total";
 const LEASES_OVER: &str = "bugle_messages_lapsed_total";
@@ -50,6 +58,7 @@ const STREAMS_OPEN: &str = "bugle_streams_open";
 const REQUESTS: &str = "bugle_api_requests_total";
 const SOURCE_MESSAGES: &str = "bugle_source_messages_total";
 const SOURCES_UNATTACHED: &str = "bugle_sources_unattached";
+const CHANNELS_DISABLED: &str = "bugle_channels_disabled_total";
 const BUILD: &str = "bugle_build_info";
 
 const AGE_BUCKETS: &[f64] = &[
@@ -66,6 +75,7 @@ const SECONDS_BUCKETS: &[f64] =
 pub fn install() -> Result<PrometheusHandle, String> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(DELIVERY_AGE.to_owned()), AGE_BUCKETS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full(PACE_WAIT.to_owned()), AGE_BUCKETS))
         .and_then(|builder| builder.set_buckets(SECONDS_BUCKETS))
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| error.to_string())?;
@@ -82,6 +92,7 @@ fn describe() {
         (OUTCOMES, "Outcomes published, by kind, state and reason."),
         (ATTEMPTS, "Tries that ended, by kind, lane and the state they led to."),
         (POSTPONED, "Deliveries put off without a try, by cause."),
+        (PACE_SWAPS, "Reservations of rate, each for all who waited, by result."),
         (DEVICES_REMOVED, "Push subscriptions removed because a provider said that they are over, by kind."),
         (REPEATS, "Repeats of finished deliveries that were not sent again."),
         (
@@ -98,6 +109,7 @@ fn describe() {
             DOCUMENTS_UNREADABLE,
             "Documents in the bucket that could not be read; the last good form stays in force.",
         ),
+        (CHANNELS_DISABLED, "Channels switched off for what came of their tries."),
         (PANICS, "Handlers that panicked; their messages are handed out again."),
         (DISCONNECTS, "Times that the connection to NATS was lost."),
         (REQUESTS, "API requests, by method and class of status."),
@@ -109,6 +121,16 @@ fn describe() {
         DELIVERY_AGE,
         Unit::Seconds,
         "From an event to the acceptance of its delivery, waiting included."
+    );
+    describe_histogram!(
+        PACE_WAIT,
+        Unit::Seconds,
+        "How long a delivery waited for its channel's rate, by kind."
+    );
+    describe_gauge!(
+        CIRCUITS_OPEN,
+        Unit::Count,
+        "Channels on which nothing works, as this worker knows the fleet."
     );
     describe_histogram!(RECORD_SECONDS, Unit::Seconds, "Length of one transaction of the recorder.");
     describe_gauge!(ATTEMPTS_RUNNING, Unit::Count, "Tries running now, by kind.");
@@ -142,6 +164,7 @@ fn start_at_zero() {
         counter!(name).absolute(0);
     }
     for kind in Kind::ALL {
+        gauge!(CIRCUITS_OPEN, "kind" => kind.as_str()).set(0.0);
         for lane in Lane::ALL {
             counter!(DELIVERIES_PUBLISHED, "kind" => kind.as_str(), "lane" => lane.as_str()).absolute(0);
             for state in [State::Sent, State::Retrying, State::Failed] {
@@ -158,7 +181,13 @@ fn start_at_zero() {
     for result in ["published", "refused"] {
         counter!(OWN_EVENTS, "result" => result).absolute(0);
     }
-    for why in ["paused", "share", "thread"] {
+    for cause in Cause::ALL {
+        counter!(CHANNELS_DISABLED, "cause" => cause.as_str()).absolute(0);
+    }
+    for result in ["done", "conflict"] {
+        counter!(PACE_SWAPS, "result" => result).absolute(0);
+    }
+    for why in ["paused", "share", "pace", "circuit", "thread"] {
         counter!(POSTPONED, "why" => why).absolute(0);
     }
     for way in ["nats", "http"] {
@@ -251,6 +280,10 @@ pub fn attempt_finished(delivery: &Delivery, outcome: &Outcome, took: Duration) 
 
 pub fn postponed(why: &'static str) {
     counter!(POSTPONED, "why" => why).increment(1);
+}
+
+pub fn channel_disabled(cause: Cause) {
+    counter!(CHANNELS_DISABLED, "cause" => cause.as_str()).increment(1);
 }
 
 pub fn own_event(result: &'static str) {

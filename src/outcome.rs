@@ -127,6 +127,8 @@ words! {
         UnknownChannel = "unknown_channel",
         /// The channel is switched off.
         ChannelDisabled = "channel_disabled",
+        /// Nobody knows yet whether the channel's address is right: no test of it went through.
+        ChannelUnverified = "channel_unverified",
         /// The rule's cooldown holds it back.
         Cooldown = "cooldown",
         /// The same was said within the rule's window.
@@ -139,6 +141,8 @@ words! {
         NoAddress = "no_address",
         /// The recipient wants to hear no more through this channel.
         Unsubscribed = "unsubscribed",
+        /// Another channel got it in place of this one.
+        FailedOver = "failed_over",
         /// Cancelled before it fired.
         Cancelled = "cancelled",
         /// Handed out again and again without a verdict.
@@ -202,6 +206,9 @@ pub struct Outcome {
     /// The provider's id of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
+    /// The delivery that this one was made in place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_of: Option<DeliveryId>,
 }
 
 /// Longer details are cut: a provider's page of HTML is not history.
@@ -265,6 +272,7 @@ impl Outcome {
             duration_ms: tried.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             next_at: verdict.next_at,
             provider_id: verdict.provider_id,
+            fallback_of: delivery.origin.as_ref().map(|origin| origin.delivery.clone()),
         }
     }
 }

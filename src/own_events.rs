@@ -5,6 +5,7 @@
 //! the records for them before a rule somewhere names them literally. What such an event leads to makes no event itself, so
 //! that nothing feeds itself.
 
+pub mod disabled;
 pub mod farewell;
 pub mod unhealthy;
 

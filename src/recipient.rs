@@ -89,6 +89,17 @@ pub enum Addressing {
     Devices,
 }
 
+impl Addressing {
+    /// True when it goes to what recipients have: a test is for one of them, never for all.
+    #[must_use]
+    pub fn is_of_recipients(self) -> bool {
+        match self {
+            Self::Contact(_) | Self::Devices => true,
+            Self::Fixed | Self::Named => false,
+        }
+    }
+}
+
 impl Contact {
     /// The field that holds it.
     #[must_use]

@@ -5,6 +5,7 @@
 
 pub mod backlog;
 pub mod carried;
+pub mod channels;
 pub mod explain;
 pub mod handler;
 pub mod ruleset;
@@ -15,7 +16,6 @@ pub mod throttle;
 pub mod windows;
 mod wording;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +25,11 @@ use crate::attachment::{self, Attachment};
 use crate::channel::{ChannelSpec, Enabled};
 use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::event::{Event, Severity};
-use crate::ids::{ChannelId, DeliveryKey, Recipient, WorkspaceId};
+use crate::ids::{ChannelId, DeliveryKey, Recipient};
 use crate::outcome::Reason;
 use crate::recipient::Addressing;
 use crate::rule::{Recipients, Rule};
+pub use channels::Channels;
 use ruleset::RuleSet;
 use scopes::EventScopes;
 use texts::Texts;
@@ -40,9 +41,6 @@ pub const EXPIRES_IN: Duration = Duration::from_secs(24 * 3600);
 /// The attribute of an event that names who it is for, told apart by commas, and how many of them count.
 const RECIPIENTS: &str = "recipients";
 const RECIPIENTS_MAX: usize = 100;
-
-/// The channels, as routing sees them.
-pub type Channels = HashMap<(WorkspaceId, ChannelId), Arc<ChannelSpec>>;
 
 /// What an event is held against.
 #[derive(Clone, Copy)]
@@ -165,7 +163,7 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
         for recipient in addressed {
             let draft =
                 Draft { event, candidate, severity, text, attachments: &attachments, channel: id, recipient };
-            steps.push(match step(&draft, spec, &notes) {
+            steps.push(match step(&draft, spec, channels, &notes) {
                 Step::Deliver(delivery) if asleep => Step::Suppress(delivery, Reason::OutsideHours),
                 step @ (Step::Deliver(_) | Step::Suppress(..) | Step::GiveUp(..)) => step,
             });
@@ -188,8 +186,13 @@ struct Draft<'a> {
     recipient: Option<&'a Recipient>,
 }
 
-fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, notes: &[String]) -> Step {
+fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, channels: &Channels, notes: &[String]) -> Step {
     let delivery = draft.delivery(spec, notes);
+    let on = spec.is_some_and(|spec| spec.enabled == Enabled::On);
+    if let Some(closed) = channels.closed_to(&delivery).filter(|_| on) {
+        let note = Some(closed.why.clone());
+        return Step::Suppress(Delivery { note, ..delivery }, closed.reason);
+    }
     match spec {
         None => {
             let detail = format!(
@@ -249,6 +252,8 @@ impl Draft<'_> {
             cancelled: false,
             once: false,
             reach: None,
+            turn: None,
+            origin: None,
         }
     }
 }

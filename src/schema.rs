@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::channel::{ChannelSpec, Kind};
+use crate::connection::ConnectionSpec;
 use crate::documents::DocumentFile;
 use crate::fixture::FixtureFile;
 use crate::rule::RuleSpec;
@@ -34,6 +35,8 @@ crate::outcome::words! {
         Fixtures = "fixtures",
         /// One source.
         Source = "source",
+        /// One connection.
+        Connection = "connection",
         /// The configuration file.
         Settings = "settings",
     }
@@ -49,6 +52,7 @@ impl Name {
             Self::Channel => (root::<ChannelSpec>(), "Bugle: a channel"),
             Self::Fixtures => (root::<FixtureFile>(), "Bugle: tests of rules"),
             Self::Source => (root::<SourceSpec>(), "Bugle: a source"),
+            Self::Connection => (root::<ConnectionSpec>(), "Bugle: a connection"),
             Self::Settings => (settings::schema(), "Bugle: the configuration file"),
         };
         schema["$id"] = format!("urn:bugle:schema:{self}").into();
@@ -94,7 +98,7 @@ fn close(schema: &mut Value) {
                 fields.entry("additionalProperties").or_insert(Value::Bool(false));
             }
             // A case names some of the fields of the object around it.
-            let open = ["if", "then", "default", "enum", "const"];
+            let open = ["if", "then", "not", "default", "enum", "const"];
             fields
                 .iter_mut()
                 .filter(|(name, _)| !open.contains(&name.as_str()))
@@ -111,12 +115,37 @@ pub fn config_by_kind(schema: &mut Schema) {
     for kind in Kind::ALL {
         let config = kind.config_schema();
         let needed = config.get("required").is_some().then_some("config");
+        let is_kind = json!({ "kind": { "const": kind.as_str() } });
         cases.push(json!({
-            "if": { "properties": { "kind": { "const": kind.as_str() } }, "required": ["kind"] },
+            "if": { "properties": is_kind, "required": ["kind"], "not": { "required": ["connection"] } },
             "then": { "properties": { "config": config }, "required": Vec::from_iter(needed) },
+        }));
+        cases.push(json!({
+            "if": { "properties": is_kind, "required": ["kind", "connection"] },
+            "then": { "properties": { "config": part(config) } },
         }));
     }
     schema.insert("allOf".to_owned(), cases.into());
+}
+
+/// A connection's `config` has some of the fields of its kind.
+pub fn part_by_kind(schema: &mut Schema) {
+    let case = |kind: &Kind| {
+        json!({
+            "if": { "properties": { "kind": { "const": kind.as_str() } }, "required": ["kind"] },
+            "then": { "properties": { "config": part(kind.config_schema()) } },
+        })
+    };
+    schema.insert("allOf".to_owned(), Kind::ALL.iter().map(case).collect());
+}
+
+/// The schema of a configuration of which somebody else has the rest.
+#[must_use]
+pub fn part(mut config: Value) -> Value {
+    if let Some(fields) = config.as_object_mut() {
+        fields.remove("required");
+    }
+    config
 }
 
 /// The schema of the configuration of a kind.

@@ -17,6 +17,7 @@ use crate::bus::claim::{self, First};
 use crate::bus::schedule;
 use crate::bus::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
+use crate::channel::standing::{Verification, is_of_file};
 use crate::clock;
 use crate::deliver::after;
 use crate::delivery::{Action, Delivery, ENVELOPE_VERSION, Format, GLOBAL_SCOPE};
@@ -28,6 +29,7 @@ use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::recipient::Addressing;
 use crate::route::{expiry, texts};
 use crate::rule::fault::Fault;
+use crate::shelf::standing;
 use fate::{Fate, settle_fate};
 
 const SOURCE: &str = "bugle:send";
@@ -103,6 +105,10 @@ pub enum SendFailure {
     Invalid(Fault),
     #[error("the idempotency key was used with another body")]
     KeyReused,
+    #[error(
+        "channel {0} is not verified: test it first (POST /v1/notification-channels/{0}/test, or `bugle channels test {0}`)"
+    )]
+    Unverified(ChannelId),
     #[error(transparent)]
     Bus(#[from] BusError),
 }
@@ -246,6 +252,13 @@ async fn channel(bus: &Bus, workspace: &WorkspaceId, id: &ChannelId) -> Result<C
     let unknown = || SendFailure::Invalid(Fault::new("/channel", format!("there is no channel {id}")));
     let document: Document<ChannelSpec> =
         serde_json::from_slice(&found.ok_or_else(unknown)?).map_err(BusError::from)?;
+    if !is_of_file(&document.owner) {
+        let (standing, _) = standing::read(bus, workspace, id).await?;
+        match standing.verification(&document.owner, &document.spec) {
+            Verification::Verified => {}
+            Verification::Pending => return Err(SendFailure::Unverified(id.clone())),
+        }
+    }
     Ok(document.spec)
 }
 
@@ -307,6 +320,8 @@ fn delivery(
         cancelled: false,
         once: true,
         reach: None,
+        turn: None,
+        origin: None,
     }
 }
 

@@ -3,6 +3,8 @@
 //! The bucket's revision is what a condition is about. It grows with every change of any document and never comes twice,
 //! unlike a document's own version, which is for people.
 
+pub mod standing;
+
 use std::collections::BTreeMap;
 
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, UpdateErrorKind};
@@ -75,9 +77,14 @@ pub struct Version {
 async fn bucket_of(bus: &Bus, key: &Key) -> Result<kv::Store, BusError> {
     match key {
         Key::Recipient(..) => topology::people_bucket(bus).await,
-        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Token(_) => {
-            topology::config_bucket(bus).await
-        }
+        Key::Channel(..)
+        | Key::Connection(..)
+        | Key::Rule(..)
+        | Key::Scope(..)
+        | Key::Source(..)
+        | Key::Token(_)
+        | Key::SealingKey(_)
+        | Key::Standing(..) => topology::config_bucket(bus).await,
     }
 }
 

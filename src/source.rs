@@ -21,6 +21,7 @@ use crate::channel::secret::Lookup;
 use crate::event::Severity;
 use crate::ids::{SourceId, WorkspaceId};
 use crate::rule::fault::Fault;
+use crate::secrets::{KeyRing, seal};
 use map::{Map, MapSpec};
 use secrets::{Keys, Sealed};
 
@@ -189,8 +190,9 @@ impl Source {
 
     /// The same with the secrets that its document and the environment come to.
     #[must_use]
-    pub fn with_keys(self, lookup: Lookup<'_>) -> Self {
-        let keys = self.spec.http.as_ref().map(|http| Keys::open(http, lookup));
+    pub fn with_keys(self, lookup: Lookup<'_>, ring: &KeyRing) -> Self {
+        let unseal = |text: &str| seal::open(ring, &self.workspace, text);
+        let keys = self.spec.http.as_ref().map(|http| Keys::open(http, lookup, &unseal));
         Self { keys: keys.map(|keys| keys.map_err(|fault| fault.below("/http"))), ..self }
     }
 

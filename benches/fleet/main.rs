@@ -20,6 +20,7 @@ mod changes;
 mod endurance;
 mod fleet;
 mod hanging;
+mod pacing;
 mod recorder;
 mod report;
 mod router;
@@ -42,8 +43,18 @@ const ROUNDS: usize = 3;
 const PAYLOADS: [usize; 2] = [400, 4_096];
 
 /// The sections in the order they run in; the last takes ten minutes and runs only when it is named.
-const SECTIONS: [&str; 9] =
-    ["router", "rules", "changes", "worker", "recorder", "chain", "scaling", "hanging", "endurance"];
+const SECTIONS: [&str; 10] = [
+    "router",
+    "rules",
+    "changes",
+    "worker",
+    "recorder",
+    "chain",
+    "scaling",
+    "hanging",
+    "pacing",
+    "endurance",
+];
 
 fn main() -> Anything<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -74,6 +85,7 @@ async fn measure(only: &[String]) -> Anything<()> {
             "chain" => chain::measure(&mut report).await?,
             "scaling" => scaling::measure(&mut report).await?,
             "hanging" => hanging::measure(&mut report).await?,
+            "pacing" => pacing::measure(&mut report).await?,
             _ => endurance::measure(&mut report).await?,
         }
     }

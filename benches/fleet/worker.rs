@@ -134,6 +134,8 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         cancelled: false,
         once: false,
         reach: None,
+        turn: None,
+        origin: None,
         workspace,
         rule: Some(rule),
         channel,

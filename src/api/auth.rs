@@ -27,10 +27,12 @@ pub enum Permission {
     WriteDocuments,
     ManageSources,
     ManageTokens,
+    TestChannels,
+    ManageChannels,
 }
 
 impl Permission {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::PublishEvents,
         Self::ReadDeliveries,
         Self::Send,
@@ -39,6 +41,8 @@ impl Permission {
         Self::WriteDocuments,
         Self::ManageSources,
         Self::ManageTokens,
+        Self::TestChannels,
+        Self::ManageChannels,
     ];
 
     fn words(self) -> &'static str {
@@ -51,6 +55,8 @@ impl Permission {
             Self::WriteDocuments => "change rules and scopes",
             Self::ManageSources => "see and change sources",
             Self::ManageTokens => "manage tokens",
+            Self::TestChannels => "see and test channels",
+            Self::ManageChannels => "change channels",
         }
     }
 }
@@ -59,29 +65,20 @@ impl Permission {
 #[must_use]
 pub fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
-        ManageSources, ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send,
-        WriteDocuments,
+        ManageChannels, ManageSources, ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments,
+        RedriveDeadLetters, Send, TestChannels, WriteDocuments,
     };
     match (role, permission) {
         (Role::Admin, _)
         | (Role::Publisher | Role::Operator | Role::Agent, PublishEvents)
         | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries)
         | (Role::Viewer | Role::Operator, ReadDocuments)
-        | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments) => true,
-        (Role::Operator, ManageSources | ManageTokens)
-        | (
-            Role::Publisher,
-            ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments | ManageSources
-            | ManageTokens,
-        )
-        | (
-            Role::Viewer,
-            PublishEvents | Send | RedriveDeadLetters | WriteDocuments | ManageSources | ManageTokens,
-        )
-        | (
-            Role::Agent,
-            Send | RedriveDeadLetters | ReadDocuments | WriteDocuments | ManageSources | ManageTokens,
-        ) => false,
+        | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments | TestChannels) => true,
+        (_, ManageSources | ManageTokens | ManageChannels)
+        | (Role::Publisher | Role::Viewer | Role::Agent, TestChannels)
+        | (Role::Publisher, ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments)
+        | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | WriteDocuments)
+        | (Role::Agent, Send | RedriveDeadLetters | ReadDocuments | WriteDocuments) => false,
     }
 }
 
@@ -199,14 +196,23 @@ mod tests {
     #[test]
     fn each_role_may_what_its_name_says_and_nothing_else() {
         use Permission::{
-            PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send, WriteDocuments,
+            PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send, TestChannels,
+            WriteDocuments,
         };
         let table: [(Role, &[Permission]); 5] = [
             (Role::Publisher, &[PublishEvents]),
             (Role::Viewer, &[ReadDeliveries, ReadDocuments]),
             (
                 Role::Operator,
-                &[PublishEvents, ReadDeliveries, Send, RedriveDeadLetters, ReadDocuments, WriteDocuments],
+                &[
+                    PublishEvents,
+                    ReadDeliveries,
+                    Send,
+                    RedriveDeadLetters,
+                    ReadDocuments,
+                    WriteDocuments,
+                    TestChannels,
+                ],
             ),
             (Role::Agent, &[PublishEvents, ReadDeliveries]),
             (Role::Admin, &Permission::ALL),

@@ -59,6 +59,8 @@ pub struct DeliveryView {
     pub updated_at: Timestamp,
     #[schema(value_type = Option<String>)]
     pub next_at: Option<Timestamp>,
+    /// The delivery that this one was made in place of, when its channel did not work.
+    pub fallback_of: Option<String>,
 }
 
 impl From<DeliveryRow> for DeliveryView {
@@ -89,6 +91,7 @@ impl From<DeliveryRow> for DeliveryView {
             created_at: row.created_at,
             updated_at: row.updated_at,
             next_at: row.next_at,
+            fallback_of: row.fallback_of,
         }
     }
 }
@@ -194,6 +197,7 @@ pub struct HourStats {
         ("channel" = Option<String>, Query), ("kind" = Option<String>, Query), ("rule" = Option<String>, Query),
         ("event" = Option<String>, Query, description = "the event's id"), ("eventType" = Option<String>, Query),
         ("recipient" = Option<String>, Query), ("severity" = Option<String>, Query),
+        ("fallbackOf" = Option<String>, Query),
         ("since" = Option<String>, Query, description = "RFC 3339 or Unix milliseconds"), ("until" = Option<String>, Query),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query),
     ),
@@ -230,6 +234,7 @@ pub async fn list(
         ("workspace" = Option<String>, Query), ("status" = Option<String>, Query), ("channel" = Option<String>, Query),
         ("kind" = Option<String>, Query), ("rule" = Option<String>, Query), ("event" = Option<String>, Query),
         ("eventType" = Option<String>, Query), ("recipient" = Option<String>, Query), ("severity" = Option<String>, Query),
+        ("fallbackOf" = Option<String>, Query),
         ("since" = Option<String>, Query), ("until" = Option<String>, Query),
     ),
     responses(

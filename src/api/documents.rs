@@ -17,8 +17,8 @@ use super::query::{Query, cursor_of};
 use crate::documents::{Key, unique, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
+use crate::secrets::{self, Purpose, published};
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
-use crate::source::secrets;
 
 /// A change is answered when this process follows it, or after this long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,9 +47,7 @@ pub fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
 #[must_use]
 pub fn view(key: &Key, held: &Held) -> Value {
     let mut spec = held.document.spec.clone();
-    if matches!(key, Key::Source(..)) {
-        secrets::mask(&mut spec);
-    }
+    secrets::mask_document(key, &mut spec);
     let mut view = spec.as_object().cloned().unwrap_or_default();
     view.insert(META.to_owned(), meta(key, held));
     Value::Object(view)
@@ -129,6 +127,16 @@ pub fn answer_with(status: StatusCode, (key, held): (&Key, &Held), (name, value)
     tagged(status, view, held.revision)
 }
 
+/// The same with several.
+#[must_use]
+pub fn answer_beside(status: StatusCode, (key, held): (&Key, &Held), beside: Map<String, Value>) -> Response {
+    let mut view = view(key, held);
+    for (name, value) in beside {
+        view[&name] = value;
+    }
+    tagged(status, view, held.revision)
+}
+
 fn tagged(status: StatusCode, body: Value, revision: u64) -> Response {
     let mut response = (status, Json(body)).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
@@ -178,6 +186,19 @@ impl Api {
         query: &Query,
         wanted: impl FnMut(&Key, &Held) -> Option<bool>,
     ) -> Result<(Vec<Value>, Option<String>), Problem> {
+        self.page_of(query, wanted, view)
+    }
+
+    /// The same, each document shown in a way of its own.
+    ///
+    /// # Errors
+    /// As [`Api::page`].
+    pub fn page_of(
+        &self,
+        query: &Query,
+        wanted: impl FnMut(&Key, &Held) -> Option<bool>,
+        view: impl Fn(&Key, &Held) -> Value,
+    ) -> Result<(Vec<Value>, Option<String>), Problem> {
         let (limit, after) = (query.limit()? as usize, query.key_cursor()?);
         let after = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut found = self.directory.snapshot().library.page(after, limit + 1, wanted);
@@ -187,7 +208,7 @@ impl Api {
         Ok((found.iter().map(|(key, held)| view(key, held)).collect(), next_cursor))
     }
 
-    /// Writes a document and waits until this process follows it.
+    /// Writes a document, its secrets sealed, and waits until this process follows it.
     ///
     /// # Errors
     /// When the condition does not hold, a file owns it, it is not valid, or the broker does not answer.
@@ -198,7 +219,21 @@ impl Api {
         condition: Condition,
         change: impl Fn(Option<&Held>) -> Result<Value, Problem>,
     ) -> Result<Written, Problem> {
-        let written = shelf::write(&self.bus, key, &principal.name, condition, change).await?;
+        let to = match Purpose::of(key) {
+            Some(purpose) => published::current(&self.bus, purpose).await?,
+            None => None,
+        };
+        let sealed = |held: Option<&Held>| {
+            let mut spec = change(held)?;
+            let stored = held.map(|held| &held.document.spec);
+            match &to {
+                Some(to) => secrets::seal_document(key, &mut spec, to, (&self.keys, stored)),
+                None => published::no_key(key, &spec).map_or(Ok(()), Err),
+            }
+            .map_err(Problem::fault)?;
+            Ok::<Value, Problem>(spec)
+        };
+        let written = shelf::write(&self.bus, key, &principal.name, condition, sealed).await?;
         self.follow(written.held.revision).await;
         if written.changed {
             tracing::info!(%key, version = written.held.document.version, by = principal.name, "document written");
@@ -222,7 +257,8 @@ impl Api {
         Ok(StatusCode::NO_CONTENT)
     }
 
-    async fn follow(&self, revision: u64) {
+    /// Waits until this process has heard of a change.
+    pub async fn follow(&self, revision: u64) {
         if !self.directory.seen(revision, PATIENCE).await {
             tracing::warn!(revision, "a change is stored and not followed here yet");
         }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::bus::BusError;
+use crate::errand::Tested;
 use crate::rule::fault::Fault;
 use crate::send::SendFailure;
 use crate::store::StoreError;
@@ -25,11 +26,14 @@ pub struct Problem {
     /// Where in the request's body, as a JSON pointer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
+    /// What came of the test of a channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<Box<Tested>>,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, title, status: status.as_u16(), detail: detail.into(), pointer: None }
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), pointer: None, test: None }
     }
 
     pub fn invalid(detail: impl Into<String>) -> Self {
@@ -67,6 +71,21 @@ impl Problem {
     /// What is asked for is somebody else's to change.
     pub fn owned(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "urn:bugle:problem:conflict", "It belongs to another owner", detail)
+    }
+
+    /// What a worker could not do; `ours` when no provider was asked.
+    pub fn undone(ours: bool, detail: impl Into<String>) -> Self {
+        let kind = "urn:bugle:problem:provider";
+        if ours {
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, "It could not be tried", detail)
+        } else {
+            Self::new(StatusCode::BAD_GATEWAY, kind, "The provider did not do it", detail)
+        }
+    }
+
+    pub fn unverified(detail: impl Into<String>) -> Self {
+        let (status, kind) = (StatusCode::CONFLICT, "urn:bugle:problem:channel-unverified");
+        Self::new(status, kind, "The channel is not verified", detail)
     }
 
     pub fn precondition(detail: impl Into<String>) -> Self {
@@ -187,6 +206,7 @@ impl From<SendFailure> for Problem {
         match failure {
             SendFailure::Invalid(fault) => Self::fault(fault),
             SendFailure::KeyReused => Self::key_reused(),
+            SendFailure::Unverified(_) => Self::unverified(failure.to_string()),
             SendFailure::Bus(error) => error.into(),
         }
     }

@@ -28,7 +28,7 @@ impl FromRequestParts<Shared> for Query {
 }
 
 /// What the filters of deliveries are called.
-pub const FILTERS: [&str; 11] = [
+pub const FILTERS: [&str; 12] = [
     "workspace",
     "status",
     "channel",
@@ -38,6 +38,7 @@ pub const FILTERS: [&str; 11] = [
     "eventType",
     "recipient",
     "severity",
+    "fallbackOf",
     "since",
     "until",
 ];
@@ -149,6 +150,7 @@ impl Query {
                 let unknown = || format!("{text:?} is none of info, warning, critical");
                 crate::event::Severity::parse(text).ok_or_else(unknown)
             })?,
+            fallback_of: self.parsed("fallbackOf", |text| crate::ids::DeliveryId::parse(text).map_err(id))?,
             since: self.parsed("since", moment)?,
             until: self.parsed("until", moment)?,
         })

@@ -53,9 +53,9 @@ pub async fn list(
     let query = query.only(&["workspace", "limit", "cursor"])?;
     let workspace = principal.reads(query.workspace()?)?;
     let wanted = |key: &Key, _: &Held| match key {
-        Key::Channel(..) | Key::Rule(..) => Some(false),
+        Key::Channel(..) | Key::Connection(..) | Key::Rule(..) => Some(false),
         Key::Scope(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
-        Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
+        Key::Source(..) | Key::Recipient(..) | Key::Token(_) | Key::SealingKey(_) | Key::Standing(..) => None,
     };
     let (scopes, next_cursor) = api.page(&query, wanted)?;
     Ok(Json(ScopePage { scopes, next_cursor }))

@@ -8,19 +8,20 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::auth::{Permission, Principal};
 use super::documents::{answer_versions, answer_with, answer_written, condition, named, sent};
 use super::problem::Problem;
 use super::query::Query;
+use super::{Api, Shared};
+use crate::bus::attach;
 use crate::bus::attach::look::{Standing, look};
-use crate::bus::{Bus, attach};
 use crate::config;
 use crate::documents::{Key, strict};
 use crate::ids::{SourceId, WorkspaceId};
 use crate::rule::fault::Fault;
+use crate::secrets;
 use crate::shelf::{self, Held};
-use crate::source::{Source, SourceSpec, secrets};
+use crate::source::{Source, SourceSpec};
 
 /// What stands beside a source and is no part of it.
 const STATUS: &str = "status";
@@ -59,9 +60,9 @@ pub async fn list(
     let query = query.only(&["workspace", "limit", "cursor"])?;
     let workspace = principal.reads(query.workspace()?)?;
     let wanted = |key: &Key, _: &Held| match key {
-        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) => Some(false),
+        Key::Channel(..) | Key::Connection(..) | Key::Rule(..) | Key::Scope(..) => Some(false),
         Key::Source(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
-        Key::Recipient(..) | Key::Token(_) => None,
+        Key::Recipient(..) | Key::Token(_) | Key::SealingKey(_) | Key::Standing(..) => None,
     };
     let (sources, next_cursor) = api.page(&query, wanted)?;
     Ok(Json(SourcePage { sources, next_cursor }))
@@ -91,7 +92,7 @@ pub async fn get(
     may(&principal)?;
     let (key, workspace) = key(&principal, query, &id)?;
     let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(&id))?;
-    let status = status(&api.bus, &workspace, &held).await?;
+    let status = status(&api, &workspace, &held).await?;
     Ok(answer_with(StatusCode::OK, (&key, &held), (STATUS, status)))
 }
 
@@ -130,8 +131,9 @@ pub async fn put(
     fields.remove(STATUS);
     let change = |held: Option<&Held>| {
         let mut value = Value::Object(fields.clone());
-        secrets::unmask(&mut value, held.map(|held| &held.document.spec)).map_err(Problem::fault)?;
-        let source = checked(&workspace, value)?;
+        secrets::unmask_document(&key, &mut value, held.map(|held| &held.document.spec))
+            .map_err(Problem::fault)?;
+        let source = checked(&api, &workspace, value)?;
         reaches(&principal, held, Some(&source.spec))?;
         if let Some(why) = source.spec.nats.as_ref().and_then(|nats| attach::forbidden(&api.bus, nats)) {
             return Err(Problem::fault(Fault::new("/nats", why)));
@@ -229,11 +231,11 @@ fn key(principal: &Principal, query: Query, id: &str) -> Result<(Key, WorkspaceI
 }
 
 /// How a source stands now: whether its stream is read, whether this process can read its secrets.
-async fn status(bus: &Bus, workspace: &WorkspaceId, held: &Held) -> Result<Value, Problem> {
+async fn status(api: &Api, workspace: &WorkspaceId, held: &Held) -> Result<Value, Problem> {
     let spec = serde_json::from_value::<SourceSpec>(held.document.spec.clone());
     let compiled = spec.map_err(|error| Fault::here(error.to_string()));
     let source = match compiled.and_then(|spec| Source::compile(workspace, &spec)) {
-        Ok(source) => source.with_keys(&config::environment),
+        Ok(source) => source.with_keys(&config::environment, &api.keys),
         Err(fault) => return Ok(json!({ "why": format!("this process cannot use it: {fault}") })),
     };
     if let Some(keys) = &source.keys {
@@ -242,7 +244,7 @@ async fn status(bus: &Bus, workspace: &WorkspaceId, held: &Held) -> Result<Value
     }
     let Some(nats) = &source.spec.nats else { return Ok(Value::Null) };
     let Standing { attached, obstacle, pending, in_hand } =
-        look(bus, workspace, &source.spec.id, nats).await?;
+        look(&api.bus, workspace, &source.spec.id, nats).await?;
     let why = match (source.spec.enabled, attached) {
         (false, _) => Some("it is switched off".to_owned()),
         (true, true) => None,
@@ -252,9 +254,10 @@ async fn status(bus: &Bus, workspace: &WorkspaceId, held: &Held) -> Result<Value
 }
 
 /// The secrets are opened here too: it is this process that will compare them.
-fn checked(workspace: &WorkspaceId, value: Value) -> Result<Source, Problem> {
+fn checked(api: &Api, workspace: &WorkspaceId, value: Value) -> Result<Source, Problem> {
     let spec: SourceSpec = strict(value).map_err(Problem::fault)?;
-    let source = Source::compile(workspace, &spec).map_err(Problem::fault)?.with_keys(&config::environment);
+    let source =
+        Source::compile(workspace, &spec).map_err(Problem::fault)?.with_keys(&config::environment, &api.keys);
     match &source.keys {
         Some(Err(fault)) => Err(Problem::fault(fault.clone())),
         Some(Ok(_)) | None => Ok(source),

@@ -191,7 +191,14 @@ pub async fn revoke(
             let own = principal.workspace.is_none() || spec.workspace == principal.workspace;
             (spec.id == id && own).then_some(key)
         }
-        Key::Channel(..) | Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) => None,
+        Key::Channel(..)
+        | Key::Connection(..)
+        | Key::Rule(..)
+        | Key::Scope(..)
+        | Key::Source(..)
+        | Key::Recipient(..)
+        | Key::SealingKey(_)
+        | Key::Standing(..) => None,
     });
     let key = found.ok_or_else(|| Problem::not_found(format!("there is no token {id}")))?;
     let bucket = topology::config_bucket(&api.bus).await?;

@@ -18,20 +18,25 @@ use crate::channel::Workshop;
 use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::clock;
 use crate::config::{Secret, Settings};
+use crate::connection::probes::Probes;
 use crate::deliver::adapters::Adapters;
+use crate::deliver::circuit::Circuits;
+use crate::deliver::errands;
+use crate::deliver::failing::Failing;
 use crate::deliver::finished::Finished;
 use crate::deliver::handler::{Tools, Worker};
+use crate::deliver::pace::Pace;
 use crate::deliver::pauses::Pauses;
 use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::health::Health;
 use crate::own_events::Announcer;
 use crate::own_events::farewell::Farewell;
-use crate::own_events::unhealthy::Unhealthy;
 use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
 use crate::route::texts::Texts;
+use crate::secrets::{KeyRing, Purpose, load, published};
 use crate::source::loops::Sources;
 use crate::store::Store;
 use crate::unsubscribe::Links;
@@ -66,7 +71,15 @@ pub async fn start(
     health.watch_bus(&bus);
     until_reachable("NATS", || topology::ensure(&bus, &settings.keep)).await?;
     let texts = Arc::new(texts);
-    let mut parts = Parts { role, settings, bus, texts, health, stop, running: Running::new() };
+    let keys = match embedded {
+        Some(_) => load::keys_or_new(settings),
+        None => load::keys(settings),
+    };
+    let keys = keys.map_err(Failure::config)?;
+    for purpose in opened_by(role) {
+        until_reachable("NATS", || published::publish(&bus, &keys, *purpose)).await?;
+    }
+    let mut parts = Parts { role, settings, bus, texts, keys, health, stop, running: Running::new() };
     if role == Role::All {
         parts.setup(embedded).await?;
     }
@@ -150,6 +163,7 @@ struct Parts<'a> {
     settings: &'a Settings,
     bus: Bus,
     texts: Arc<Texts>,
+    keys: KeyRing,
     health: &'a Health,
     stop: &'a Stop,
     running: Running,
@@ -161,7 +175,7 @@ impl Parts<'_> {
         let settings = self.settings;
         topology::setup(&self.bus, &settings.keep).await.map_err(Failure::run)?;
         let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
-        let applied = apply::apply(&self.bus, &files, apply::Options::default()).await;
+        let applied = apply::apply(&self.bus, &files, apply::Options::default(), &self.keys).await;
         for (path, changes) in settings.documents.iter().zip(applied.map_err(Failure::config)?.changes) {
             tracing::info!(file = %path.display(), changes = changes.len(), "documents applied");
         }
@@ -177,7 +191,8 @@ impl Parts<'_> {
         };
         let pulse = self.health.pulse("the directory of documents");
         let stop = &self.stop.hard;
-        until_reachable("NATS", || Directory::start(self.bus.clone(), holdings, stop.clone(), pulse.clone()))
+        let held = || (holdings, self.keys.clone());
+        until_reachable("NATS", || Directory::start(self.bus.clone(), held(), stop.clone(), pulse.clone()))
             .await
     }
 
@@ -215,16 +230,36 @@ impl Parts<'_> {
         let extra_ca = settings.extra_ca_file.as_deref().map(read_certificates).transpose()?;
         let http = HttpClient::new(HttpPolicy { extra_ca, ..self.http_policy() }).map_err(Failure::config)?;
         let pulse = self.health.pulse("the channels' pauses");
+        let workshop = Workshop { http, bus: Some(self.bus.clone()) };
+        let probes = Arc::new(Probes {
+            bus: self.bus.clone(),
+            directory: Arc::clone(directory),
+            workshop: workshop.clone(),
+            keys: self.keys.clone(),
+            kinds: self.settings.worker_kinds().to_vec(),
+            every: Duration::from_secs(settings.connection_check_seconds),
+        });
+        self.running.spawn("probes", Arc::clone(&probes).run(self.stop.clone()));
+        self.running.spawn("answers about connections", probes.answer(self.stop.clone()));
         let tools = Arc::new(Tools {
             bus: self.bus.clone(),
             directory: Arc::clone(directory),
-            adapters: Adapters::new(Workshop { http, bus: Some(self.bus.clone()) }),
+            adapters: Adapters::new(workshop, self.keys.clone(), Arc::clone(directory)),
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
             people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
-            unhealthy: Unhealthy::default(),
             unsubscribe: Links::new(self.settings.api.public_url.as_deref()),
+            failing: Failing::new(self.bus.clone(), Arc::clone(directory)),
+            circuits: Circuits::start(
+                self.bus.clone(),
+                self.settings.keep,
+                self.stop.hard.clone(),
+                self.health.pulse("the channels' circuits"),
+            ),
+            pace: Pace::new(self.bus.clone()),
         });
+        let kinds = self.settings.worker_kinds().to_vec();
+        self.running.spawn("errands", errands::answer(Arc::clone(&tools), kinds, self.stop.clone()));
         for kind in self.settings.worker_kinds() {
             for lane in Lane::ALL {
                 let slots = match lane {
@@ -290,6 +325,7 @@ impl Parts<'_> {
             health: self.health.clone(),
             recorder: recorder.clone(),
             admin_token,
+            keys: self.keys.clone(),
             stop: self.stop.clone(),
             keep: self.settings.keep,
             explaining: Semaphore::new(api::EXPLANATIONS),
@@ -322,6 +358,16 @@ fn read_certificates(file: &Path) -> Result<Arc<[u8]>, Failure> {
     found.map(Into::into).map_err(failed)
 }
 
+/// The secrets that a role opens.
+fn opened_by(role: Role) -> &'static [Purpose] {
+    match role {
+        Role::Worker => &[Purpose::Channels],
+        Role::Api => &[Purpose::Sources],
+        Role::All => Purpose::ALL,
+        Role::Router | Role::Recorder => &[],
+    }
+}
+
 /// Prepares the database; it connects at its first use.
 fn open_store(role: Role, settings: &Settings, embedded: Option<&Embedded>) -> Result<Store, Failure> {
     if embedded.is_none() && settings.database.url.is_none() && role != Role::All {
@@ -344,11 +390,16 @@ pub async fn setup(settings: &Settings, say: &mut impl FnMut(String)) -> Result<
     for line in topology::setup(&bus, &settings.keep).await.map_err(Failure::run)? {
         say(line);
     }
+    let keys = load::keys(settings).map_err(Failure::config)?;
+    for purpose in Purpose::ALL {
+        published::publish(&bus, &keys, *purpose).await.map_err(Failure::run)?;
+    }
     let store = open_store(Role::All, settings, None)?;
     store.migrate().await.map_err(Failure::run)?;
     say("database is up to date".to_owned());
     let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
-    let applied = apply::apply(&bus, &files, apply::Options::default()).await.map_err(Failure::config)?;
+    let applied = apply::apply(&bus, &files, apply::Options::default(), &keys).await;
+    let applied = applied.map_err(Failure::config)?;
     applied.changes.iter().flatten().for_each(|change| say(change.to_string()));
     Ok(())
 }

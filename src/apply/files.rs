@@ -11,9 +11,12 @@ use crate::channel::secret::expand_value;
 use crate::channel::text::one_line;
 use crate::channel::{ChannelSpec, Enabled, Kind, Workshop};
 use crate::config;
+use crate::connection::{self, ConnectionSpec};
 use crate::documents::{DocumentFile, checked_file, unique};
 use crate::route::texts::Texts;
 use crate::rule::fault::{Fault, shortened};
+use crate::secrets;
+use crate::secrets::seal::is_sealed;
 use crate::source::secrets::Keys;
 
 /// Reads files that are to be applied together.
@@ -135,7 +138,9 @@ fn file_name(path: &Path) -> Option<String> {
 
 fn check_channels(file: &DocumentFile) -> Result<(), Fault> {
     for (index, spec) in file.channels.iter().enumerate() {
-        check_config(spec).map_err(|fault| fault.below(&format!("/channels/{index}")))?;
+        let id = spec.connection.as_ref();
+        let connection = id.and_then(|id| file.connections.iter().find(|known| known.id == *id));
+        check_on(spec, connection).map_err(|fault| fault.below(&format!("/channels/{index}")))?;
     }
     Ok(())
 }
@@ -150,7 +155,7 @@ fn check_sources(file: &DocumentFile) -> Result<(), Fault> {
             unset.set(unset.get() || value.is_none());
             value
         };
-        match Keys::open(http, &variable) {
+        match Keys::open(http, &variable, &|text: &str| Ok(text.to_owned())) {
             Err(fault) if !unset.get() => return Err(fault.below(&format!("/sources/{index}/http"))),
             Ok(_) | Err(_) => {}
         }
@@ -164,6 +169,25 @@ fn check_sources(file: &DocumentFile) -> Result<(), Fault> {
 /// # Errors
 /// The place in the channel and the fault.
 pub fn check_config(spec: &ChannelSpec) -> Result<(), Fault> {
+    check_on(spec, None)
+}
+
+/// The same for a channel on a connection. What is sealed is known to workers alone, and what a connection that is not given has
+/// to whoever finds it: nothing is said of such a channel.
+///
+/// # Errors
+/// As [`check_config`].
+pub fn check_on(spec: &ChannelSpec, connection: Option<&ConnectionSpec>) -> Result<(), Fault> {
+    let config = match (connection, &spec.connection) {
+        (None, Some(_)) => return Ok(()),
+        (None, None) => spec.config.clone(),
+        (Some(connection), _) => connection::merged(connection, spec)?,
+    };
+    let schema = secrets::config_schema(spec.kind);
+    let is_sealed = |place: &String| config.pointer(place).and_then(Value::as_str).is_some_and(is_sealed);
+    if secrets::places(&schema, &config).iter().any(is_sealed) {
+        return Ok(());
+    }
     // A variable that is not set here may be set where the workers run.
     let unset = Cell::new(false);
     let variable = |name: &str| {
@@ -173,7 +197,7 @@ pub fn check_config(spec: &ChannelSpec) -> Result<(), Fault> {
         unset.set(unset.get() || value.is_none() || off);
         value
     };
-    match expand_value(&spec.config, &variable) {
+    match expand_value(&config, &variable) {
         Ok(config) if !unset.get() => build(spec.kind, &config).map_err(|fault| fault.below("/config")),
         Ok(_) | Err(_) => Ok(()),
     }

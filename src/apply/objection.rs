@@ -15,7 +15,7 @@ const LISTED_MAX: usize = 5;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
-    /// Rules and scopes of others name a channel that is to go.
+    /// Rules, scopes and channels of others name a channel that is to go.
     ChannelInUse { channel: Key, users: Vec<Key> },
     /// Everything that a file's owner has is to go, and nothing of it stays.
     NothingStays { owner: String, gone: Vec<Key> },

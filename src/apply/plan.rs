@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::ApplyError;
+use super::connections;
 use super::objection::{Objection, objections};
 use crate::channel::ChannelSpec;
 use crate::documents::{DocumentFile, Key, unknown_channel};
@@ -54,7 +55,7 @@ impl fmt::Display for Change {
 /// A channel's configuration may hold a secret, and so does a source for webhooks.
 fn shown(key: &Key, place: &str, value: Option<&Value>) -> String {
     let Some(value) = value else { return "nothing".to_owned() };
-    let channel = matches!(key, Key::Channel(..)) && place.starts_with("/config");
+    let channel = matches!(key, Key::Channel(..) | Key::Connection(..)) && place.starts_with("/config");
     if channel || matches!(key, Key::Source(..)) && secrets::is_secret(place) {
         return "…".to_owned();
     }
@@ -86,7 +87,7 @@ fn differences<'a>(place: &str, was: &'a Value, is: &'a Value, lines: &mut Vec<D
 
 /// The documents of one file.
 pub(super) struct Wanted<'a> {
-    file: &'a DocumentFile,
+    pub(super) file: &'a DocumentFile,
     pub(super) owner: String,
     pub(super) documents: BTreeMap<Key, Value>,
 }
@@ -119,6 +120,7 @@ pub fn plan(
     for one in &wanted {
         one.check_channels(&channels)?;
     }
+    connections::check(&wanted, found)?;
     let changes = wanted.iter().map(|one| one.changes(found)).collect();
     Ok(Plan { changes, objections: objections(&wanted, found, &channels) })
 }
@@ -126,12 +128,19 @@ pub fn plan(
 pub(super) fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
     match key {
         Key::Channel(workspace, id) => Some((workspace, id)),
-        Key::Rule(..) | Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
+        Key::Connection(..)
+        | Key::Rule(..)
+        | Key::Scope(..)
+        | Key::Source(..)
+        | Key::Recipient(..)
+        | Key::Token(_)
+        | Key::SealingKey(_)
+        | Key::Standing(..) => None,
     }
 }
 
-/// True for a rule, or a scope with one, that sends through the channel.
-pub(super) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
+/// True for a rule, or a scope with one, that sends through the channel, and for a channel that falls back to it.
+pub(crate) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
     let spec = held.document.spec.clone();
     match key {
         Key::Rule(..) => {
@@ -139,13 +148,24 @@ pub(super) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
         }
         Key::Scope(..) => serde_json::from_value::<ScopeSpec>(spec)
             .is_ok_and(|scope| scope.rules.iter().any(|rule| rule.channels.contains(channel))),
-        Key::Channel(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => false,
+        Key::Channel(..) => {
+            serde_json::from_value::<ChannelSpec>(spec).is_ok_and(|other| other.fallback.contains(channel))
+        }
+        Key::Connection(..)
+        | Key::Source(..)
+        | Key::Recipient(..)
+        | Key::Token(_)
+        | Key::SealingKey(_)
+        | Key::Standing(..) => false,
     }
 }
 
 impl<'a> Wanted<'a> {
     fn of(file: &'a DocumentFile, resolve: impl Fn(&ChannelSpec) -> ChannelSpec) -> Result<Self, ApplyError> {
         let mut documents = BTreeMap::new();
+        for spec in &file.connections {
+            documents.insert(Key::Connection(file.workspace.clone(), spec.id.clone()), value(spec)?);
+        }
         for spec in &file.channels {
             documents.insert(Key::Channel(file.workspace.clone(), spec.id.clone()), value(&resolve(spec))?);
         }
@@ -188,12 +208,16 @@ impl<'a> Wanted<'a> {
             let rules = spec.rules.iter().enumerate();
             rules.map(move |(index, rule)| (format!("/scopes/{scope}/rules/{index}"), rule))
         });
-        for (place, rule) in own.chain(scoped) {
-            for (index, id) in rule.channels.iter().enumerate() {
+        let named = own.chain(scoped).map(|(place, rule)| (format!("{place}/channels"), &rule.channels));
+        let fallbacks = self.file.channels.iter().enumerate();
+        let fallbacks =
+            fallbacks.map(|(index, spec)| (format!("/channels/{index}/fallback"), &spec.fallback));
+        for (place, ids) in named.chain(fallbacks) {
+            for (index, id) in ids.iter().enumerate() {
                 if !channels.contains(&(workspace, id)) {
                     let known = channels.iter().filter(|(of, _)| *of == workspace);
                     let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
-                    let fault = unknown_channel(id, &known).below(&format!("{place}/channels/{index}"));
+                    let fault = unknown_channel(id, &known).below(&format!("{place}/{index}"));
                     return Err(ApplyError::File(format!("{}: {fault}", self.owner)));
                 }
             }
@@ -341,6 +365,24 @@ mod tests {
         let scoped = json!({"scopes": [{"task": "T 1", "rules": []}]});
         let all = [without, file("rules", others), file("s", scoped)];
         assert_eq!(planned(&all, &found, false).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_fallback_exists_and_is_not_removed_under_those_who_name_it() {
+        let mut first = channel("first");
+        first["fallback"] = json!(["secnd"]);
+        let channels = file("c", json!({"channels": [channel("second"), channel("kept")]}));
+        let broken = file("f", json!({"channels": [first.clone()]}));
+        let refused = planned(&[broken, channels.clone()], &Found::new(), true).unwrap_err();
+        assert!(
+            refused.contains("/channels/0/fallback/0") && refused.contains("did you mean second?"),
+            "{refused}"
+        );
+        first["fallback"] = json!(["second"]);
+        let found = after(&[file("f", json!({"channels": [first]})), channels], &Found::new());
+        let without = [file("c", json!({"channels": [channel("kept")]}))];
+        let refused = planned(&without, &found, false).unwrap_err();
+        assert!(refused.contains("channels.default.first would still name it"), "{refused}");
     }
 
     #[test]

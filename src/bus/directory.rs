@@ -3,6 +3,8 @@
 //! An entry that cannot be read leaves the last good one in force and raises an alarm. After every trouble with the
 //! broker the whole bucket is read anew, so that a change made meanwhile, a deletion too, is seen.
 
+mod channels;
+mod connections;
 mod snapshot;
 mod sources;
 
@@ -14,11 +16,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub use self::connections::Connections;
 pub use self::snapshot::Snapshot;
 use super::library::Library;
 use super::reader::{Entry, From, Reader};
 use super::{Bus, BusError, topology};
-use crate::channel::ChannelSpec;
 use crate::clock;
 use crate::documents::{Document, Key, TokenSpec};
 use crate::health::Pulse;
@@ -29,6 +31,7 @@ use crate::route::ruleset::{Change, RuleSet};
 use crate::route::scopes::ScopeBook;
 use crate::rule::scope::{Scope, ScopeSpec};
 use crate::rule::{Rule, RuleSpec};
+use crate::secrets::KeyRing;
 use crate::shelf::Held;
 use crate::source::book::SourceBook;
 
@@ -38,7 +41,7 @@ const BATCH_MAX: usize = 1_000;
 /// Which documents a process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holdings {
-    /// Channels alone: workers.
+    /// Channels, how they stand, and connections: workers.
     Channels,
     /// All that routing asks.
     Compiled,
@@ -47,10 +50,10 @@ pub enum Holdings {
 }
 
 impl Holdings {
-    fn filter(self) -> &'static str {
+    fn filters(self) -> &'static [&'static str] {
         match self {
-            Self::Channels => "channels.>",
-            Self::Compiled | Self::WordForWord => ">",
+            Self::Channels => &["channels.>", "standing.>", "connections.>"],
+            Self::Compiled | Self::WordForWord => &[">"],
         }
     }
 }
@@ -68,14 +71,15 @@ impl Directory {
     /// When the bucket cannot be read at the start.
     pub async fn start(
         bus: Bus,
-        holdings: Holdings,
+        (holdings, keys): (Holdings, KeyRing),
         stop: CancellationToken,
         pulse: Pulse,
     ) -> Result<Arc<Self>, BusError> {
         let directory =
             Arc::new(Self { current: RwLock::default(), changed: tokio::sync::watch::Sender::new(0) });
+        let keys = Some(keys).filter(|_| holdings == Holdings::WordForWord);
         let mut follower =
-            Follower { bus, holdings, directory: Arc::clone(&directory), entries: Entries::default() };
+            Follower { bus, holdings, keys, directory: Arc::clone(&directory), entries: Entries::default() };
         let reader = follower.load().await?;
         pulse.beat();
         crate::task::spawn("directory", async move { follower.follow(reader, &stop, &pulse).await });
@@ -126,6 +130,7 @@ struct Entries {
     /// Rules that are not in `rules` yet.
     rule_changes: Vec<Change>,
     channels: Arc<Channels>,
+    connections: Arc<Connections>,
     scopes: Arc<ScopeBook>,
     sources: Arc<SourceBook>,
     library: Arc<Library>,
@@ -137,6 +142,8 @@ struct Entries {
 struct Follower {
     bus: Bus,
     holdings: Holdings,
+    /// What opens the secrets of sources, for the API.
+    keys: Option<KeyRing>,
     directory: Arc<Directory>,
     entries: Entries,
 }
@@ -181,8 +188,9 @@ impl Follower {
     /// Reads the whole bucket; what is no longer there is gone, what cannot be read keeps its last good form.
     async fn load(&mut self) -> Result<Reader, BusError> {
         let bucket = format!("KV_{}", self.bus.names.config_bucket());
-        let filter = format!("$KV.{}.{}", self.bus.names.config_bucket(), self.holdings.filter());
-        let mut reader = Reader::open_stream(&self.bus, &bucket, filter, From::LastPerSubject).await?;
+        let head = format!("$KV.{}", self.bus.names.config_bucket());
+        let filters = self.holdings.filters().iter().map(|filter| format!("{head}.{filter}")).collect();
+        let mut reader = Reader::open_filtered(&self.bus, &bucket, filters, From::LastPerSubject).await?;
         let mut missing = reader.pending_at_start;
         let old = std::mem::take(&mut self.entries);
         let mut fresh = Entries::default();
@@ -239,13 +247,13 @@ impl Follower {
             return;
         };
         let removed = entry.headers.get("KV-Operation").is_some();
-        entries.readable(&key);
+        channels::readable(entries, &key);
         let result = if removed {
             entries.remove(&key);
             entries.library.remove(&key);
             Ok(())
         } else {
-            entries.put(&key, &entry.payload, self.holdings)
+            entries.put(&key, &entry.payload, self.keys.as_ref())
         };
         if self.holdings == Holdings::WordForWord
             && !removed
@@ -268,29 +276,33 @@ impl Follower {
             let work = tokio::task::spawn_blocking(move || rules.changed(changes.into_iter()));
             self.entries.rules = work.await.map_err(BusError::request)?;
         }
-        let Entries { rules, channels, scopes, sources, library, tokens, unreadable, revision, .. } =
-            self.entries.clone();
+        let entries = self.entries.clone();
         self.directory.publish(Snapshot {
-            rules,
-            channels,
-            scopes,
-            sources,
-            library,
-            tokens,
-            unreadable,
-            revision,
+            rules: entries.rules,
+            channels: entries.channels,
+            connections: entries.connections,
+            scopes: entries.scopes,
+            sources: entries.sources,
+            library: entries.library,
+            tokens: entries.tokens,
+            unreadable: entries.unreadable,
+            revision: entries.revision,
         });
         Ok(())
     }
 }
 
 impl Entries {
-    fn put(&mut self, key: &Key, payload: &[u8], holdings: Holdings) -> Result<(), String> {
+    fn put(&mut self, key: &Key, payload: &[u8], keys: Option<&KeyRing>) -> Result<(), String> {
         match key {
             Key::Channel(workspace, id) => {
-                let document: Document<ChannelSpec> = read(payload)?;
-                let channel = (workspace.clone(), id.clone());
-                Arc::make_mut(&mut self.channels).insert(channel, Arc::new(document.spec));
+                channels::put(self, (workspace.clone(), id.clone()), payload)?;
+            }
+            Key::Standing(workspace, id) => {
+                channels::stand(self, (workspace.clone(), id.clone()), payload)?;
+            }
+            Key::Connection(workspace, id) => {
+                connections::put(&mut self.connections, workspace, id, payload)?;
             }
             Key::Rule(workspace, id) => {
                 let document: Document<RuleSpec> = read(payload)?;
@@ -302,8 +314,8 @@ impl Entries {
                 let scope = Scope::compile(&document.spec).map_err(|fault| fault.to_string())?;
                 self.scopes.put(workspace, id, Arc::new(scope));
             }
-            Key::Source(workspace, _) => sources::put(&mut self.sources, workspace, payload, holdings)?,
-            Key::Recipient(..) => {}
+            Key::Source(workspace, _) => sources::put(&mut self.sources, workspace, payload, keys)?,
+            Key::Recipient(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 let token = read(payload)?;
                 Arc::make_mut(&mut self.tokens).insert(hash.clone(), token);
@@ -315,12 +327,16 @@ impl Entries {
     fn remove(&mut self, key: &Key) {
         match key {
             Key::Channel(workspace, id) => {
-                Arc::make_mut(&mut self.channels).remove(&(workspace.clone(), id.clone()));
+                Arc::make_mut(&mut self.channels).withdraw(&(workspace.clone(), id.clone()));
             }
+            Key::Standing(workspace, id) => {
+                Arc::make_mut(&mut self.channels).stand((workspace.clone(), id.clone()), None);
+            }
+            Key::Connection(workspace, id) => connections::remove(&mut self.connections, workspace, id),
             Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
             Key::Source(workspace, id) => sources::remove(&mut self.sources, workspace, id),
-            Key::Recipient(..) => {}
+            Key::Recipient(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 Arc::make_mut(&mut self.tokens).remove(hash);
             }
@@ -329,7 +345,8 @@ impl Entries {
 
     fn is_empty(&self) -> bool {
         let no_rules = self.rules.is_empty() && self.rule_changes.is_empty();
-        let routing = no_rules && self.channels.is_empty() && self.scopes.is_empty();
+        let channels = self.channels.is_empty() && self.connections.is_empty();
+        let routing = no_rules && channels && self.scopes.is_empty();
         routing && self.sources.is_empty() && self.tokens.is_empty()
     }
 
@@ -341,15 +358,14 @@ impl Entries {
                     self.rule_changes.push((workspace.clone(), id.clone(), Some(Arc::clone(rule))));
                 }
             }
-            Key::Channel(workspace, id) => {
-                let channel = (workspace.clone(), id.clone());
-                if let Some(spec) = before.channels.get(&channel) {
-                    Arc::make_mut(&mut self.channels).insert(channel, Arc::clone(spec));
-                } else if !self.channels.contains_key(&channel) {
-                    Arc::make_mut(&mut self.unreadable).insert(channel);
-                }
+            Key::Channel(workspace, id) => channels::keep(self, before, (workspace.clone(), id.clone())),
+            Key::Standing(workspace, id) => {
+                channels::keep_standing(self, before, (workspace.clone(), id.clone()));
             }
-            Key::Recipient(..) => {}
+            Key::Connection(workspace, id) => {
+                connections::keep(&mut self.connections, &before.connections, workspace, id);
+            }
+            Key::Recipient(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 if let Some(token) = before.tokens.get(hash) {
                     Arc::make_mut(&mut self.tokens).insert(hash.clone(), token.clone());
@@ -361,14 +377,6 @@ impl Entries {
                 }
             }
             Key::Source(workspace, id) => sources::keep(&mut self.sources, &before.sources, workspace, id),
-        }
-    }
-
-    fn readable(&mut self, key: &Key) {
-        if let Key::Channel(workspace, id) = key
-            && !self.unreadable.is_empty()
-        {
-            Arc::make_mut(&mut self.unreadable).remove(&(workspace.clone(), id.clone()));
         }
     }
 }

@@ -70,6 +70,21 @@ impl Reader {
     /// # Errors
     /// When the broker refuses or does not answer.
     pub async fn open_stream(bus: &Bus, stream: &str, filter: String, from: From) -> Result<Self, BusError> {
+        // None is all.
+        let filters = Some(filter).filter(|filter| !filter.is_empty()).into_iter().collect();
+        Self::open_filtered(bus, stream, filters, from).await
+    }
+
+    /// The same for whatever passes one of the filters.
+    ///
+    /// # Errors
+    /// When the broker refuses or does not answer.
+    pub async fn open_filtered(
+        bus: &Bus,
+        stream: &str,
+        filter_subjects: Vec<String>,
+        from: From,
+    ) -> Result<Self, BusError> {
         let deliver_policy = match from {
             From::Sequence(start_sequence) => {
                 DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
@@ -84,7 +99,7 @@ impl Reader {
         let config = pull::Config {
             deliver_policy,
             ack_policy: AckPolicy::None,
-            filter_subject: filter,
+            filter_subjects,
             inactive_threshold: INACTIVE,
             memory_storage: true,
             num_replicas: 1,

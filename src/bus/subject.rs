@@ -6,7 +6,8 @@ mod devices;
 
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
-use crate::ids::{ChannelId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
+use crate::errand::What;
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
 use crate::outcome::Outcome;
 
 /// The token that stands where a workspace, kind or channel is not known.
@@ -241,6 +242,14 @@ impl Names {
         kept.iter().any(|head| rest.starts_with(head))
     }
 
+    // === errands ===
+
+    /// Where workers of a kind are asked to do something at once. No stream has it.
+    #[must_use]
+    pub fn errand(&self, what: What, kind: Kind) -> String {
+        format!("{}.ask.{what}.{kind}", self.prefix)
+    }
+
     // === windows and pauses ===
 
     #[must_use]
@@ -271,10 +280,26 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["fate", delivery.as_str()]))
     }
 
-    /// Where it is written that a channel's trouble was told.
+    /// Where it is written how a connection stands.
     #[must_use]
-    pub fn unhealthy(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
-        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["unhealthy", channel.as_str()]))
+    pub fn connection_health(&self, workspace: &WorkspaceId, connection: &ConnectionId) -> String {
+        format!(
+            "{}.throttle.{workspace}.{}",
+            self.prefix,
+            digest(&["connection-health", connection.as_str()])
+        )
+    }
+
+    /// Where it is written that somebody asks about a connection this time.
+    #[must_use]
+    pub fn connection_turn(&self, workspace: &WorkspaceId, connection: &ConnectionId) -> String {
+        format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["connection-turn", connection.as_str()]))
+    }
+
+    /// Where workers of a kind are asked how a connection stands. No stream has it.
+    #[must_use]
+    pub fn connection_question(&self, kind: Kind) -> String {
+        format!("{}.ask.connection.{kind}", self.prefix)
     }
 
     /// Where it is written how far a durable consumer of a stream has come.
@@ -298,6 +323,37 @@ impl Names {
         let Delivery { workspace, channel, recipient, .. } = delivery;
         let of = digest(&[recipient.as_ref().map_or("", Recipient::as_str), collapse_id]);
         format!("{}.receipts.{workspace}.{channel}.{of}", self.prefix)
+    }
+
+    /// All of [`Names::pause`]: what else is about rates has one token more.
+    #[must_use]
+    pub fn pause_filter(&self) -> String {
+        format!("{}.pace.*.*", self.prefix)
+    }
+
+    /// Where the fleet reserves what a limit has left.
+    #[must_use]
+    pub fn limit(&self, kind: Kind, limit: &str) -> String {
+        format!("{}.pace.limit.{kind}.{limit}", self.prefix)
+    }
+
+    /// Where it is written that nothing works on a channel.
+    #[must_use]
+    pub fn circuit(&self, workspace: &WorkspaceId, channel: &ChannelId) -> String {
+        format!("{}.pace.circuit.{workspace}.{channel}", self.prefix)
+    }
+
+    #[must_use]
+    pub fn circuit_filter(&self) -> String {
+        format!("{}.pace.circuit.*.*", self.prefix)
+    }
+
+    /// The channel that a subject of [`Names::circuit`] names.
+    #[must_use]
+    pub fn circuit_channel(&self, subject: &str) -> Option<(WorkspaceId, ChannelId)> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(".pace.circuit.")?;
+        let (workspace, channel) = rest.split_once('.')?;
+        Some((WorkspaceId::parse(workspace).ok()?, ChannelId::parse(channel).ok()?))
     }
 
     /// The channel that a subject of [`Names::pause`] names.
@@ -368,31 +424,4 @@ pub fn worker_durable(kind: Kind, lane: Lane) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_subject_gives_back_its_workspace_and_type() {
-        let names = Names::new("bugle").unwrap();
-        let subject = names.event(&WorkspaceId::default(), "task:transition");
-        assert_eq!(subject, "bugle.events.default.task.transition");
-        assert_eq!(names.event_parts(&subject), Some(("default", Some("task.transition"))));
-        assert_eq!(names.event_parts("bugle.events.default"), Some(("default", None)));
-        assert_eq!(names.event_parts("other.events.default.a"), None);
-    }
-
-    #[test]
-    fn a_prefix_that_is_no_token_is_refused() {
-        for bad in ["", "a.b", "A", "a b", "*"] {
-            assert!(Names::new(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_recipient_becomes_one_legal_token() {
-        let names = Names::new("b").unwrap();
-        let subject = names.inbox(&WorkspaceId::default(), &Recipient::parse("ann.smith@x > *").unwrap());
-        assert_eq!(subject.split('.').count(), 4);
-        assert!(!subject.contains(['>', '*', ' ']));
-    }
-}
+mod tests;

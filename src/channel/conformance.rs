@@ -87,6 +87,8 @@ pub(super) fn sample() -> Delivery {
         cancelled: false,
         once: false,
         reach: None,
+        turn: None,
+        origin: None,
     }
 }
 

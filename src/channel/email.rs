@@ -170,6 +170,14 @@ impl Adapter for Email {
         };
         Ok(Self { from, reply_to, to, way })
     }
+
+    fn probe<'a>(
+        config: &'a Value,
+        workshop: &'a Workshop,
+        at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        Some(Box::pin(Self::probe(config, workshop, at)))
+    }
 }
 
 impl EmailConfig {

@@ -39,9 +39,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Redacted<T> {
     }
 }
 
+/// Its schema says `writeOnly`: that is how a secret's place in a document is known.
 impl<T: JsonSchema> JsonSchema for Redacted<T> {
+    /// Under a name of its own it would take the name of what it hides.
     fn inline_schema() -> bool {
-        T::inline_schema()
+        true
     }
 
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -49,7 +51,9 @@ impl<T: JsonSchema> JsonSchema for Redacted<T> {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
+        let mut schema = T::json_schema(generator);
+        schema.insert("writeOnly".to_owned(), true.into());
+        schema
     }
 }
 
@@ -122,6 +126,16 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, ExpandError> {
     Ok(parts)
 }
 
+/// True for a text that names variables and holds nothing itself, not even a default.
+#[must_use]
+pub fn is_reference(text: &str) -> bool {
+    let holds_nothing = |part: &Part<'_>| match part {
+        Part::Text(text) => text.is_empty(),
+        Part::Variable { default, .. } => default.is_none_or(str::is_empty),
+    };
+    parts(text).is_ok_and(|parts| parts.iter().all(holds_nothing))
+}
+
 fn is_variable_name(name: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()
@@ -163,6 +177,25 @@ fn expand_at(value: &Value, lookup: Lookup<'_>, pointer: &str) -> Result<Value, 
 /// The JSON pointer of a field (RFC 6901).
 pub(super) fn below(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// Every variable that is named, also those with a default.
+#[must_use]
+pub fn variables(value: &Value) -> Vec<String> {
+    let of = |text: &str| -> Vec<String> {
+        let parts = parts(text).unwrap_or_default().into_iter();
+        let name = |part: Part<'_>| match part {
+            Part::Variable { name, .. } => Some(name.to_owned()),
+            Part::Text(_) => None,
+        };
+        parts.filter_map(name).collect()
+    };
+    match value {
+        Value::String(text) => of(text),
+        Value::Array(items) => items.iter().flat_map(variables).collect(),
+        Value::Object(fields) => fields.values().flat_map(variables).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
 }
 
 /// The variables that must be set, each once, in the order in which they stand: what `enabled: auto` waits for.

@@ -160,6 +160,14 @@ impl Adapter for Slack {
         let http = workshop.http.with_body_bytes_max(ANSWER_BYTES_MAX);
         Ok(Self { http, out, limit: format!("slack-channel.{of}") })
     }
+
+    fn probe<'a>(
+        config: &'a Value,
+        workshop: &'a Workshop,
+        at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        Some(Box::pin(Self::probe(config, &workshop.http, at)))
+    }
 }
 
 impl Channel for Slack {

@@ -8,15 +8,17 @@ mod api;
 mod chats;
 mod files;
 mod message;
+mod wire;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::id::Id;
@@ -31,6 +33,7 @@ use api::{Bot, Verdict};
 pub use chats::Chat;
 use files::File;
 use message::{Button, Message};
+use wire::{EditMessage, Reply, SendMessage, content};
 
 /// Files may take so much longer than the time of a try; the worker lets go two seconds after it.
 const FILES_GRACE: Duration = Duration::from_secs(1);
@@ -57,8 +60,19 @@ pub struct TelegramConfig {
     /// Of these severities messages come without a sound.
     #[serde(default = "quiet")]
     silent: Vec<Severity>,
+    /// What becomes of an earlier message about the same thing: it is replaced (`edit`, the default), or answered (`thread`).
+    #[serde(default)]
+    updates: Updates,
     /// Takes the place of `https://api.telegram.org`.
     api_base: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Updates {
+    #[default]
+    Edit,
+    Thread,
 }
 
 fn quiet() -> Vec<Severity> {
@@ -72,6 +86,7 @@ pub struct Telegram {
     chat_id: Option<Id>,
     thread_id: Option<i64>,
     silent: Vec<Severity>,
+    updates: Updates,
     /// Groups that became supergroups, with their new ids.
     moved: Mutex<BTreeMap<i64, i64>>,
 }
@@ -82,7 +97,8 @@ impl Adapter for Telegram {
     fn show(delivery: &Delivery) -> Value {
         let Message { mut text, buttons } = message::message(delivery);
         for Button { text: label, url } in buttons {
-            text.push_str(&format!("\n[{label}] {url}"));
+            // Writing to a String cannot fail.
+            write!(text, "\n[{label}] {url}").ok();
         }
         text.into()
     }
@@ -102,8 +118,16 @@ impl Adapter for Telegram {
             }
             None => None,
         };
-        let (chat_id, silent, moved) = (config.chat_id, config.silent, Mutex::default());
-        Ok(Self { bot, chat_id, thread_id, silent, moved })
+        let (chat_id, silent, updates) = (config.chat_id, config.silent, config.updates);
+        Ok(Self { bot, chat_id, thread_id, silent, updates, moved: Mutex::default() })
+    }
+
+    fn probe<'a>(
+        config: &'a Value,
+        workshop: &'a Workshop,
+        at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        Some(Box::pin(Self::probe(config, workshop, at)))
     }
 }
 
@@ -137,7 +161,11 @@ impl Channel for Telegram {
     }
 
     fn replaces(&self) -> bool {
-        true
+        self.updates == Updates::Edit
+    }
+
+    fn follows(&self) -> bool {
+        self.updates == Updates::Thread
     }
 
     fn limits(&self, attempt: &Try<'_>) -> Vec<Limit> {
@@ -203,7 +231,8 @@ impl Telegram {
     /// Replaces what was said before, where it still can be; else says it anew.
     async fn say(&self, call: &Call<'_>) -> Result<Said, SendError> {
         let mut chat = self.where_now(&call.chat);
-        if let Some(message_id) = call.earlier(&chat) {
+        let earlier = call.earlier(&chat);
+        if let (Some(message_id), Updates::Edit) = (earlier, self.updates) {
             match self.edit(call, &chat, message_id).await? {
                 Verdict::Accepted { status, .. } | Verdict::Unchanged { status } => {
                     return Ok(call.said(chat, Some(message_id), status));
@@ -212,13 +241,21 @@ impl Telegram {
                 Verdict::Lost => {}
             }
         }
-        let mut verdict = self.post(call, &chat).await?;
+        let mut answers = earlier.filter(|_| self.updates == Updates::Thread);
+        let mut verdict = self.post(call, &chat, answers).await?;
         if let Verdict::Moved(to) = verdict {
-            chat = self.remember(&chat, to);
-            verdict = self.post(call, &chat).await?;
+            (chat, answers) = (self.remember(&chat, to), None);
+            verdict = self.post(call, &chat, None).await?;
         }
         match verdict {
-            Verdict::Accepted { message_id, status } => Ok(call.said(chat, message_id, status)),
+            Verdict::Accepted { message_id, status } => {
+                let mut said = call.said(chat, message_id, status);
+                // The first message is the one that further ones answer.
+                if answers.is_some() {
+                    said.receipt.handle = call.attempt.earlier.map(str::to_owned);
+                }
+                Ok(said)
+            }
             Verdict::Moved(_) => Err(SendError::Permanent(
                 Failure::new(Reason::Gone, "the group has a new chat id that leads nowhere").code(400),
             )),
@@ -228,11 +265,12 @@ impl Telegram {
         }
     }
 
-    async fn post(&self, call: &Call<'_>, chat: &Id) -> Result<Verdict, SendError> {
+    async fn post(&self, call: &Call<'_>, chat: &Id, answers: Option<i64>) -> Result<Verdict, SendError> {
         let request = SendMessage {
             chat_id: chat,
             message_thread_id: self.thread_id,
             disable_notification: call.is_silent,
+            reply_parameters: answers.map(Reply::to),
             content: content(&call.message),
         };
         self.bot.ask("sendMessage", &request, call.attempt.at, &[call.secret()]).await
@@ -313,56 +351,6 @@ impl Call<'_> {
 fn joined(one: Option<String>, other: Option<String>) -> Option<String> {
     let notes: Vec<String> = one.into_iter().chain(other).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
-}
-
-fn content(message: &Message) -> Content<'_> {
-    let keyboard = Keyboard { inline_keyboard: message.buttons.iter().map(std::slice::from_ref).collect() };
-    Content {
-        text: &message.text,
-        parse_mode: "HTML",
-        link_preview_options: LinkPreviewOptions { is_disabled: true },
-        reply_markup: (!message.buttons.is_empty()).then_some(keyboard),
-    }
-}
-
-#[derive(Serialize)]
-struct SendMessage<'a> {
-    chat_id: &'a Id,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_thread_id: Option<i64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    disable_notification: bool,
-    #[serde(flatten)]
-    content: Content<'a>,
-}
-
-#[derive(Serialize)]
-struct EditMessage<'a> {
-    chat_id: &'a Id,
-    message_id: i64,
-    /// An edit without a keyboard takes the old one away.
-    #[serde(flatten)]
-    content: Content<'a>,
-}
-
-#[derive(Serialize)]
-struct Content<'a> {
-    text: &'a str,
-    parse_mode: &'static str,
-    link_preview_options: LinkPreviewOptions,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_markup: Option<Keyboard<'a>>,
-}
-
-#[derive(Serialize)]
-struct LinkPreviewOptions {
-    is_disabled: bool,
-}
-
-/// One button a row: labels are whole sentences.
-#[derive(Serialize)]
-struct Keyboard<'a> {
-    inline_keyboard: Vec<&'a [Button]>,
 }
 
 impl Telegram {

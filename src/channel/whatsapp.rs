@@ -127,6 +127,14 @@ impl Adapter for WhatsApp {
             preview_url: config.preview_url,
         })
     }
+
+    fn probe<'a>(
+        config: &'a Value,
+        workshop: &'a Workshop,
+        at: Timestamp,
+    ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        Some(Box::pin(Self::probe(config, workshop, at)))
+    }
 }
 
 /// What every call needs.
@@ -215,25 +223,17 @@ impl WhatsApp {
     fn request(&self, delivery: &Delivery, to: &str) -> Value {
         let mut request =
             json!({ "messaging_product": "whatsapp", "recipient_type": "individual", "to": to });
-        match &self.template {
-            Some(template) => {
-                let parameters: Vec<Value> = template
-                    .parameters
-                    .iter()
-                    .map(|part| json!({ "type": "text", "text": part.of(delivery) }))
-                    .collect();
-                let mut content =
-                    json!({ "name": template.name, "language": { "code": template.language } });
-                if !parameters.is_empty() {
-                    content["components"] = json!([{ "type": "body", "parameters": parameters }]);
-                }
-                request["type"] = "template".into();
-                request["template"] = content;
-            }
-            None => {
-                request["type"] = "text".into();
-                request["text"] = json!({ "preview_url": self.preview_url, "body": message::text(delivery) });
-            }
+        let Some(template) = &self.template else {
+            request["type"] = "text".into();
+            request["text"] = json!({ "preview_url": self.preview_url, "body": message::text(delivery) });
+            return request;
+        };
+        let parameter = |part: &Part| json!({ "type": "text", "text": part.of(delivery) });
+        let parameters: Vec<Value> = template.parameters.iter().map(parameter).collect();
+        request["type"] = "template".into();
+        request["template"] = json!({ "name": template.name, "language": { "code": template.language } });
+        if !parameters.is_empty() {
+            request["template"]["components"] = json!([{ "type": "body", "parameters": parameters }]);
         }
         request
     }

@@ -15,6 +15,7 @@ use crate::ids::WorkspaceId;
 use crate::publish;
 use crate::rule::fault::{guess, unknown_word};
 use crate::schema::Name;
+use crate::secrets::load;
 use crate::send;
 
 /// Creates and updates everything that a fleet needs.
@@ -47,7 +48,8 @@ pub async fn apply(settings: &Settings, arguments: &Apply) -> Result<(), Failure
     let bus = roles::connect_now(settings).await?;
     let read = apply::files::read_given(files).map_err(Failure::config)?;
     let options = apply::Options { dry_run: *dry_run, force: *force };
-    let applied = apply::apply(&bus, &read, options).await.map_err(Failure::config)?;
+    let keys = load::keys(settings).map_err(Failure::config)?;
+    let applied = apply::apply(&bus, &read, options, &keys).await.map_err(Failure::config)?;
     if *dry_run {
         say("nothing is done; this would be:")?;
     }

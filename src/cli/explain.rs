@@ -25,6 +25,7 @@ use crate::health::Health;
 use crate::ids::WorkspaceId;
 use crate::publish;
 use crate::schema::shape::TIME_ALLOWED;
+use crate::secrets::KeyRing;
 
 /// How often a search says how far it has come.
 const PROGRESS_EVERY: u64 = 250_000;
@@ -122,7 +123,13 @@ async fn present(settings: &Settings) -> Result<Present, Failure> {
     let texts = files::read_texts(settings.router.texts.as_deref()).map_err(Failure::config)?;
     let bus = roles::connect_now(settings).await?;
     let pulse = Health::default().pulse("the directory of documents");
-    let directory = Directory::start(bus.clone(), Holdings::Compiled, CancellationToken::new(), pulse).await;
+    let directory = Directory::start(
+        bus.clone(),
+        (Holdings::Compiled, KeyRing::default()),
+        CancellationToken::new(),
+        pulse,
+    )
+    .await;
     Ok(Present { bus, directory: directory.map_err(Failure::run)?, texts: Arc::new(texts) })
 }
 

@@ -72,7 +72,20 @@ impl Settings {
             ));
         }
         self.check_addresses()?;
+        self.check_secrets()?;
         crate::telemetry::check(&self.log.level).map_err(|error| ConfigError(format!("log.level: {error}")))
+    }
+
+    fn check_secrets(&self) -> Result<(), ConfigError> {
+        let seconds = self.worker.connection_check_seconds;
+        if !(1..=86_400).contains(&seconds) {
+            return Err(ConfigError(format!("worker.connection_check_seconds is {seconds}: 1 to 86400")));
+        }
+        if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
+            let sentence = "secrets.key and secrets.key_file are both set: only one of them can hold";
+            return Err(ConfigError(sentence.to_owned()));
+        }
+        Ok(())
     }
 
     /// Addresses that nobody could connect to or listen on. They may hold passwords, and are not shown.

@@ -1,12 +1,18 @@
 //! Where a delivery goes: most channels have one place, some look it up for each recipient.
 
+use jiff::Timestamp;
+
+use super::audience;
+use super::handler::Tools;
 use crate::bus::BusError;
 use crate::bus::people::People;
 use crate::channel::secret::Redacted;
+use crate::channel::{ChannelSpec, Try};
 use crate::delivery::Delivery;
+use crate::device::Device;
 use crate::device::reach::Audience;
 use crate::outcome::Reason;
-use crate::recipient::{Contact, RecipientKind};
+use crate::recipient::{Addressing, Contact, RecipientKind};
 
 /// Where one delivery goes, and what goes with it.
 #[derive(Default)]
@@ -17,6 +23,48 @@ pub struct Destination {
     pub unsubscribe: Option<String>,
     /// The devices of this try, for kinds that address some.
     pub audience: Option<Audience>,
+}
+
+impl Destination {
+    /// A try of the delivery there.
+    #[must_use]
+    pub fn attempt<'a>(&'a self, delivery: &'a Delivery, earlier: Option<&'a str>, at: Timestamp) -> Try<'a> {
+        let (to, unsubscribe) = (self.to.as_ref(), self.unsubscribe.as_deref());
+        Try { delivery, to, earlier, devices: self.devices(), unsubscribe, at }
+    }
+
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        self.audience.as_ref().map_or(&[], |audience| &audience.devices)
+    }
+
+    /// True when it goes where only its recipient is: what is wrong there is not the channel's.
+    #[must_use]
+    pub fn is_the_recipients(&self) -> bool {
+        self.to.is_some() || self.audience.is_some()
+    }
+}
+
+/// Where a delivery goes. Where nothing may be sent to its recipient: why.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn destination(
+    tools: &Tools,
+    spec: &ChannelSpec,
+    delivery: &Delivery,
+) -> Result<Result<Destination, (Reason, String)>, BusError> {
+    let contact = match spec.addressing() {
+        Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
+        Addressing::Devices => return Box::pin(audience::find(tools, spec.kind, delivery)).await,
+        Addressing::Contact(contact) => contact,
+    };
+    let reach = match Box::pin(find(&tools.people, contact, delivery)).await? {
+        Ok(reach) => reach,
+        Err(why) => return Ok(Err(why)),
+    };
+    let unsubscribe = Box::pin(tools.unsubscribe.link(&tools.bus, reach.kind, delivery)).await?;
+    Ok(Ok(Destination { to: Some(reach.address), unsubscribe, audience: None }))
 }
 
 /// Where a recipient is reached.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::addresses::Destination;
 use super::hand::Hand;
+use super::handler::Tools;
 use super::{Decision, Next, after};
 use crate::bus::{BusError, devices, schedule};
 use crate::channel::Kind;
@@ -20,49 +21,49 @@ use crate::outcome::{Reason, State, Verdict};
 /// Between two tries to store what a send led to.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
+/// The devices of the next try; why there is nobody to send to.
+pub(super) async fn find(
+    tools: &Tools,
+    kind: Kind,
+    delivery: &Delivery,
+) -> Result<Result<Destination, (Reason, String)>, BusError> {
+    let audience = next(tools, kind, delivery).await?;
+    if audience.is_nobody() {
+        let whose = if delivery.recipient.is_some() { "the recipient" } else { "the workspace" };
+        return Ok(Err((Reason::NoAddress, format!("{whose} has no push subscription of this kind"))));
+    }
+    Ok(Ok(Destination { audience: Some(audience), ..Destination::default() }))
+}
+
+/// None are left when the last of them was removed meanwhile.
+async fn next(tools: &Tools, kind: Kind, delivery: &Delivery) -> Result<Audience, BusError> {
+    let (bus, workspace) = (&tools.bus, &delivery.workspace);
+    let mut rest = delivery.reach.as_deref().cloned().unwrap_or_default();
+    while !rest.todo.is_empty() {
+        let next = rest.todo.len().min(DEVICES_PER_TRY_MAX);
+        let keys: Vec<DeviceKey> = rest.todo.drain(..next).collect();
+        let devices = devices::get(bus, workspace, kind, &keys).await?;
+        if !devices.is_empty() {
+            return Ok(Audience { devices, rest });
+        }
+    }
+    let devices = match (rest.after, &delivery.recipient) {
+        (None, _) => Vec::new(),
+        (Some(_), Some(user)) => {
+            rest.after = None;
+            tools.people.devices.of(bus, workspace, kind, user).await?
+        }
+        (Some(after), None) => {
+            let of = (workspace, Some(kind), None);
+            let page = devices::page(bus, of, after, DEVICES_PER_TRY_MAX).await?;
+            rest.after = page.next;
+            page.devices
+        }
+    };
+    Ok(Audience { devices, rest })
+}
+
 impl Hand<'_> {
-    pub(super) async fn to_devices(
-        &self,
-        kind: Kind,
-    ) -> Result<Result<Destination, (Reason, String)>, BusError> {
-        let audience = self.audience(kind).await?;
-        if audience.is_nobody() {
-            let whose = if self.delivery.recipient.is_some() { "the recipient" } else { "the workspace" };
-            let why = format!("{whose} has no push subscription of this kind");
-            return Ok(Err((Reason::NoAddress, why)));
-        }
-        Ok(Ok(Destination { audience: Some(audience), ..Destination::default() }))
-    }
-
-    /// The devices of the next try. None are left when the last of them was removed meanwhile.
-    async fn audience(&self, kind: Kind) -> Result<Audience, BusError> {
-        let (bus, delivery) = (&self.tools.bus, self.delivery);
-        let workspace = &delivery.workspace;
-        let mut rest = delivery.reach.as_deref().cloned().unwrap_or_default();
-        while !rest.todo.is_empty() {
-            let next = rest.todo.len().min(DEVICES_PER_TRY_MAX);
-            let keys: Vec<DeviceKey> = rest.todo.drain(..next).collect();
-            let devices = devices::get(bus, workspace, kind, &keys).await?;
-            if !devices.is_empty() {
-                return Ok(Audience { devices, rest });
-            }
-        }
-        let devices = match (rest.after, &delivery.recipient) {
-            (None, _) => Vec::new(),
-            (Some(_), Some(user)) => {
-                rest.after = None;
-                self.tools.people.devices.of(bus, workspace, kind, user).await?
-            }
-            (Some(after), None) => {
-                let of = (workspace, Some(kind), None);
-                let page = devices::page(bus, of, after, DEVICES_PER_TRY_MAX).await?;
-                rest.after = page.next;
-                page.devices
-            }
-        };
-        Ok(Audience { devices, rest })
-    }
-
     /// Stores what a try led to besides its outcome: when its tickets are asked for, and whose subscriptions are over.
     /// `self` has the reach that the try came to.
     pub(super) async fn after_devices(&self, tally: Tally, tried: &[Device], decision: &Decision) {
@@ -97,7 +98,7 @@ impl Hand<'_> {
     /// The message that asks for receipts when its time comes.
     pub(super) fn asking(&self, receipts: Receipts) -> Delivery {
         let reach = Reach { receipts: Some(receipts), after: None, ..Reach::default() };
-        Delivery { reach: Some(Box::new(reach)), once: false, ..self.delivery.clone() }
+        Delivery { reach: Some(Box::new(reach)), once: false, turn: None, ..self.delivery.clone() }
     }
 
     pub(super) async fn beside(

@@ -5,16 +5,15 @@
 //! done before. Steps that most deliveries do not take are boxed, so that what is in hand stays small.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::addresses::{self, Destination};
-use super::after;
+use super::failover;
 use super::handler::Tools;
 use super::share::Shares;
 use crate::bus::consumer::Lease;
 use crate::bus::{BusError, schedule, topology};
+use crate::channel::standing::Closed;
 use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::dead;
@@ -23,11 +22,8 @@ use crate::documents::{Document, Key};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
-use crate::recipient::Addressing;
 use crate::send::fate::{self, Fate};
-
-/// Those who waited for a pause come back spread over this long.
-const AFTER_PAUSE_SPREAD: Duration = Duration::from_secs(5);
+use crate::shelf::standing;
 
 /// A delivery in hand, with the sequence of the message that brought it.
 pub(super) struct Hand<'a> {
@@ -36,6 +32,9 @@ pub(super) struct Hand<'a> {
     pub sequence: u64,
     pub lease: &'a Lease,
 }
+
+/// A channel's document, and what closes it.
+pub(super) type Found = (Arc<ChannelSpec>, Option<Closed>);
 
 impl Hand<'_> {
     pub(super) async fn deliver(&self, shares: &Shares) -> Result<(), BusError> {
@@ -60,54 +59,35 @@ impl Hand<'_> {
             Fate::Cancelled => return self.suppress(Reason::Cancelled, None).await,
         }
         if delivery.expires_at <= now {
-            return self.give_up(Reason::Expired, "its time was over before it could be sent").await;
+            let detail = "its time was over before it could be sent";
+            let spec = spec.as_ref().map(|(spec, _)| spec.as_ref());
+            return self.give_up(spec, Reason::Expired, detail).await;
         }
-        let Some(spec) = spec else {
-            return self.give_up(Reason::UnknownChannel, "the channel does not exist any more").await;
+        let Some((spec, closed)) = spec else {
+            return self.give_up(None, Reason::UnknownChannel, "the channel does not exist any more").await;
         };
         if spec.enabled != Enabled::On {
             return self.suppress(Reason::ChannelDisabled, None).await;
+        }
+        if let Some(Closed { reason, why }) = closed {
+            return self.suppress(reason, Some(why)).await;
+        }
+        if let Some(off) = self.connection_off(&spec) {
+            return self.suppress(Reason::ChannelDisabled, Some(off)).await;
         }
         if Some(spec.kind) != delivery.kind {
             // The channel became another kind meanwhile: into that kind's queue.
             return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
         }
-        if let Some(until) = self.tools.pauses.until(&delivery.workspace, &delivery.channel, now) {
-            return self.put_off(after(until, AFTER_PAUSE_SPREAD.mul_f64(clock::chance())), "paused").await;
-        }
-        let destination = match self.destination(&spec).await? {
-            Ok(destination) => destination,
-            Err((reason, why)) => return self.suppress(reason, Some(why)).await,
-        };
-        let share = shares.enter(&delivery.workspace, &delivery.channel).await;
-        self.still_ours()?;
-        let share = match share {
-            Ok(share) => share,
-            Err(wait) => return self.put_off(after(now, clock::jittered(wait)), "share").await,
-        };
-        let built = self.tools.adapters.get(&delivery.workspace, &spec);
-        let made = self.try_alone(&built, &destination).await;
-        drop(share);
-        made
+        self.through(&spec, shares).await
     }
 
-    /// Where it goes. Where nothing may be sent to its recipient: why.
-    async fn destination(
-        &self,
-        spec: &ChannelSpec,
-    ) -> Result<Result<Destination, (Reason, String)>, BusError> {
-        let (tools, delivery) = (self.tools, self.delivery);
-        let contact = match spec.addressing() {
-            Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
-            Addressing::Devices => return Box::pin(self.to_devices(spec.kind)).await,
-            Addressing::Contact(contact) => contact,
-        };
-        let reach = match Box::pin(addresses::find(&tools.people, contact, delivery)).await? {
-            Ok(reach) => reach,
-            Err(why) => return Ok(Err(why)),
-        };
-        let unsubscribe = Box::pin(tools.unsubscribe.link(&tools.bus, reach.kind, delivery)).await?;
-        Ok(Ok(Destination { to: Some(reach.address), unsubscribe, audience: None }))
+    /// What switches a channel off with its connection.
+    fn connection_off(&self, spec: &ChannelSpec) -> Option<String> {
+        let id = spec.connection.as_ref()?;
+        let key = (self.delivery.workspace.clone(), id.clone());
+        let off = self.tools.directory.snapshot().connections.get(&key).is_some_and(|found| !found.enabled);
+        off.then(|| format!("its connection {id} is off"))
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.
@@ -127,19 +107,18 @@ impl Hand<'_> {
         Box::pin(fate::settle_fate(&self.tools.bus, self.delivery, own)).await
     }
 
-    /// The channel's document; one that this process has not heard of yet is looked up.
-    pub(super) async fn channel(&self) -> Result<Option<Arc<ChannelSpec>>, BusError> {
+    /// The channel's document, and why it gets nothing although it is on; one that this process has not heard of yet is
+    /// looked up.
+    pub(super) async fn channel(&self) -> Result<Option<Found>, BusError> {
         let key = (self.delivery.workspace.clone(), self.delivery.channel.clone());
-        if let Some(spec) = self.tools.directory.snapshot().channels.get(&key) {
-            return Ok(Some(Arc::clone(spec)));
+        let snapshot = self.tools.directory.snapshot();
+        if let Some(spec) = snapshot.channels.get(&key) {
+            return Ok(Some((Arc::clone(spec), snapshot.channels.closed_to(self.delivery).cloned())));
         }
         Box::pin(self.channel_from_broker(&key)).await
     }
 
-    async fn channel_from_broker(
-        &self,
-        key: &(WorkspaceId, ChannelId),
-    ) -> Result<Option<Arc<ChannelSpec>>, BusError> {
+    async fn channel_from_broker(&self, key: &(WorkspaceId, ChannelId)) -> Result<Option<Found>, BusError> {
         let bucket = topology::config_bucket(&self.tools.bus).await?;
         let found = bucket
             .get(Key::Channel(key.0.clone(), key.1.clone()).to_string())
@@ -147,13 +126,24 @@ impl Hand<'_> {
             .map_err(BusError::request)?;
         let Some(bytes) = found else { return Ok(None) };
         let document: Document<ChannelSpec> = serde_json::from_slice(&bytes)?;
-        Ok(Some(Arc::new(document.spec)))
+        let (standing, _) = standing::read(&self.tools.bus, &key.0, &key.1).await?;
+        let closed = standing.closed(&document.owner, &document.spec);
+        Ok(Some((Arc::new(document.spec), closed)))
     }
 
     /// Puts it off without a try.
-    pub(super) async fn put_off(&self, due: Timestamp, why: &'static str) -> Result<(), BusError> {
+    pub(super) async fn put_off(
+        &self,
+        spec: &ChannelSpec,
+        due: Timestamp,
+        why: &'static str,
+    ) -> Result<(), BusError> {
         if due >= self.delivery.expires_at {
-            return self.give_up(Reason::Expired, "it would expire before its turn").await;
+            let detail = match why {
+                "circuit" => "it would expire before its channel is tried again: nothing works on it",
+                _ => "it would expire before its turn",
+            };
+            return self.give_up(Some(spec), Reason::Expired, detail).await;
         }
         Box::pin(self.schedule(self.delivery.put_off(), due)).await?;
         metrics::postponed(why);
@@ -180,10 +170,20 @@ impl Hand<'_> {
         Ok(())
     }
 
-    async fn give_up(&self, reason: Reason, detail: &str) -> Result<(), BusError> {
+    /// Given up without a try: to another channel, where there is one.
+    pub(super) async fn give_up(
+        &self,
+        spec: Option<&ChannelSpec>,
+        reason: Reason,
+        detail: &str,
+    ) -> Result<(), BusError> {
         let step = format!("s{}", self.sequence);
-        let detail = Some(detail.to_owned());
-        Box::pin(dead::give_up(&self.tools.bus, self.delivery, reason, detail, &step)).await?;
+        let mut detail = detail.to_owned();
+        if let Some(stand_in) = spec.and_then(|spec| self.stand_in(spec)) {
+            Box::pin(self.hand_over(&stand_in)).await?;
+            detail = failover::told(Some(&detail), &stand_in);
+        }
+        Box::pin(dead::give_up(&self.tools.bus, self.delivery, reason, Some(detail), &step)).await?;
         self.tools.finished.insert(self.delivery);
         Ok(())
     }

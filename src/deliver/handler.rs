@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::adapters::Adapters;
+use super::circuit::Circuits;
+use super::failing::Failing;
 use super::finished::Finished;
 use super::hand::Hand;
+use super::pace::Pace;
 use super::pauses::Pauses;
 use super::share::Shares;
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
@@ -18,7 +21,6 @@ use crate::clock;
 use crate::dead;
 use crate::delivery::{Delivery, ENVELOPE_VERSION, envelope_version};
 use crate::outcome::Reason;
-use crate::own_events::unhealthy::Unhealthy;
 use crate::unsubscribe::Links;
 
 /// The broker is away or refuses: the message waits this long.
@@ -34,8 +36,10 @@ pub struct Tools {
     pub pauses: Arc<Pauses>,
     pub finished: Finished,
     pub people: Arc<People>,
-    pub unhealthy: Unhealthy,
     pub unsubscribe: Links,
+    pub failing: Failing,
+    pub circuits: Arc<Circuits>,
+    pub pace: Pace,
 }
 
 /// One lane of one kind.

@@ -18,6 +18,8 @@ use crate::ids::{ChannelId, WorkspaceId};
 use crate::task;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
+/// In the place of a workspace, for limits.
+const NOBODY: &str = "_";
 const BATCH_MAX: usize = 1_000;
 /// More than this are looked through for those that are over.
 const KNOWN_MAX: usize = 1_000;
@@ -80,6 +82,27 @@ impl Pauses {
         Ok(())
     }
 
+    /// Until when a limit pauses that several channels may share.
+    #[must_use]
+    pub fn limit_until(&self, limit: &str, now: Timestamp) -> Option<Timestamp> {
+        if self.known.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return None;
+        }
+        let (workspace, channel) = limit_key(limit)?;
+        self.until(&workspace, &channel, now)
+    }
+
+    /// The same as [`Pauses::pause`] for all channels that share a limit.
+    ///
+    /// # Errors
+    /// When the broker did not store it; telling it again is safe.
+    pub async fn pause_limit(&self, limit: &str, until: Timestamp) -> Result<(), BusError> {
+        match limit_key(limit) {
+            Some((workspace, channel)) => self.pause(&workspace, &channel, until).await,
+            None => Ok(()),
+        }
+    }
+
     fn learn(&self, key: (WorkspaceId, ChannelId), until: Timestamp) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now();
@@ -119,7 +142,7 @@ impl Pauses {
 
     async fn open(&self, keep: &Keep) -> Result<Reader, BusError> {
         topology::ensure_stream(&self.bus, StreamName::Pace, keep).await?;
-        let filter = self.bus.names.subjects_of(StreamName::Pace).concat();
+        let filter = self.bus.names.pause_filter();
         Reader::open(&self.bus, StreamName::Pace, filter, From::LastPerSubject).await
     }
 
@@ -132,4 +155,9 @@ impl Pauses {
             tracing::warn!(subject = entry.subject, "a pause that cannot be read");
         }
     }
+}
+
+/// Under a workspace that is nobody's: a limit is a digest, which could be a channel's id.
+fn limit_key(limit: &str) -> Option<(WorkspaceId, ChannelId)> {
+    Some((WorkspaceId::parse(NOBODY).ok()?, ChannelId::parse(limit).ok()?))
 }

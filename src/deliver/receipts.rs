@@ -35,6 +35,7 @@ impl Hand<'_> {
         let spec = self
             .channel()
             .await?
+            .map(|(spec, _)| spec)
             .filter(|spec| spec.enabled == Enabled::On && Some(spec.kind) == delivery.kind);
         let Some(spec) = spec else {
             tracing::debug!(delivery = %delivery.id, "the channel is off or gone: its receipts are not asked for");

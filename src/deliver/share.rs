@@ -25,6 +25,8 @@ const MEMORY: Duration = Duration::from_secs(1);
 const RATE_AT_FIRST: f64 = 1_000.0;
 /// Nobody is put off for less than the first and for more than the second: a channel that hung may be well by then.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32));
+/// Of a lane's slots so many may be held by those who wait for a rate; who finds no room waits by timer.
+const WAITING_PART: f64 = 0.5;
 /// Slots a second of a channel that does not move at all.
 const RATE_MIN: f64 = 0.5;
 
@@ -32,6 +34,8 @@ const RATE_MIN: f64 = 0.5;
 pub struct Shares {
     channels: Pool<(WorkspaceId, ChannelId)>,
     workspaces: Pool<WorkspaceId>,
+    /// Room for those who wait a moment for their channel's rate.
+    pub waiting: Semaphore,
 }
 
 /// Held while a try runs.
@@ -47,6 +51,7 @@ impl Shares {
         Self {
             channels: Pool::new(part(slots, channel_part)),
             workspaces: Pool::new(part(slots, workspace_part)),
+            waiting: Semaphore::new(part(slots, WAITING_PART)),
         }
     }
 

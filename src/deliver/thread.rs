@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::adapters::Built;
-use super::addresses::Destination;
+use super::attempt::Standpoint;
 use super::hand::Hand;
 use super::{after, doubling};
 use crate::bus::{BusError, StreamName, claim};
@@ -134,20 +134,28 @@ fn kept(window_ms: Option<u64>, expires_at: Timestamp, now: Timestamp) -> Durati
 
 impl Hand<'_> {
     /// Makes the try, alone where others show the same thing.
-    pub(super) async fn try_alone(&self, built: &Built, destination: &Destination) -> Result<(), BusError> {
+    pub(super) async fn try_alone(&self, built: &Built, standpoint: Standpoint<'_>) -> Result<(), BusError> {
         let Some((way, collapse_id)) = way(built).zip(self.delivery.collapse_id.as_deref()) else {
-            self.attempt(built, destination, None).await;
+            self.attempt(built, standpoint, None).await;
             return Ok(());
         };
-        match Box::pin(self.enter(way, collapse_id, built.timeout)).await? {
-            Entry::Mine(claim) => self.attempt(built, destination, Some(&claim)).await,
-            Entry::Later(due) => return self.put_off(due, "thread").await,
+        let entry = Box::pin(self.enter(way, collapse_id, built.timeout)).await?;
+        if let Entry::Mine(claim) = entry {
+            self.attempt(built, standpoint, Some(&claim)).await;
+            return Ok(());
+        }
+        if let Some(probe) = &standpoint.probe {
+            // Another delivery shows whether the channel works again.
+            self.tools.circuits.release(self.delivery, probe, clock::now()).await?;
+        }
+        match entry {
+            Entry::Mine(_) => Ok(()),
+            Entry::Later(due) => self.put_off(&built.spec, due, "thread").await,
             Entry::Superseded => {
                 let why = "a newer event of the same thing was shown before it".to_owned();
-                return self.suppress(Reason::Superseded, Some(why)).await;
+                self.suppress(Reason::Superseded, Some(why)).await
             }
         }
-        Ok(())
     }
 
     async fn enter(&self, way: Way, collapse_id: &str, timeout: Duration) -> Result<Entry, BusError> {

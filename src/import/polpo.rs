@@ -121,9 +121,22 @@ impl Reader {
             config.entry("provider").or_insert_with(|| "resend".into());
         }
         let id = self.channel_id(name, place)?;
-        let (retry, expires_in_ms, timeout_ms) = (None, None, None);
+        let (retry, expires_in_ms, timeout_ms, disable_after_ms) = (None, None, None, None);
         let enabled = Enabled::On;
-        let spec = ChannelSpec { id, kind, enabled, config: config.into(), retry, expires_in_ms, timeout_ms };
+        let spec = ChannelSpec {
+            id,
+            kind,
+            connection: None,
+            enabled,
+            config: config.into(),
+            retry,
+            expires_in_ms,
+            timeout_ms,
+            disable_after_ms,
+            rate_limit: None,
+            fallback: Vec::new(),
+            fallback_after_ms: None,
+        };
         match check_channel(&spec).and_then(|()| files::check_config(&spec)) {
             Ok(()) => Some(spec),
             Err(fault) => {

@@ -1,11 +1,13 @@
 //! What one event and one set of rules come to.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::event::{Incoming, decode};
-use crate::ids::DeliveryId;
+use crate::ids::{DeliveryId, WorkspaceId};
 use crate::rule::RuleSpec;
 use crate::rule::scope::{Scope, ScopeSpec};
 use scopes::ScopeBook;
@@ -47,7 +49,7 @@ fn book(scopes: &[Value]) -> ScopeBook {
 fn hook() -> Channels {
     let spec = json!({"id": "hook", "kind": "webhook", "config": {"url": "https://a.example/"}});
     let spec: ChannelSpec = serde_json::from_value(spec).unwrap();
-    HashMap::from([((WorkspaceId::default(), spec.id.clone()), Arc::new(spec))])
+    HashMap::from([((WorkspaceId::default(), spec.id.clone()), Arc::new(spec))]).into()
 }
 
 /// What one rule makes of an event at a moment.

@@ -46,6 +46,7 @@ fn every_example_of_documents_passes_the_schema_and_our_own_checks() {
     examples.extend(presets.map(|file| file.text));
     examples.extend(blocks(include_str!("../../docs/sources.md"), "yaml"));
     examples.extend(blocks(include_str!("../../docs/channels/slack.md"), "yaml"));
+    examples.extend(blocks(include_str!("../../docs/connections.md"), "yaml"));
     assert!(examples.len() >= 8, "{}", examples.len());
     let judge = Judge::of(Name::Documents);
     for example in examples {

@@ -2,16 +2,13 @@
 
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use super::{HttpSpec, SECRETS_MAX};
 use crate::channel::secret::{Lookup, Redacted, expand};
 use crate::rule::fault::Fault;
+use crate::secrets::MASK;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
 
-/// What stands where a secret is.
-pub const MASK: &str = "***";
 /// Shorter ones can be tried out.
 const SECRET_BYTES_MIN: usize = 16;
 
@@ -36,9 +33,14 @@ impl JsonSchema for Sealed {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        String::json_schema(generator)
+        let mut schema = String::json_schema(generator);
+        schema.insert("writeOnly".to_owned(), true.into());
+        schema
     }
 }
+
+/// Opens what is sealed, and leaves what is not as it is; or says why it cannot.
+pub type Unseal<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
 /// The secrets of a source, ready to be compared.
 #[derive(Debug, Clone)]
@@ -47,10 +49,11 @@ pub struct Keys(pub Vec<Redacted<String>>);
 impl Keys {
     /// # Errors
     /// The place of a secret whose variable is not set, or that is too short; never the secret.
-    pub fn open(http: &HttpSpec, lookup: Lookup<'_>) -> Result<Self, Fault> {
+    pub fn open(http: &HttpSpec, lookup: Lookup<'_>, unseal: Unseal<'_>) -> Result<Self, Fault> {
         let mut keys = Vec::new();
         for (place, secret) in places(http) {
-            let text = expand(&secret.0, lookup).map_err(|error| Fault::new(&*place, error.to_string()))?;
+            let text = unseal(&secret.0).map_err(|why| Fault::new(&*place, why))?;
+            let text = expand(&text, lookup).map_err(|error| Fault::new(&*place, error.to_string()))?;
             // While one secret takes the place of another, the second one may be empty.
             if text.is_empty() {
                 continue;
@@ -101,64 +104,6 @@ pub fn check(http: &HttpSpec) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// The secrets of a document.
-fn each(spec: &mut Value, mut visit: impl FnMut(&str, &mut Value)) {
-    let Some(http) = spec.get_mut("http") else { return };
-    if let Some(secret) = http.get_mut("secret") {
-        visit("/http/secret", secret);
-    }
-    let list = http.get_mut("secrets").and_then(Value::as_array_mut);
-    for (index, secret) in list.into_iter().flatten().enumerate() {
-        visit(&format!("/http/secrets/{index}"), secret);
-    }
-}
-
-/// Puts the mask in the place of each secret.
-pub fn mask(spec: &mut Value) {
-    each(spec, |_, secret| *secret = MASK.into());
-}
-
-/// Puts what is stored back where the mask stands: what was read may be sent back whole. One mask and one stored secret
-/// belong together wherever they stand, so that a secret can be rotated by whoever does not know it.
-///
-/// # Errors
-/// When a list of another length has a mask in it: which secret is meant cannot be told.
-pub fn unmask(spec: &mut Value, stored: Option<&Value>) -> Result<(), Fault> {
-    const LIST: &str = "/http/secrets";
-    let known: Vec<(String, Value)> = stored.cloned().map(|mut stored| all(&mut stored)).unwrap_or_default();
-    let masked: Vec<String> = all(spec)
-        .into_iter()
-        .filter(|(_, secret)| secret.as_str() == Some(MASK))
-        .map(|(place, _)| place)
-        .collect();
-    if let ([place], [(_, secret)]) = (&*masked, &*known) {
-        spec.pointer_mut(place).into_iter().for_each(|found| *found = secret.clone());
-        return Ok(());
-    }
-    let length = |spec: &Value| spec.pointer(LIST).and_then(Value::as_array).map(Vec::len);
-    if masked.iter().any(|place| place.starts_with(LIST)) && length(spec) != stored.and_then(length) {
-        let message = format!(
-            "{MASK} stands for a secret in its old place: in a list of another length write them out"
-        );
-        return Err(Fault::new(LIST, message));
-    }
-    each(spec, |place, secret| {
-        if secret.as_str() == Some(MASK)
-            && let Some((_, found)) = known.iter().find(|(stored, _)| stored == place)
-        {
-            *secret = found.clone();
-        }
-    });
-    Ok(())
-}
-
-/// The secrets with their places.
-fn all(spec: &mut Value) -> Vec<(String, Value)> {
-    let mut found = Vec::new();
-    each(spec, |place, secret| found.push((place.to_owned(), secret.clone())));
-    found
 }
 
 /// True for a place in a document that holds a secret.

@@ -6,6 +6,7 @@ use super::map::{Arrival, Draft, Reading, read};
 use super::*;
 use crate::documents::strict;
 use crate::schema;
+use crate::secrets::{KeyRing, mask, unmask};
 
 const NOW: &str = "2026-11-21T10:00:00Z";
 const SECRET: &str = "a-secret-of-the-tests";
@@ -103,7 +104,7 @@ fn secrets_print_nowhere_and_come_from_variables() {
     let spec = json!({ "id": "s", "http": { "secrets": ["${OLD:-}", "${NEW}"] } });
     let compiled = |new: Option<&'static str>| {
         let lookup = move |name: &str| new.filter(|_| name == "NEW").map(str::to_owned);
-        compiled(spec.clone()).unwrap().with_keys(&lookup).keys.unwrap()
+        compiled(spec.clone()).unwrap().with_keys(&lookup, &KeyRing::default()).keys.unwrap()
     };
     assert_eq!(compiled(Some(SECRET)).unwrap().0.len(), 1);
     let unset = compiled(None).unwrap_err();
@@ -113,14 +114,14 @@ fn secrets_print_nowhere_and_come_from_variables() {
     );
     assert_eq!(compiled(Some("hunter2")).unwrap_err().pointer, "/http/secrets/1");
     assert!(compiled(Some("")).unwrap_err().message.contains("not empty"));
-    let printed = format!("{:?}", source(json!({})).with_keys(&|_: &str| None));
+    let printed = format!("{:?}", source(json!({})).with_keys(&|_: &str| None, &KeyRing::default()));
     assert!(!printed.contains(SECRET), "{printed}");
     let mut masked = json!({ "http": { "secret": SECRET, "secrets": [SECRET, "b"] } });
     let stored = masked.clone();
-    secrets::mask(&mut masked);
+    mask(&schema::of::<SourceSpec>(), &mut masked);
     assert_eq!(masked, json!({ "http": { "secret": "***", "secrets": ["***", "***"] } }));
     masked["http"]["secrets"][1] = json!("c");
-    secrets::unmask(&mut masked, Some(&stored)).unwrap();
+    unmask(&schema::of::<SourceSpec>(), &mut masked, Some(&stored)).unwrap();
     assert_eq!(masked, json!({ "http": { "secret": SECRET, "secrets": [SECRET, "c"] } }));
 }
 
@@ -128,7 +129,8 @@ fn secrets_print_nowhere_and_come_from_variables() {
 fn the_one_mask_is_the_one_secret_that_is_stored_wherever_it_stands() {
     let unmasked = |http: Value, stored: Value| {
         let mut spec = json!({ "http": http });
-        secrets::unmask(&mut spec, Some(&json!({ "http": stored }))).map(|()| spec["http"].clone())
+        unmask(&schema::of::<SourceSpec>(), &mut spec, Some(&json!({ "http": stored })))
+            .map(|()| spec["http"].clone())
     };
     let rotating = json!({ "secrets": [SECRET, "new"] });
     assert_eq!(

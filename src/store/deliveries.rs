@@ -25,6 +25,8 @@ pub struct Filter {
     pub event_type: Option<String>,
     pub recipient: Option<Recipient>,
     pub severity: Option<Severity>,
+    /// The delivery that they were made in place of.
+    pub fallback_of: Option<DeliveryId>,
     /// First recorded at or after.
     pub since: Option<Timestamp>,
     /// First recorded before.
@@ -82,6 +84,7 @@ pub struct DeliveryRow {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub next_at: Option<Timestamp>,
+    pub fallback_of: Option<String>,
 }
 
 /// One step of a delivery.
@@ -127,6 +130,7 @@ pub(super) fn conditions(filter: &Filter) -> (Vec<String>, Vec<Bind>) {
         ("event_id", filter.event.clone()),
         ("event_type", filter.event_type.clone()),
         ("recipient", filter.recipient.as_ref().map(ToString::to_string)),
+        ("fallback_of", filter.fallback_of.as_ref().map(ToString::to_string)),
         ("severity", filter.severity.map(|severity| severity.as_str().to_owned())),
     ];
     for (column, value) in texts {
@@ -241,6 +245,7 @@ fn delivery(row: &AnyRow) -> Result<DeliveryRow, StoreError> {
         created_at: time(row.try_get("created_at")?),
         updated_at: time(row.try_get("updated_at")?),
         next_at: row.try_get::<Option<i64>, _>("next_at")?.map(time),
+        fallback_of: row.try_get("fallback_of")?,
     })
 }
 

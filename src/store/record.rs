@@ -160,8 +160,8 @@ fn fold(batch: &[Outcome]) -> Folded<'_> {
 
 const DELIVERY_COLUMNS: &str = "id, workspace, event_id, event_source, event_type, event_time, rule, scope, channel, kind, \
     recipient, severity, title, body, link, status, reason, detail, code, provider_id, attempts, redrive, postponed, final, \
-    created_at, updated_at, next_at";
-const DELIVERY_COLUMNS_COUNT: usize = 27;
+    created_at, updated_at, next_at, fallback_of";
+const DELIVERY_COLUMNS_COUNT: usize = 28;
 
 async fn upsert_deliveries(
     transaction: &mut Transaction<'_, Any>,
@@ -208,7 +208,8 @@ async fn upsert_deliveries(
             .bind(rank(outcome.state))
             .bind(*created_at)
             .bind(outcome.at.as_millisecond())
-            .bind(outcome.next_at.map(jiff::Timestamp::as_millisecond));
+            .bind(outcome.next_at.map(jiff::Timestamp::as_millisecond))
+            .bind(outcome.fallback_of.as_ref().map(ToString::to_string));
     }
     query.execute(&mut **transaction).await?;
     Ok(())

@@ -86,6 +86,7 @@ fn outcome(number: u32, state: State, attempt: u32) -> Outcome {
         duration_ms: Some(3),
         next_at: None,
         provider_id: None,
+        fallback_of: None,
         workspace,
         channel,
     }

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use boon::{Compiler, SchemaIndex, Schemas};
 use bugle::channel::markdown::Document;
 use bugle::config::Settings;
+use bugle::delivery::Format;
 use bugle::documents::{DocumentFile, TokenSpec, strict};
 use bugle::event::decode::{Incoming, decode, percent_decoded};
 use bugle::event::{Event, EventType};
@@ -252,6 +253,26 @@ proptest! {
         let again = Document::parse(&markdown.to_markdown(10_000, false));
         prop_assert!(again.to_telegram(10_000).matches("<a ").count() <= markdown.to_telegram(10_000).matches("<a ").count());
         let _plain = markdown.to_plain(100);
+    }
+
+    #[test]
+    fn any_html_is_rendered_with_tags_that_are_known_and_end(
+        source in "(</?(b|i|u|s|a|p|ul|li|pre|code|blockquote|script|br|h1|x)( href=\"https://a.example\")?>|[a-z&;<>\"'=/!* \n-]{0,6}){0,60}"
+    ) {
+        let html = Document::read(&source, Format::Html);
+        let shown = html.to_telegram(200);
+        let mut open = Vec::new();
+        for part in shown.split('<').skip(1) {
+            let tag = part.split('>').next().unwrap_or_default();
+            let name = tag.trim_start_matches('/').split(' ').next().unwrap_or_default();
+            prop_assert!(["b", "i", "u", "s", "a", "code", "pre", "blockquote"].contains(&name), "{}", shown);
+            match tag.strip_prefix('/') {
+                Some(_) => prop_assert_eq!(open.pop(), Some(name), "{}", shown),
+                None => open.push(name),
+            }
+        }
+        prop_assert!(open.is_empty(), "{}", shown);
+        prop_assert!(html.to_whatsapp(100).encode_utf16().count() <= 100);
     }
 
     #[test]

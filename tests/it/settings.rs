@@ -1,6 +1,5 @@
-//! Each setting has a test that fails when it is ignored; what is wrong is one sentence and exit code 78.
-//!
-//! What other journeys hold already is named in the list at the top, so that a new setting without a test is found.
+//! Each setting has a test that fails when it is ignored; what is wrong is one sentence and exit code 78. What other journeys
+//! hold already is named in the list at the top, so that a new setting without a test is found.
 
 mod logs;
 
@@ -11,13 +10,11 @@ use serde_json::json;
 
 use crate::support::broker::{self, NatsServer};
 use crate::support::bugle::{ADMIN_TOKEN, Bugle, Role, Said, everything_to, rule, webhook};
-use crate::support::database::Database;
 use crate::support::sink::{Answer, Sink};
-use crate::support::wire::Cable;
-use crate::support::{SOON, ensure, eventually, free_port, steadily};
+use crate::support::{SOON, database::Database, ensure, eventually, free_port, steadily, wire::Cable};
 
 /// Every setting, and where it is held.
-const HELD: [(&str, &str); 32] = [
+const HELD: [(&str, &str); 35] = [
     ("data_dir", "without_a_database_url_the_history_is_a_file_in_the_data_directory"),
     ("documents", "delivery, through start_with"),
     ("nats.url", "every journey"),
@@ -50,6 +47,9 @@ const HELD: [(&str, &str); 32] = [
         "worker.extra_ca_file",
         "email::each_recipient_gets_a_mail_of_their_own_and_threads_and_files_are_whole",
     ),
+    ("worker.connection_check_seconds", "connections::a_connection_that_sickens_is_told_once_and_again"),
+    ("secrets.key_file", "secrets::keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten"),
+    ("secrets.key", "secrets, through every fleet"),
     ("shutdown.deadline_seconds", "faults::worker::what_does_not_finish_by_the_deadline_is_handed_back"),
     ("log.level", "logs::logs_are_as_loud_and_of_the_form_that_is_set"),
     ("log.format", "logs::logs_are_as_loud_and_of_the_form_that_is_set"),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::bugle::{Bugle, with};
 use crate::support::telegram::{TOKEN, Telegram};
+use crate::support::{SOON, ensure, eventually};
 
 const GROUP: i64 = -5;
 const SUPERGROUP: i64 = -1_001_234_567_890;
@@ -53,8 +54,8 @@ async fn a_message_has_its_html_its_buttons_and_its_files() {
     assert_eq!(message.fields["message_thread_id"], 9);
     assert_eq!(message.fields["disable_notification"], true, "info makes no sound");
     assert_eq!(file.file, Some(("log.txt".to_owned(), "line\r\nline".to_owned())));
-    let reply = json!({ "allow_sending_without_reply": true, "message_id": message.id }).to_string();
-    assert_eq!(file.fields["reply_parameters"], reply);
+    let reply: Value = serde_json::from_str(file.fields["reply_parameters"].as_str().unwrap()).unwrap();
+    assert_eq!(reply, json!({ "message_id": message.id, "allow_sending_without_reply": true }));
     let shown = bugle.api().shows(1, "status=sent").await;
     assert_eq!(shown[0]["detail"], Value::Null, "{shown:#?}");
     // The history keeps what it says, without the styles.
@@ -78,6 +79,32 @@ async fn a_group_that_became_a_supergroup_is_followed_and_the_history_says_so() 
         let detail = shown["detail"].as_str().unwrap();
         assert!(detail.contains("supergroup") && detail.contains("chatId"), "{detail}");
     }
+}
+
+#[tokio::test]
+async fn one_build_is_one_message_which_changes_in_place() {
+    let telegram = Telegram::with_chats(&[GROUP]).await;
+    let bugle = Bugle::new().await;
+    let template = json!({ "title": "Build {{n}} is {{state}}" });
+    let rule = with(rule(&template), &json!({ "collapse": { "key": "{{n}}" } }));
+    let documents = json!({ "channels": [telegram.channel(GROUP, &json!({}))], "rules": [rule] });
+    bugle.start_with(&documents).await;
+    let wire = bugle.wire().await;
+    for (id, state) in ["running", "failed", "mended"].iter().enumerate() {
+        wire.event("ci:state", &format!("e-{id}"), &json!({ "n": 1, "state": state })).await;
+        eventually(&format!("the message says {state}"), SOON, async || {
+            let messages = telegram.shows(1).await;
+            let text = messages[0].fields["text"].as_str().unwrap_or_default().to_owned();
+            ensure(text.contains(&format!("Build 1 is {state}")), text)
+        })
+        .await;
+    }
+    assert_eq!(telegram.calls(), ["sendMessage", "editMessageText", "editMessageText"]);
+    assert_eq!(bugle.api().shows(3, "status=sent").await.len(), 3);
+    // One that a person deleted is said anew.
+    telegram.forgets_messages();
+    wire.event("ci:state", "e-9", &json!({ "n": 1, "state": "green" })).await;
+    assert!(telegram.shows(1).await[0].fields["text"].as_str().unwrap().contains("green"));
 }
 
 #[tokio::test]

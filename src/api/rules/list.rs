@@ -55,9 +55,14 @@ pub async fn list(
     let workspace = principal.reads(query.workspace()?)?;
     let filter = Filter::of(&query)?;
     let wanted = |key: &Key, held: &Held| match key {
-        Key::Channel(..) => Some(false),
+        Key::Channel(..) | Key::Connection(..) => Some(false),
         Key::Rule(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of) && filter.holds(held)),
-        Key::Scope(..) | Key::Source(..) | Key::Recipient(..) | Key::Token(_) => None,
+        Key::Scope(..)
+        | Key::Source(..)
+        | Key::Recipient(..)
+        | Key::Token(_)
+        | Key::SealingKey(_)
+        | Key::Standing(..) => None,
     };
     let (rules, next_cursor) = api.page(&query, wanted)?;
     Ok(Json(RulePage { rules, next_cursor }))

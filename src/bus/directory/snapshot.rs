@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::Connections;
 use crate::bus::BusError;
 use crate::bus::library::Library;
 use crate::delivery::Delivery;
@@ -22,6 +23,7 @@ use crate::source::book::SourceBook;
 pub struct Snapshot {
     pub rules: RuleSet,
     pub channels: Arc<Channels>,
+    pub connections: Arc<Connections>,
     /// Changed in place: always the newest.
     pub scopes: Arc<ScopeBook>,
     pub sources: Arc<SourceBook>,

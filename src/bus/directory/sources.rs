@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Holdings, read};
+use super::read;
 use crate::config;
 use crate::documents::Document;
 use crate::ids::{SourceId, WorkspaceId};
+use crate::secrets::KeyRing;
 use crate::source::book::SourceBook;
 use crate::source::{Source, SourceSpec};
 
@@ -13,13 +14,13 @@ pub(super) fn put(
     book: &mut Arc<SourceBook>,
     workspace: &WorkspaceId,
     payload: &[u8],
-    holdings: Holdings,
+    keys: Option<&KeyRing>,
 ) -> Result<(), String> {
     let document: Document<SourceSpec> = read(payload)?;
     let mut source = Source::compile(workspace, &document.spec).map_err(|fault| fault.to_string())?;
     // Webhooks are taken by the API alone.
-    if holdings == Holdings::WordForWord {
-        source = source.with_keys(&config::environment);
+    if let Some(keys) = keys {
+        source = source.with_keys(&config::environment, keys);
     }
     if let Some(Err(fault)) = &source.keys {
         tracing::error!(source = source.name(), %fault, "the secret of a source cannot be read: it takes nothing here");

@@ -106,6 +106,23 @@ async fn a_message_that_cannot_be_replaced_is_said_anew() {
 }
 
 #[tokio::test]
+async fn a_channel_that_answers_leaves_the_first_message_as_it_is() {
+    let script = Script::of(vec![sent(42), sent(43)]).await;
+    let channel = script.channel(&json!({ "chatId": -1, "updates": "thread" }));
+    assert!(channel.follows() && !channel.replaces());
+    for earlier in ["-1:41", "-2:7"] {
+        let receipt = send(&channel, &sample(), Some(earlier)).await.unwrap();
+        let expected = if earlier == "-1:41" { "-1:41" } else { "-1:43" };
+        assert_eq!(receipt.handle.as_deref(), Some(expected));
+    }
+    assert_eq!(script.methods(), ["sendMessage", "sendMessage"]);
+    let reply = json!({ "message_id": 41, "allow_sending_without_reply": true });
+    assert_eq!(script.asked(0)["reply_parameters"], reply);
+    assert!(script.asked(1).get("reply_parameters").is_none());
+    assert!(script.channel(&json!({})).replaces());
+}
+
+#[tokio::test]
 async fn a_group_that_moved_is_followed_at_once_and_remembered() {
     let script = Script::of(vec![moved(-1001), sent(1), sent(2)]).await;
     let channel = script.channel(&json!({ "chatId": -1 }));
@@ -148,7 +165,7 @@ async fn files_answer_the_message_and_one_that_fails_fails_nothing_else() {
         (
             parts[3],
             "\r\nContent-Disposition: form-data; name=\"reply_parameters\"\r\n\r\n\
-             {\"allow_sending_without_reply\":true,\"message_id\":7}\r\n",
+             {\"message_id\":7,\"allow_sending_without_reply\":true}\r\n",
         ),
         (parts[4], "\r\nContent-Disposition: form-data; name=\"disable_notification\"\r\n\r\ntrue\r\n"),
         (

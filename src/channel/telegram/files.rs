@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::api::{Bot, Verdict};
+use super::wire::Reply;
 use crate::attachment::Content;
 use crate::channel::id::Id;
 use crate::channel::{Failure, SendError};
@@ -91,8 +92,8 @@ fn form(file: &File<'_>, fields: &Fields<'_>, boundary: &str) -> Vec<u8> {
         field("message_thread_id", &thread_id.to_string());
     }
     if let Some(message_id) = fields.reply_to {
-        let reply = serde_json::json!({ "message_id": message_id, "allow_sending_without_reply": true });
-        field("reply_parameters", &reply.to_string());
+        let reply = serde_json::to_string(&Reply::to(message_id)).unwrap_or_default();
+        field("reply_parameters", &reply);
     }
     if fields.is_silent {
         field("disable_notification", "true");

@@ -139,6 +139,7 @@ impl Bugle {
         bugle.set("DATABASE__CONNECTIONS", "4");
         bugle.set("DATA_DIR", &bugle.folder.join("data").display().to_string());
         bugle.set("API__ADMIN_TOKEN", ADMIN_TOKEN);
+        bugle.set("SECRETS__KEY", &bugle::secrets::load::new_key());
         bugle.set("WORKER__ALLOW_PLAIN_HTTP", "true");
         bugle.set("WORKER__ALLOW_ADDRESSES", "127.0.0.0/8");
         bugle
@@ -304,13 +305,18 @@ impl Bugle {
 
     /// Readiness of every member: its name, the status, the complaints.
     pub async fn readiness(&self) -> Vec<(String, u16, String)> {
+        self.ask_all("/readyz").await
+    }
+
+    /// What every member answers on its admin port: its name, the status, the text.
+    pub async fn ask_all(&self, path: &str) -> Vec<(String, u16, String)> {
         let ports: Vec<(String, u16)> = lock(&self.members)
             .iter()
             .map(|member| (member.process.name.clone(), member.admin_port))
             .collect();
         let mut found = Vec::new();
         for (name, port) in ports {
-            let (status, text) = super::api::get_text(&format!("http://127.0.0.1:{port}/readyz")).await;
+            let (status, text) = super::api::get_text(&format!("http://127.0.0.1:{port}{path}")).await;
             found.push((name, status, text));
         }
         found

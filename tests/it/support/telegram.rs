@@ -74,6 +74,11 @@ impl Telegram {
         self.known().pauses = seconds.to_vec();
     }
 
+    /// As if people had deleted them.
+    pub fn forgets_messages(&self) {
+        self.known().messages.clear();
+    }
+
     pub fn refuses_files(&self) {
         self.known().refuses_files = true;
     }

@@ -1,0 +1,148 @@
+//! Channels as a terminal shows them: a table whose last column may be long.
+
+use super::{Row, Trial};
+use crate::channel::standing::Verification;
+use crate::cli::paint::Paint;
+
+/// Columns stand two spaces apart.
+const GAP: &str = "  ";
+
+/// A cell: its text, and how it is painted.
+type Cell = (String, fn(Paint, &str) -> String);
+
+fn plain(_: Paint, text: &str) -> String {
+    text.to_owned()
+}
+
+fn bold(paint: Paint, text: &str) -> String {
+    paint.bold(text)
+}
+
+fn faint(paint: Paint, text: &str) -> String {
+    paint.faint(text)
+}
+
+fn good(paint: Paint, text: &str) -> String {
+    paint.good(text)
+}
+
+fn bad(paint: Paint, text: &str) -> String {
+    paint.bad(text)
+}
+
+fn doubtful(paint: Paint, text: &str) -> String {
+    paint.doubtful(text)
+}
+
+pub(super) fn list(rows: &[Row], paint: Paint) -> String {
+    let mut cells = vec![header(["channel", "kind", "state", "owner", ""])];
+    for row in rows {
+        let disabled = row.standing.disabled(&row.spec);
+        let (state, why): (Cell, String) = match (row.is_on(), disabled, row.verification()) {
+            (false, ..) => (("off".to_owned(), faint), String::new()),
+            (true, Some(disabled), _) => (("switched off".to_owned(), bad), disabled.why.clone()),
+            (true, None, Verification::Verified) => (("on".to_owned(), good), String::new()),
+            (true, None, Verification::Pending) => {
+                (("pending".to_owned(), doubtful), format!("bugle channels test {}", row.spec.id))
+            }
+        };
+        let kind = row.spec.kind.to_string();
+        let owner = row.owner.clone();
+        cells.push([(row.spec.id.to_string(), bold), (kind, plain), state, (owner, faint), (why, plain)]);
+    }
+    table(&cells, paint)
+}
+
+pub(super) fn tests(results: &[Trial], paint: Paint) -> String {
+    let mut cells = vec![header(["channel", "kind", "test", "ms", ""])];
+    for result in results {
+        let test: Cell = match (result.ok, result.skipped) {
+            (true, _) => ("ok".to_owned(), good),
+            (false, true) => ("skipped".to_owned(), faint),
+            (false, false) => ("failed".to_owned(), bad),
+        };
+        let took = result.duration_ms.map(|took| took.to_string()).unwrap_or_default();
+        let reason = result.reason.filter(|_| !result.ok).map(|reason| reason.to_string());
+        let why: Vec<String> =
+            [reason, result.detail.clone(), result.note.clone()].into_iter().flatten().collect();
+        cells.push([
+            (result.channel.to_string(), bold),
+            (result.kind.to_string(), plain),
+            test,
+            (took, faint),
+            (why.join(": "), plain),
+        ]);
+    }
+    table(&cells, paint)
+}
+
+fn header(names: [&str; 5]) -> [Cell; 5] {
+    names.map(|name| (name.to_owned(), faint as fn(Paint, &str) -> String))
+}
+
+fn table(rows: &[[Cell; 5]], paint: Paint) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, painted)) in row.iter().enumerate() {
+            // Spaces are not painted: a line ends where its last word does.
+            let pad = widths[column] - cell.chars().count();
+            line.push_str(&painted(paint, cell));
+            line.extend(std::iter::repeat_n(' ', pad));
+            line.push_str(GAP);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::channel::standing::ChannelStanding;
+    use crate::ids::ChannelId;
+    use crate::outcome::Reason;
+
+    fn row(id: &str, owner: &str, enabled: bool) -> Row {
+        let config = json!({"url": "https://a.example/"});
+        let spec = json!({"id": id, "kind": "webhook", "enabled": enabled, "config": config});
+        let spec = serde_json::from_value(spec).unwrap();
+        Row { spec, owner: owner.to_owned(), standing: ChannelStanding::default() }
+    }
+
+    #[test]
+    fn a_list_says_how_each_channel_stands_and_what_to_do() {
+        let rows = [row("ops", "file:a.yaml", true), row("new-one", "api", true), row("old", "api", false)];
+        let expected = "channel  kind     state    owner\n\
+                        ops      webhook  on       file:a.yaml\n\
+                        new-one  webhook  pending  api          bugle channels test new-one\n\
+                        old      webhook  off      api\n";
+        assert_eq!(list(&rows, Paint::PLAIN), expected);
+        assert!(list(&rows, Paint::COLOURED).contains("\x1b[32mon\x1b[0m"));
+    }
+
+    #[test]
+    fn a_test_that_failed_says_why() {
+        let trial = |id: &str, ok: bool, reason: Reason, detail: Option<&str>| Trial {
+            channel: ChannelId::parse(id).unwrap(),
+            ok,
+            reason: Some(reason),
+            detail: detail.map(str::to_owned),
+            duration_ms: Some(12),
+            ..Trial::new(&row("x", "api", true))
+        };
+        let results = [
+            trial("a", true, Reason::Accepted, None),
+            trial("b", false, Reason::ProviderError, Some("answered 500")),
+        ];
+        let expected = "channel  kind     test    ms\n\
+                        a        webhook  ok      12\n\
+                        b        webhook  failed  12  provider_error: answered 500\n";
+        assert_eq!(tests(&results, Paint::PLAIN), expected);
+    }
+}

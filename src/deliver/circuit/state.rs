@@ -1,0 +1,250 @@
+//! When a channel counts as not working, and when it is tried again. Pure: the moment is an argument.
+//!
+//! What a receiver says of one message (it refuses it, or asks for a pause) says nothing about the channel.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::channel::Kind;
+use crate::deliver::after;
+use crate::outcome::{Reason, State};
+
+/// So many tries in a row have to fail, and for so long: a receiver that restarts is nobody's concern.
+const TRIES_MIN: u32 = 5;
+const TIME_MIN: SignedDuration = SignedDuration::from_secs(30);
+/// Between two probes: doubling from the first to the second.
+const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+/// A probe that is not over by then never will be: its process is gone. Longer than any try.
+const PROBE_WAIT: Duration = Duration::from_secs(60);
+/// While nothing works, it is said again after this long.
+const SAID_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+crate::outcome::words! {
+    /// Whether a channel is sent through.
+    Mode {
+        /// It works, as far as anybody knows.
+        Closed = "closed",
+        /// Nothing is tried before the next probe.
+        Open = "open",
+        /// One delivery is tried now, to see.
+        HalfOpen = "half_open",
+    }
+}
+
+/// What the fleet knows of a channel on which nothing worked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Circuit {
+    pub mode: Mode,
+    pub kind: Option<Kind>,
+    /// A digest of the channel's document: one that was changed is worth a try at once.
+    pub document: String,
+    /// When the first of the tries failed after the last one that worked; of a closed one, when it was closed.
+    pub since: Timestamp,
+    /// When one delivery may be tried; while one is, when it is given up for lost.
+    pub next_probe_at: Timestamp,
+    /// Probes that failed.
+    pub probes: u32,
+    /// When the fleet was told last.
+    pub said: Timestamp,
+}
+
+/// What it means for a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    Free,
+    /// It may be the probe.
+    Probe,
+    ClosedUntil(Timestamp),
+}
+
+impl Circuit {
+    /// After so many failures.
+    #[must_use]
+    pub fn opened(kind: Option<Kind>, document: String, since: Timestamp, now: Timestamp) -> Self {
+        let next_probe_at = after(now, PROBE_EVERY.0);
+        Self { mode: Mode::Open, kind, document, since, next_probe_at, probes: 0, said: now }
+    }
+
+    #[must_use]
+    pub fn passage(&self, document: &str, now: Timestamp) -> Passage {
+        match self.mode {
+            Mode::Closed => Passage::Free,
+            Mode::Open if self.document != document => Passage::Probe,
+            Mode::Open | Mode::HalfOpen if self.next_probe_at <= now => Passage::Probe,
+            Mode::Open | Mode::HalfOpen => Passage::ClosedUntil(self.next_probe_at),
+        }
+    }
+
+    /// One delivery is tried.
+    #[must_use]
+    pub fn probing(&self, document: String, now: Timestamp) -> Self {
+        Self { mode: Mode::HalfOpen, document, next_probe_at: after(now, PROBE_WAIT), ..self.clone() }
+    }
+
+    /// It failed too. True when the fleet is to be told again.
+    #[must_use]
+    pub fn failed(&self, now: Timestamp) -> (Self, bool) {
+        let probes = self.probes.saturating_add(1);
+        let (first, last) = PROBE_EVERY;
+        let wait = first.saturating_mul(2_u32.saturating_pow(probes.min(10))).min(last);
+        let again = now.duration_since(self.said) >= SAID_FOR;
+        let said = if again { now } else { self.said };
+        (Self { mode: Mode::Open, next_probe_at: after(now, wait), probes, said, ..self.clone() }, again)
+    }
+
+    /// It told nothing about the channel: the next one shows.
+    #[must_use]
+    pub fn released(&self, now: Timestamp) -> Self {
+        Self { mode: Mode::Open, next_probe_at: now, ..self.clone() }
+    }
+
+    #[must_use]
+    pub fn closed(&self, now: Timestamp) -> Self {
+        Self { mode: Mode::Closed, since: now, ..self.clone() }
+    }
+}
+
+/// What the tries of a worker on a channel came to since the last one that worked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    pub since: Timestamp,
+    pub tries: u32,
+}
+
+impl Run {
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { since: now, tries: 0 }
+    }
+
+    /// True when it is enough.
+    pub fn failed(&mut self, now: Timestamp) -> bool {
+        self.tries = self.tries.saturating_add(1);
+        self.tries >= TRIES_MIN && now.duration_since(self.since) >= TIME_MIN
+    }
+}
+
+/// What a try says about its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    Works,
+    Fails,
+    Nothing,
+}
+
+/// `own_address`: it went to an address of the recipient's own, and one that is gone is theirs.
+#[must_use]
+pub fn evidence(state: State, reason: Reason, own_address: bool) -> Evidence {
+    let theirs = own_address && reason == Reason::Gone;
+    if state == State::Sent {
+        Evidence::Works
+    } else if is_the_channels(reason) && !theirs {
+        Evidence::Fails
+    } else {
+        Evidence::Nothing
+    }
+}
+
+/// True when a failure says something about the channel, whatever was to be sent.
+fn is_the_channels(reason: Reason) -> bool {
+    match reason {
+        Reason::Timeout
+        | Reason::Unreachable
+        | Reason::ProviderError
+        | Reason::Unauthorized
+        | Reason::Gone
+        | Reason::BlockedAddress
+        | Reason::Misconfigured => true,
+        Reason::Accepted
+        | Reason::Confirmed
+        | Reason::Continued
+        | Reason::Delayed
+        | Reason::Redriven
+        | Reason::RateLimited
+        | Reason::Rejected
+        | Reason::Expired
+        | Reason::UnknownChannel
+        | Reason::ChannelDisabled
+        | Reason::ChannelUnverified
+        | Reason::Cooldown
+        | Reason::Duplicate
+        | Reason::Superseded
+        | Reason::OutsideHours
+        | Reason::NoAddress
+        | Reason::Unsubscribed
+        | Reason::FailedOver
+        | Reason::Cancelled
+        | Reason::Poison
+        | Reason::Unmapped
+        | Reason::InvalidRule
+        | Reason::Undecodable
+        | Reason::TooLarge
+        | Reason::Internal => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn it_opens_after_enough_failures_for_long_enough() {
+        let mut run = Run::new(at(100));
+        // Many at once are a moment's trouble.
+        assert!((0..20).all(|_| !run.failed(at(100))));
+        assert!(run.failed(at(130)));
+        // Few tries, far apart, are none that would be known.
+        let mut rare = Run::new(at(0));
+        assert!((1..5).all(|hour| !rare.failed(at(hour * 3_600))));
+        assert!(rare.failed(at(5 * 3_600)));
+    }
+
+    #[test]
+    fn probes_come_less_often_each_time_and_one_at_a_time() {
+        let mut circuit = Circuit::opened(None, "1".to_owned(), at(0), at(40));
+        let mut now = at(40);
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let Passage::ClosedUntil(until) = circuit.passage("1", now) else { panic!("{circuit:?}") };
+            waits.push(until.as_second() - now.as_second());
+            now = until;
+            assert_eq!(circuit.passage("1", now), Passage::Probe);
+            let probing = circuit.probing("1".to_owned(), now);
+            assert!(matches!(probing.passage("1", now), Passage::ClosedUntil(_)));
+            circuit = probing.failed(now).0;
+        }
+        assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600]);
+        // The process of the probe is gone.
+        assert_eq!(circuit.probing("1".to_owned(), now).passage("1", after(now, PROBE_WAIT)), Passage::Probe);
+        assert_eq!(circuit.released(now).passage("1", now), Passage::Probe);
+        assert_eq!(circuit.closed(now).passage("1", now), Passage::Free);
+        // Its document was changed: perhaps that mends it.
+        assert_eq!(circuit.passage("2", now), Passage::Probe);
+    }
+
+    #[test]
+    fn the_fleet_is_told_once_an_hour() {
+        let circuit = Circuit::opened(None, "1".to_owned(), at(0), at(40));
+        assert!(!circuit.failed(at(70)).1);
+        let (later, again) = circuit.failed(at(40 + 3_600));
+        assert!(again);
+        assert!(!later.failed(at(40 + 3_700)).1);
+    }
+
+    #[test]
+    fn what_one_message_came_to_says_nothing_about_its_channel() {
+        assert_eq!(evidence(State::Failed, Reason::Rejected, false), Evidence::Nothing);
+        assert_eq!(evidence(State::Failed, Reason::Gone, true), Evidence::Nothing);
+        assert_eq!(evidence(State::Failed, Reason::Gone, false), Evidence::Fails);
+        assert_eq!(evidence(State::Retrying, Reason::RateLimited, false), Evidence::Nothing);
+        assert_eq!(evidence(State::Retrying, Reason::Unauthorized, false), Evidence::Fails);
+        assert_eq!(evidence(State::Sent, Reason::Accepted, true), Evidence::Works);
+    }
+}

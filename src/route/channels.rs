@@ -1,0 +1,115 @@
+//! The channels, as routing and workers see them: their documents, and which of them get nothing for how they stand.
+//!
+//! How a channel stands comes apart from its document, and before it or behind it; what both come to is found out when one
+//! of them changes, not for each delivery.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use crate::channel::ChannelSpec;
+use crate::channel::standing::{ChannelStanding, Closed, is_of_file};
+use crate::delivery::Delivery;
+use crate::ids::{ChannelId, WorkspaceId};
+
+/// A channel's place.
+pub type Id = (WorkspaceId, ChannelId);
+
+/// Used as the map of the documents, in which what was put by nobody's name is open.
+#[derive(Debug, Clone, Default)]
+pub struct Channels {
+    specs: HashMap<Id, Arc<ChannelSpec>>,
+    standings: HashMap<Id, Arc<ChannelStanding>>,
+    of_files: HashSet<Id>,
+    closed: HashMap<Id, Arc<Closed>>,
+}
+
+impl Channels {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A document and its owner.
+    pub fn put(&mut self, id: Id, spec: Arc<ChannelSpec>, owner: &str) {
+        if is_of_file(owner) {
+            self.of_files.insert(id.clone());
+        } else {
+            self.of_files.remove(&id);
+        }
+        self.specs.insert(id.clone(), spec);
+        self.settle(id);
+    }
+
+    pub fn withdraw(&mut self, id: &Id) {
+        self.specs.remove(id);
+        self.of_files.remove(id);
+        self.closed.remove(id);
+    }
+
+    /// How a channel stands; None when nothing is known any more.
+    pub fn stand(&mut self, id: Id, standing: Option<ChannelStanding>) {
+        match standing {
+            Some(standing) => self.standings.insert(id.clone(), Arc::new(standing)),
+            None => self.standings.remove(&id),
+        };
+        self.settle(id);
+    }
+
+    /// Takes a document as others hold it.
+    pub fn adopt(&mut self, other: &Self, id: &Id) -> bool {
+        let Some(spec) = other.specs.get(id) else { return false };
+        let owner = if other.of_files.contains(id) { "file:" } else { "" };
+        self.put(id.clone(), Arc::clone(spec), owner);
+        true
+    }
+
+    /// Why a channel that is on gets nothing.
+    #[must_use]
+    pub fn closed(&self, id: &Id) -> Option<&Closed> {
+        self.closed.get(id).map(Arc::as_ref)
+    }
+
+    /// The same for a delivery's channel.
+    #[must_use]
+    pub fn closed_to(&self, delivery: &Delivery) -> Option<&Closed> {
+        if self.closed.is_empty() {
+            return None;
+        }
+        self.closed(&(delivery.workspace.clone(), delivery.channel.clone()))
+    }
+
+    #[must_use]
+    pub fn standing(&self, id: &Id) -> Option<&Arc<ChannelStanding>> {
+        self.standings.get(id)
+    }
+
+    fn settle(&mut self, id: Id) {
+        let owner = if self.of_files.contains(&id) { "file:" } else { "" };
+        let standing = self.standings.get(&id).cloned().unwrap_or_default();
+        match self.specs.get(&id).and_then(|spec| standing.closed(owner, spec)) {
+            Some(closed) => self.closed.insert(id, Arc::new(closed)),
+            None => self.closed.remove(&id),
+        };
+    }
+}
+
+impl Deref for Channels {
+    type Target = HashMap<Id, Arc<ChannelSpec>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.specs
+    }
+}
+
+impl DerefMut for Channels {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.specs
+    }
+}
+
+impl From<HashMap<Id, Arc<ChannelSpec>>> for Channels {
+    fn from(specs: HashMap<Id, Arc<ChannelSpec>>) -> Self {
+        Self { specs, ..Self::default() }
+    }
+}

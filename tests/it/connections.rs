@@ -1,0 +1,241 @@
+//! Connections: accounts that channels share, checked by the fleet, shown with their health, told when they sicken.
+
+use serde_json::{Value, json};
+
+use crate::support::api::{Api, Reply, json as with_body, reply};
+use crate::support::bugle::{Bugle, Role, rule, webhook};
+use crate::support::sink::{Answer, Sink};
+use crate::support::{LATER, SOON, ensure, eventually};
+
+const TOKEN: &str = "8675309:the-bots-token";
+
+fn bot(sink: &Sink, token: &str) -> Value {
+    json!({ "id": "bot", "kind": "telegram", "name": "The bot", "config": { "botToken": token, "apiBase": sink.url("") } })
+}
+
+fn chat(id: &str, chat_id: i64) -> Value {
+    json!({ "id": id, "kind": "telegram", "connection": "bot", "config": { "chatId": chat_id },
+            "retry": { "scheduleMs": [300] } })
+}
+
+fn known() -> Answer {
+    Answer::Json(
+        json!({ "ok": true, "result": { "id": 1, "is_bot": true, "first_name": "B", "message_id": 7 } }),
+    )
+}
+
+fn unauthorized() -> Answer {
+    Answer::Json(json!({ "ok": false, "error_code": 401, "description": "Unauthorized" }))
+}
+
+async fn put(api: &Api, path: &str, body: &Value) -> Reply {
+    reply(with_body(api.request("PUT", path), body)).await
+}
+
+async fn fleet(sink: &Sink) -> Bugle {
+    let bugle = Bugle::new().await;
+    bugle.set("WORKER__CONNECTION_CHECK_SECONDS", "1");
+    bugle
+        .start_with(&json!({
+            "channels": [webhook("ops", &sink.url("/ops"))],
+            "rules": [{ "id": "own", "events": ["connection_issue", "connection:*", "channel:*"], "channels": ["ops"] }],
+        }))
+        .await;
+    bugle
+}
+
+fn said(sink: &Sink, event_type: &str) -> Vec<Value> {
+    let bodies = sink.requests("/ops").into_iter().map(|request| request.json());
+    bodies.filter(|body| body["type"] == event_type).collect()
+}
+
+#[tokio::test]
+async fn channels_share_an_account_and_follow_its_changes() {
+    let sink = Sink::start().await;
+    let (old, new) = (format!("/bot{TOKEN}/sendMessage"), "/bot1:another-token/sendMessage");
+    for path in [old.as_str(), new] {
+        sink.script(path, [known()]);
+    }
+    let bugle = fleet(&sink).await;
+    let api = bugle.api();
+    put(&api, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
+    let documents = json!({
+        "channels": [chat("one", 1), chat("two", 2)],
+        "rules": [{ "id": "all", "events": ["a:*"], "channels": ["one", "two"] }],
+    });
+    bugle.apply_as("chats", &documents).await.ok();
+    bugle.wire().await.event("a:b", "e-1", &json!({})).await;
+    let chats = |requests: Vec<crate::support::sink::Request>| {
+        let mut chats: Vec<i64> =
+            requests.iter().map(|request| request.json()["chat_id"].as_i64().unwrap()).collect();
+        chats.sort_unstable();
+        chats
+    };
+    assert_eq!(chats(sink.receives(2, &old).await), [1, 2]);
+
+    // Shown without its secret, and sent back whole with another name it stays what it is.
+    let shown = api.get("/v1/connections/bot").await.expect(200);
+    assert_eq!((&shown["config"]["botToken"], &shown["name"]), (&json!("***"), &json!("The bot")));
+    let mut renamed = shown;
+    renamed["name"] = json!("Another name");
+    assert_eq!(put(&api, "/v1/connections/bot", &renamed).await.expect(200)["meta"]["version"], 2);
+    bugle.wire().await.event("a:b", "e-2", &json!({})).await;
+    sink.receives(4, &old).await;
+
+    let patch = json!({ "config": { "botToken": "1:another-token" } });
+    reply(with_body(api.request("PATCH", "/v1/connections/bot"), &patch)).await.expect(200);
+    eventually("the new token is used", SOON, async || {
+        bugle.wire().await.event("a:b", &format!("e-{}", sink.requests(&old).len() + 10), &json!({})).await;
+        ensure(!sink.requests(new).is_empty(), "not yet")
+    })
+    .await;
+    let off = json!({ "enabled": false });
+    reply(with_body(api.request("PATCH", "/v1/connections/bot"), &off)).await.expect(200);
+    eventually("a connection that is off sends nothing", SOON, async || {
+        bugle
+            .wire()
+            .await
+            .event("a:b", &format!("off-{}", api.deliveries("status=suppressed").await.len()), &json!({}))
+            .await;
+        let found = api.deliveries("status=suppressed").await;
+        ensure(found.iter().any(|found| found["reason"] == "channel_disabled"), format!("{found:?}"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_does_not_go_together_is_refused_with_its_place() {
+    let sink = Sink::start().await;
+    let bugle = fleet(&sink).await;
+    let api = bugle.api();
+    let lonely = json!({ "channels": [chat("one", 1)] });
+    let said = bugle.apply_as("chats", &lonely).await;
+    assert!(
+        said.code != 0 && said.stderr.contains("/channels/0/connection: there is no connection bot"),
+        "{said:?}"
+    );
+    for (body, pointer) in [
+        (json!({ "kind": "telegram", "config": { "bottoken": "x" } }), "/config/bottoken"),
+        (json!({ "kind": "telegram", "config": { "botToken": "***" } }), "/config/botToken"),
+        (json!({ "kind": "pigeon" }), "/kind"),
+        (json!({ "kind": "telegram", "colour": 1 }), "/colour"),
+    ] {
+        let refused = put(&api, "/v1/connections/bot", &body).await.expect_problem(400);
+        assert_eq!(refused["pointer"], pointer, "{refused}");
+    }
+    api.get("/v1/connections/bot").await.expect_problem(404);
+    put(&api, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
+    let mut both = lonely.clone();
+    both["channels"][0]["config"]["botToken"] = json!("hunter2");
+    let said = bugle.apply_as("chats", &both).await;
+    assert!(
+        said.stderr.contains("/channels/0/config/botToken") && !said.stderr.contains("hunter2"),
+        "{said:?}"
+    );
+    bugle.apply_as("chats", &lonely).await.ok();
+
+    let refused = api.delete("/v1/connections/bot").await.expect_problem(409);
+    assert!(
+        refused["detail"].as_str().unwrap().contains("channels are on the connection bot: one"),
+        "{refused}"
+    );
+    let other_kind = json!({ "kind": "slack", "config": {} });
+    let refused = put(&api, "/v1/connections/bot", &other_kind).await.expect_problem(400);
+    assert!(
+        refused["detail"].as_str().unwrap().contains("the channel one on it could not use it"),
+        "{refused}"
+    );
+    let listed = api.get("/v1/connections").await.expect(200);
+    assert_eq!((&listed["connections"][0]["id"], &listed["nextCursor"]), (&json!("bot"), &Value::Null));
+    bugle.apply_as("chats", &json!({ "channels": [webhook("w", &sink.url("/w"))] })).await;
+    let file = bugle.folder.write("chats.json", "{}").display().to_string();
+    bugle.cli(&["apply", "--force", "-f", &file]).await.ok();
+    eventually("without channels it may go", SOON, async || {
+        let status = api.delete("/v1/connections/bot").await.status;
+        ensure(status == 204, status.to_string())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_sickens_is_told_once_and_again() {
+    let sink = Sink::start().await;
+    let path = format!("/bot{TOKEN}/getMe");
+    sink.script(&path, [known()]);
+    let bugle = fleet(&sink).await;
+    let second = { bugle.start_roles(&[Role::Worker]) };
+    second.await;
+    let api = bugle.api();
+    put(&api, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
+    bugle.apply_as("chats", &json!({ "channels": [chat("one", 1), chat("two", 2)] })).await.ok();
+    let stands = async |state: &str| {
+        eventually(&format!("the connection is {state}"), LATER, async || {
+            let health = api.get("/v1/connections/bot").await.expect(200)["health"].clone();
+            if health["state"] == state { Ok(health) } else { Err(health.to_string()) }
+        })
+        .await
+    };
+    let well = stands("healthy").await;
+    assert!(well["since"].is_string() && well.get("reason").is_none(), "{well}");
+
+    sink.script(&path, [unauthorized()]);
+    let sick = stands("unhealthy").await;
+    assert_eq!(sick["reason"], "unauthorized", "{sick}");
+    eventually("the illness is told", LATER, async || {
+        let (issues, channels) = (said(&sink, "connection_issue"), said(&sink, "channel:unhealthy"));
+        ensure(issues.len() == 1 && channels.len() == 2, format!("{issues:?} {channels:?}"))
+    })
+    .await;
+    let issue = &said(&sink, "connection_issue")[0];
+    let data = &issue["data"];
+    assert_eq!((&data["connection"], &data["kind"]), (&json!("bot"), &json!("telegram")), "{issue}");
+    assert_eq!((&data["channels"], &data["reason"]), (&json!(["one", "two"]), &json!("unauthorized")));
+    assert_eq!(issue["severity"], "critical");
+    // Two workers go on asking; nothing new is said.
+    let asked = sink.requests(&path).len();
+    sink.receives_within(LATER, asked + 3, &path).await;
+    assert_eq!(said(&sink, "connection_issue").len(), 1);
+
+    sink.script(&path, [known()]);
+    stands("healthy").await;
+    eventually("the recovery is told", LATER, async || {
+        let (well, channels) = (said(&sink, "connection:recovered"), said(&sink, "channel:recovered"));
+        ensure(well.len() == 1 && channels.len() == 2, format!("{well:?} {channels:?}"))
+    })
+    .await;
+    let everything = format!("{:?}", sink.requests("/ops"));
+    assert!(!everything.contains(TOKEN), "{everything}");
+}
+
+#[tokio::test]
+async fn a_check_that_somebody_asks_for_is_made_by_a_worker_at_once() {
+    let sink = Sink::start().await;
+    sink.script(&format!("/bot{TOKEN}/getMe"), [unauthorized()]);
+    let bugle = Bugle::new().await;
+    bugle.start_with(&json!({ "rules": [rule("none", "x:y", "ops")], "channels": [webhook("ops", &sink.url("/ops"))] })).await;
+    let api = bugle.api();
+    api.post("/v1/connections/bot/check", &json!({})).await.expect_problem(404);
+    put(&api, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
+    put(&api, "/v1/connections/hooks", &json!({ "kind": "webhook" })).await.expect(201);
+    let found = eventually("a worker knows the connection", SOON, async || {
+        let reply = api.post("/v1/connections/bot/check", &json!({})).await;
+        if reply.status == 200 { Ok(reply.body) } else { Err(format!("{reply:?}")) }
+    })
+    .await;
+    assert_eq!((&found["state"], &found["reason"]), (&json!("unhealthy"), &json!("unauthorized")), "{found}");
+    let nothing = eventually("a worker knows the other one", SOON, async || {
+        let reply = api.post("/v1/connections/hooks/check", &json!({})).await;
+        if reply.status == 200 { Ok(reply.body) } else { Err(format!("{reply:?}")) }
+    })
+    .await;
+    assert!(
+        nothing["state"] == "unknown" && nothing["detail"].as_str().unwrap().contains("nothing to ask"),
+        "{nothing}"
+    );
+    bugle.kill_9(Role::Worker);
+    eventually("no worker runs", LATER, async || {
+        let reply = api.post("/v1/connections/bot/check", &json!({})).await;
+        ensure(reply.status == 503, format!("{reply:?}"))
+    })
+    .await;
+}
