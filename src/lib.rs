@@ -63,3 +63,8 @@ pub mod store;
 pub mod task;
 pub mod telemetry;
 pub mod unsubscribe;
+
+/// The code of the page on adding a channel is true: it is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/adding-a-channel.md")]
+pub struct AddingAChannel;

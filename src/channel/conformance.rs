@@ -7,6 +7,7 @@
 mod devices;
 mod email;
 mod expo;
+mod hostile;
 pub(super) mod server;
 mod shown;
 mod slack;

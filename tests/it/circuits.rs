@@ -68,7 +68,7 @@ async fn an_open_circuit_wastes_no_tries_and_one_probe_closes_it_for_everybody()
 #[tokio::test]
 async fn what_is_given_up_goes_down_the_chain_once_and_the_history_shows_it() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
-    sink.script("/first", [Answer::Status(410)]);
+    sink.script("/first", [Answer::Status(302)]);
     sink.script("/second", [Answer::Status(500)]);
     let channel = |id: &str, more: Value| with(webhook(id, &sink.url(&format!("/{id}"))), &more);
     let off = with(webhook("off", &sink.url("/off")), &json!({"enabled": false}));
@@ -85,7 +85,7 @@ async fn what_is_given_up_goes_down_the_chain_once_and_the_history_shows_it() {
     let third = &api.shows_within(LATER, 1, "channel=third&status=sent").await[0];
     let second = api.delivery(third["fallbackOf"].as_str().unwrap()).await;
     let first = api.delivery(second["fallbackOf"].as_str().unwrap()).await;
-    assert_eq!((&first["status"], &first["reason"]), (&json!("failed"), &json!("gone")));
+    assert_eq!((&first["status"], &first["reason"]), (&json!("failed"), &json!("rejected")));
     assert_eq!((&second["status"], &second["reason"]), (&json!("failed"), &json!("provider_error")));
     assert_eq!(first["fallbackOf"], Value::Null);
     assert!(first["detail"].as_str().unwrap().ends_with("; handed to second"), "{first}");
@@ -102,7 +102,7 @@ async fn what_is_given_up_goes_down_the_chain_once_and_the_history_shows_it() {
     bugle.cli(&["dead", "redrive", &letter["sequence"].to_string()]).await.ok();
     api.shows_within(LATER, 2, "channel=third&status=sent").await;
     // The end of a chain stays given up.
-    sink.script("/third", [Answer::Status(410)]);
+    sink.script("/third", [Answer::Status(302)]);
     events(&bugle, "again", 1).await;
     let ended = &api.shows_within(LATER, 1, "channel=third&status=failed").await[0];
     assert!(!ended["detail"].as_str().unwrap().contains("handed"), "{ended}");

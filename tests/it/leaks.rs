@@ -9,7 +9,7 @@ use crate::support::sink::{Answer, Sink};
 use crate::support::{LATER, ensure, eventually};
 
 /// Each stands in one place of one configuration.
-const MARKS: [&str; 7] = [
+const MARKS: [&str; 11] = [
     "mark-in-a-webhook-path",
     "mark-in-a-query",
     "mark-in-a-header",
@@ -17,6 +17,10 @@ const MARKS: [&str; 7] = [
     "mark-in-slacks-path",
     "8675309:mark-in-telegrams-token",
     "mark-in-a-secret-of-a-source",
+    "mark-in-whatsapps-token",
+    "mark-in-an-api-key",
+    "mark-in-discords-token",
+    "ann.mark-in-a-mailbox",
 ];
 const STATUSES: [u16; 9] = [200, 302, 400, 401, 404, 410, 429, 500, 503];
 
@@ -44,6 +48,13 @@ fn documents(sink: &Sink) -> Value {
     channels.push(
         json!({ "id": "on-a-bot", "kind": "telegram", "connection": "bot", "config": { "chatId": 1 } }),
     );
+    channels
+        .push(json!({ "id": "whatsapp", "kind": "whatsapp", "config": { "phoneNumberId": "106540352242922",
+        "accessToken": MARKS[7], "to": "+491701234567", "apiBase": sink.url("") } }));
+    channels.push(json!({ "id": "resend", "kind": "email", "config": { "provider": "resend", "apiKey": MARKS[8],
+        "from": "bugle@example.com", "to": format!("{}@example.com", MARKS[10]), "apiBase": sink.url("") } }));
+    channels.push(json!({ "id": "discord", "kind": "url",
+        "config": { "url": format!("discord://123456789012345678/{}", MARKS[9]), "apiBase": sink.url("") } }));
     // Nobody listens there, and nobody may.
     channels.push(webhook("refused", &format!("http://127.0.0.1:1/{}", MARKS[0])));
     channels.push(webhook("unresolved", &format!("http://receiver.invalid/{}", MARKS[0])));
@@ -76,6 +87,9 @@ fn echoes(sink: &Sink) {
         format!("/services/T0/B0/{}", MARKS[4]),
         format!("/bot{}/sendMessage", MARKS[5]),
         format!("/bot{}/getMe", MARKS[5]),
+        "/v23.0/106540352242922/messages".to_owned(),
+        "/emails".to_owned(),
+        format!("/api/webhooks/123456789012345678/{}", MARKS[9]),
     ] {
         sink.script(&path, [Answer::Json(echo(sink))]);
     }
@@ -84,10 +98,17 @@ fn echoes(sink: &Sink) {
 /// All that an administrator can read.
 async fn answers(api: &Api) -> Vec<String> {
     let mut found = Vec::new();
-    let mut paths: Vec<String> =
-        ["deliveries", "deliveries/stats", "dead-letters", "sources", "connections", "rules"]
-            .map(|name| format!("/v1/{name}"))
-            .into();
+    let mut paths: Vec<String> = [
+        "deliveries",
+        "deliveries/stats",
+        "dead-letters",
+        "sources",
+        "connections",
+        "notification-channels",
+        "rules",
+    ]
+    .map(|name| format!("/v1/{name}"))
+    .into();
     paths.extend(["/v1/sources/in", "/v1/sources/in/versions", "/v1/connections/bot"].map(str::to_owned));
     for delivery in api.deliveries("").await {
         let id = delivery["id"].as_str().unwrap().to_owned();

@@ -134,7 +134,10 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_and_one_of_a_known_aut
     let tried = first_try(&strange).await;
     assert_eq!(
         (&tried["reason"], &tried["detail"]),
-        (&json!("unreachable"), &json!("TLS handshake failed")),
+        (
+            &json!("unreachable"),
+            &json!("TLS handshake failed: the certificate is not trusted, or not the host's")
+        ),
         "{tried}"
     );
     assert_eq!(requests.load(Ordering::SeqCst), 0, "something was sent");

@@ -55,7 +55,7 @@ async fn a_rule_hears_what_became_of_other_deliveries() {
 #[tokio::test]
 async fn nothing_feeds_itself_whatever_the_rules_say() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
-    sink.script("/broken", [Answer::Status(410)]);
+    sink.script("/broken", [Answer::Status(302)]);
     bugle
         .start_with(&json!({
             "channels": [webhook("all", &sink.url("/all")), webhook("broken", &sink.url("/broken")),

@@ -77,7 +77,7 @@ async fn attempts_end_in_a_dead_letter_that_can_be_sent_again() {
 #[tokio::test]
 async fn many_dead_letters_are_sent_again_at_once() {
     let sink = Sink::start().await;
-    sink.script("/hook", [Answer::Status(410)]);
+    sink.script("/hook", [Answer::Status(302)]);
     let bugle = fleet(&sink, &json!({})).await;
     let wire = bugle.wire().await;
     for id in ["1", "2", "3"] {
@@ -87,7 +87,8 @@ async fn many_dead_letters_are_sent_again_at_once() {
     sink.script("/hook", [Answer::Status(200)]);
     let both = bugle.cli(&["dead", "redrive", "--channel", "other", "1"]).await;
     assert_ne!(both.code, 0, "a filter beside a number is ignored: {both:?}");
-    let said = bugle.cli(&["dead", "redrive", "--all", "--channel", "hook", "--reason", "gone"]).await.ok();
+    let said =
+        bugle.cli(&["dead", "redrive", "--all", "--channel", "hook", "--reason", "rejected"]).await.ok();
     assert!(said.contains("3 sent again"), "{said}");
     bugle.api().shows(3, "status=sent").await;
     assert!(bugle.dead_letters().await.is_empty());

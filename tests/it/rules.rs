@@ -42,6 +42,8 @@ async fn documents(bugle: &Bugle) -> Vec<String> {
         bugle.wire().await.js.get_key_value(format!("{}_CONFIG", bugle.prefix.to_uppercase())).await.unwrap();
     let keys: Vec<_> = futures_util::StreamExt::collect(bucket.keys().await.unwrap()).await;
     let mut keys: Vec<String> = keys.into_iter().map(|key: Result<String, _>| key.unwrap()).collect();
+    // What secrets are sealed with is no document.
+    keys.retain(|key| !key.starts_with("keys."));
     keys.sort_unstable();
     keys
 }

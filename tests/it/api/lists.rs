@@ -15,7 +15,7 @@ const EVENTS: usize = 8;
 /// Deliveries in every final state: sent, failed by the receiver, failed for an unknown channel, suppressed.
 async fn varied(database: Database) -> Bugle {
     let (bugle, sink) = (Bugle::on(NatsServer::shared().await, database), Sink::start().await);
-    sink.script("/bad", [Answer::Status(410)]);
+    sink.script("/bad", [Answer::Status(302)]);
     let documents = json!({
         "channels": [
             webhook("good", &sink.url("/good")),

@@ -19,7 +19,7 @@ pub enum Case {
     Cool(String),
     /// Its receiver fails at first.
     Flaky,
-    /// Its receiver says 410.
+    /// Its receiver refuses it for good.
     Refused,
     /// Its receiver never recovers.
     Broken,
@@ -65,9 +65,9 @@ impl Case {
         match self {
             Self::Plain | Self::Wanted | Self::Flaky | Self::Fan => &[("sent", "")],
             Self::Cool(_) => &[("sent", ""), ("suppressed", "cooldown")],
-            Self::Refused => &[("failed", "gone")],
+            Self::Refused => &[("failed", "rejected")],
             // The last of its tries says why, and that one may have met a fault of its own.
-            Self::Broken => &[("failed", "provider_error"), ("failed", "timeout"), ("failed", "unreachable")],
+            Self::Broken => &[("failed", "rejected"), ("failed", "timeout"), ("failed", "unreachable")],
             Self::Orphan => &[("failed", "unknown_channel")],
             Self::Unwanted | Self::Unreadable => &[],
         }

@@ -41,7 +41,7 @@ fn clean() -> Log {
     };
     let records = vec![
         record("d1", "sent", "accepted", 1),
-        record("d2", "failed", "gone", 1),
+        record("d2", "failed", "rejected", 1),
         record("d3", "suppressed", "cancelled", 0),
     ];
     Log {
@@ -56,11 +56,11 @@ fn clean() -> Log {
         records,
         rows: vec![
             row("d1", "e1", Some("plain"), "steady", "sent", "accepted"),
-            row("d2", "e2", Some("refused"), "refusing", "failed", "gone"),
+            row("d2", "e2", Some("refused"), "refusing", "failed", "rejected"),
             row("d3", "key-x", None, "steady", "suppressed", "cancelled"),
         ],
         letters: vec![Letter {
-            reason: "gone".to_owned(),
+            reason: "rejected".to_owned(),
             delivery: Some("d2".to_owned()),
             text: String::new(),
         }],
