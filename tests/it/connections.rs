@@ -53,7 +53,7 @@ fn said(sink: &Sink, event_type: &str) -> Vec<Value> {
 async fn channels_share_an_account_and_follow_its_changes() {
     let sink = Sink::start().await;
     let (old, new) = (format!("/bot{TOKEN}/sendMessage"), "/bot1:another-token/sendMessage");
-    for path in [old.as_str(), new] {
+    for path in [old.as_str(), new, &format!("/bot{TOKEN}/getMe"), "/bot1:another-token/getMe"] {
         sink.script(path, [known()]);
     }
     let bugle = fleet(&sink).await;
