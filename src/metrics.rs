@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 
 pub use self::open::{OpenStream, Unattached};
-pub use self::pace::{circuits_open, pace_reserved, pace_waited};
+pub use self::pace::{circuits_open, pace_lost, pace_reserved, pace_waited};
 
 use crate::channel::Kind;
 use crate::channel::standing::Cause;
@@ -41,6 +41,7 @@ const DELIVERY_AGE: &str = "bugle_delivery_age_seconds";
 const POSTPONED: &str = "bugle_deliveries_postponed_total";
 const PACE_WAIT: &str = "bugle_pace_wait_seconds";
 const PACE_SWAPS: &str = "bugle_pace_reservations_total";
+const PACE_LOST: &str = "bugle_pace_moments_lost_total";
 const CIRCUITS_OPEN: &str = "bugle_circuits_open";
 const REPEATS: &str = "bugle_repeats_dropped_total";
 const DEVICES_REMOVED: &str = "bugle_devices_removed_total";
@@ -95,6 +96,7 @@ fn describe() {
         (ATTEMPTS, "Tries that ended, by kind, lane and the state they led to."),
         (POSTPONED, "Deliveries put off without a try, by cause."),
         (PACE_SWAPS, "Reservations of rate, each for all who waited, by result."),
+        (PACE_LOST, "Moments of a rate that were reserved and passed unused, by why."),
         (DEVICES_REMOVED, "Push subscriptions removed because a provider said that they are over, by kind."),
         (REPEATS, "Repeats of finished deliveries that were not sent again."),
         (
@@ -188,6 +190,9 @@ fn start_at_zero() {
     }
     for result in ["done", "conflict"] {
         counter!(PACE_SWAPS, "result" => result).absolute(0);
+    }
+    for why in pace::LOST {
+        counter!(PACE_LOST, "why" => why).absolute(0);
     }
     for why in ["paused", "share", "pace", "circuit", "thread"] {
         counter!(POSTPONED, "why" => why).absolute(0);

@@ -43,14 +43,16 @@ pub async fn measure(report: &mut Report) -> Anything<()> {
         "",
         Goal::AtMost(PER_SECOND as f64),
     );
-    let (mut done, mut conflicts) = (0.0, 0.0);
+    let (mut done, mut conflicts, mut late) = (0.0, 0.0, 0.0);
     for port in ports {
         let metrics = http_get(port, "/metrics").await?.1;
         done += figure(&metrics, r#"bugle_pace_reservations_total{result="done"}"#);
         conflicts += figure(&metrics, r#"bugle_pace_reservations_total{result="conflict"}"#);
+        late += figure(&metrics, r#"bugle_pace_moments_lost_total{why="late"}"#);
     }
     report.state(SECTION, format!("reservations for {events} deliveries"), done, "");
     report.state(SECTION, "of which met another one", conflicts, "");
+    report.state(SECTION, "moments lost by lateness", late, "");
     fleet.tear_down().await
 }
 

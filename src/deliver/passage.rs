@@ -54,13 +54,18 @@ impl Hand<'_> {
         self.still_ours()?;
         let share = match share {
             Ok(share) => share,
-            Err(wait) => return self.put_off(spec, after(now, clock::jittered(wait)), "share").await,
+            Err(wait) => {
+                held.iter().for_each(|held| held.lose("share"));
+                return self.put_off(spec, after(now, clock::jittered(wait)), "share").await;
+            }
         };
         if let Some(held) = &held {
             let now = clock::now();
             // Both may have changed while it waited in hand.
-            if !held.counts(now) || self.paused(held.limits(), now).is_some() {
-                return Box::pin(self.wait_in_line(spec, &held.turn(Vec::new()), now)).await;
+            let paused = self.paused(held.limits(), now).is_some();
+            if paused || !held.counts(now) {
+                let why = if paused { "paused" } else { "late" };
+                return Box::pin(self.wait_in_line(spec, &held.anew(why), now)).await;
             }
             metrics::pace_waited(delivery, held.waited(now));
         }
@@ -69,6 +74,7 @@ impl Hand<'_> {
             Passage::Free | Passage::ClosedUntil(_) => None,
         };
         if passage == Passage::Probe && probe.is_none() {
+            held.iter().for_each(|held| held.lose("circuit"));
             return self.put_off(spec, after(now, clock::jittered(BESIDE_A_PROBE)), "circuit").await;
         }
         let narrowest = held.as_ref().and_then(Held::narrowest);

@@ -45,8 +45,7 @@ impl Hand<'_> {
         let since = self.delivery.turn.as_ref().map_or_else(clock::now, |turn| turn.since);
         let mut held = Held { since, places, slots: Vec::new() };
         held.slots = self.delivery.turn.iter().flat_map(|turn| turn.slots.iter().cloned()).collect();
-        // What lies in a pause moves behind it.
-        held.slots.retain(|slot| paused.is_none_or(|until| slot.at >= until));
+        held.drop_paused(paused);
         for _ in 0..ROUNDS {
             held.drop_stale(clock::now());
             for index in 0..held.places.len() {
@@ -61,20 +60,20 @@ impl Hand<'_> {
                         }
                         None => {
                             let due = after(clock::now(), clock::jittered(BUSY));
-                            return self.wait_in_line(spec, &held.turn(Vec::new()), due).await.map(|()| None);
+                            return self.wait_in_line(spec, &held.anew("busy"), due).await.map(|()| None);
                         }
                     },
                 };
                 if !self.sleep_until(slot.at, shares).await {
                     let due = slot.at.checked_sub(EARLY).unwrap_or(slot.at).max(clock::now());
-                    return self.wait_in_line(spec, &held.turn(held.slots.clone()), due).await.map(|()| None);
+                    return self.wait_in_line(spec, &held.turn(), due).await.map(|()| None);
                 }
             }
             if held.counts(clock::now()) {
                 return Ok(Some(held));
             }
         }
-        self.wait_in_line(spec, &held.turn(Vec::new()), clock::now()).await.map(|()| None)
+        self.wait_in_line(spec, &held.anew("late"), clock::now()).await.map(|()| None)
     }
 
     async fn reserve(
@@ -137,8 +136,19 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn turn(&self, slots: Vec<Slot>) -> Turn {
-        Turn { since: self.since, slots }
+    fn turn(&self) -> Turn {
+        Turn { since: self.since, slots: self.slots.clone() }
+    }
+
+    /// In line again, from its end.
+    pub(super) fn anew(&self, why: &'static str) -> Turn {
+        self.lose(why);
+        Turn { since: self.since, slots: Vec::new() }
+    }
+
+    /// What it had passes unused.
+    pub(super) fn lose(&self, why: &'static str) {
+        metrics::pace_lost(why, self.slots.len());
     }
 
     /// The limit that the fewest share.
@@ -166,9 +176,17 @@ impl Held {
 
     /// Drops what is over, and what belongs to limits that there are no more.
     fn drop_stale(&mut self, now: Timestamp) {
-        let places = &self.places;
+        let (places, before) = (&self.places, self.slots.len());
         self.slots
             .retain(|slot| places.iter().any(|place| place.of == slot.of && now <= last_in(slot, place)));
+        metrics::pace_lost("late", before - self.slots.len());
+    }
+
+    /// Drops what lies in a pause.
+    fn drop_paused(&mut self, until: Option<Timestamp>) {
+        let before = self.slots.len();
+        self.slots.retain(|slot| until.is_none_or(|until| slot.at >= until));
+        metrics::pace_lost("paused", before - self.slots.len());
     }
 
     /// Until when all that it has counts, in microseconds; None when it has nothing yet.

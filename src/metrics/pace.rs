@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 
-use super::{CIRCUITS_OPEN, Family, PACE_SWAPS, PACE_WAIT, kind_of};
+use super::{CIRCUITS_OPEN, Family, PACE_LOST, PACE_SWAPS, PACE_WAIT, kind_of};
 use crate::channel::Kind;
 use crate::delivery::Delivery;
 
@@ -18,6 +18,17 @@ pub fn pace_waited(delivery: &Delivery, waited: Duration) {
 pub fn pace_reserved(conflict: bool) {
     static COUNTERS: Family<&str, Counter> = Family::new(|result| counter!(PACE_SWAPS, "result" => result));
     COUNTERS.get(if conflict { "conflict" } else { "done" }).increment(1);
+}
+
+/// Why moments of a rate pass unused.
+pub const LOST: [&str; 5] = ["late", "paused", "busy", "share", "circuit"];
+
+/// So many moments of a rate that were reserved pass unused.
+pub fn pace_lost(why: &'static str, moments: usize) {
+    static COUNTERS: Family<&str, Counter> = Family::new(|why| counter!(PACE_LOST, "why" => why));
+    if moments > 0 {
+        COUNTERS.get(why).increment(moments as u64);
+    }
 }
 
 /// The kinds of the channels whose circuits are open.

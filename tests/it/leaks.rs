@@ -3,13 +3,14 @@
 
 use serde_json::{Value, json};
 
+use crate::push::browsers::{AUTH, P256DH, VAPID_PRIVATE, VAPID_PUBLIC};
 use crate::support::api::Api;
 use crate::support::bugle::{Bugle, Role, rule, webhook, with};
 use crate::support::sink::{Answer, Sink};
 use crate::support::{LATER, ensure, eventually};
 
 /// Each stands in one place of one configuration.
-const MARKS: [&str; 11] = [
+const MARKS: [&str; 15] = [
     "mark-in-a-webhook-path",
     "mark-in-a-query",
     "mark-in-a-header",
@@ -21,6 +22,10 @@ const MARKS: [&str; 11] = [
     "mark-in-an-api-key",
     "mark-in-discords-token",
     "ann.mark-in-a-mailbox",
+    "mark-in-expos-access-token",
+    "mark-in-a-phones-token",
+    VAPID_PRIVATE,
+    "mark-in-a-browsers-endpoint",
 ];
 const STATUSES: [u16; 9] = [200, 302, 400, 401, 404, 410, 429, 500, 503];
 
@@ -55,6 +60,9 @@ fn documents(sink: &Sink) -> Value {
         "from": "bugle@example.com", "to": format!("{}@example.com", MARKS[10]), "apiBase": sink.url("") } }));
     channels.push(json!({ "id": "discord", "kind": "url",
         "config": { "url": format!("discord://123456789012345678/{}", MARKS[9]), "apiBase": sink.url("") } }));
+    channels.push(json!({ "id": "phones", "kind": "expo", "config": { "accessToken": MARKS[11], "apiBase": sink.url("") } }));
+    channels.push(json!({ "id": "browsers", "kind": "webpush",
+        "config": { "vapidPrivateKey": MARKS[13], "vapidPublicKey": VAPID_PUBLIC, "subject": "mailto:ops@example.com", "baseUrl": "https://app.example" } }));
     // Nobody listens there, and nobody may.
     channels.push(webhook("refused", &format!("http://127.0.0.1:1/{}", MARKS[0])));
     channels.push(webhook("unresolved", &format!("http://receiver.invalid/{}", MARKS[0])));
@@ -72,6 +80,15 @@ fn documents(sink: &Sink) -> Value {
     })
 }
 
+/// A phone and a browser.
+fn devices(sink: &Sink) -> [Value; 2] {
+    [
+        json!({ "expoPushToken": format!("ExponentPushToken[{}]", MARKS[12]), "platform": "ios" }),
+        json!({ "subscription": { "endpoint": sink.url(&format!("/push/{}", MARKS[14])), "keys": {
+            "p256dh": P256DH, "auth": AUTH } } }),
+    ]
+}
+
 /// Scripts every path with what a hostile receiver says.
 fn echoes(sink: &Sink) {
     for status in STATUSES {
@@ -80,7 +97,7 @@ fn echoes(sink: &Sink) {
             200 => sink.script(&path, [Answer::Json(echo(sink))]),
             302 => sink.script(&path, [Answer::Header(302, "location", sink.url(&path))]),
             429 => sink.script(&path, [Answer::Header(429, "retry-after", sink.url(&path))]),
-            _ => sink.script(&path, [Answer::Header(status, "x-echo", MARKS[2].to_owned())]),
+            _ => sink.script(&path, [Answer::Refusal(status, echo(sink))]),
         }
     }
     for path in [
@@ -90,9 +107,11 @@ fn echoes(sink: &Sink) {
         "/v23.0/106540352242922/messages".to_owned(),
         "/emails".to_owned(),
         format!("/api/webhooks/123456789012345678/{}", MARKS[9]),
+        "/--/api/v2/push/send".to_owned(),
     ] {
         sink.script(&path, [Answer::Json(echo(sink))]);
     }
+    sink.script(&format!("/push/{}", MARKS[14]), [Answer::Refusal(403, echo(sink))]);
 }
 
 /// All that an administrator can read.
@@ -106,6 +125,7 @@ async fn answers(api: &Api) -> Vec<String> {
         "connections",
         "notification-channels",
         "rules",
+        "push-subscriptions",
     ]
     .map(|name| format!("/v1/{name}"))
     .into();
@@ -146,6 +166,9 @@ async fn no_secret_and_no_address_is_found_in_any_log_metric_answer_or_record() 
     bugle.set_variable("BROKEN", MARKS[0]);
     bugle.start_roles(&Role::ALL).await;
     let (wire, api) = (bugle.wire().await, bugle.api());
+    for device in devices(&sink) {
+        everything.push(api.post("/v1/push-subscriptions", &device).await.expect(201).to_string());
+    }
     wire.event("a:b", "e-1", &json!({ "x": 1 })).await;
     let channels = applied["channels"].as_array().unwrap().len();
     api.shows_within(LATER, channels, "").await;

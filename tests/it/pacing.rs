@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::bugle::{Bugle, Role, rule, webhook, with};
 use crate::support::sink::{Answer, Sink};
+use crate::support::telegram::{Message, Telegram};
 use crate::support::{LATER, ensure, eventually};
 
 /// A fleet of so many workers with one channel that has these fields too.
@@ -29,12 +30,31 @@ async fn publish(bugle: &Bugle, count: usize) {
 
 /// No window of a second holds more than that.
 fn assert_paced(sink: &Sink, most: usize) {
-    let mut arrivals: Vec<Instant> = sink.requests("/hook").iter().map(|request| request.at).collect();
+    assert_apart(sink.requests("/hook").iter().map(|request| request.at), most);
+}
+
+fn assert_apart(arrivals: impl Iterator<Item = Instant>, most: usize) {
+    let mut arrivals: Vec<Instant> = arrivals.collect();
     arrivals.sort_unstable();
     for window in arrivals.windows(most + 1) {
         let length = window[most] - window[0];
         assert!(length >= Duration::from_secs(1), "{} within {length:?}", most + 1);
     }
+}
+
+/// Two workers, and a channel to each of these chats of one bot.
+async fn one_bot(telegram: &Telegram, chats: &[i64]) -> Bugle {
+    let bugle = Bugle::new().await;
+    let channel = |(number, chat): (usize, &i64)| {
+        with(telegram.channel(*chat, &json!({})), &json!({"id": format!("c-{number}")}))
+    };
+    let channels: Vec<Value> = chats.iter().enumerate().map(channel).collect();
+    let rules: Vec<Value> = (0..chats.len())
+        .map(|number| rule(&format!("r-{number}"), &format!("a:{number}"), &format!("c-{number}")))
+        .collect();
+    bugle.start_with(&json!({"channels": channels, "rules": rules})).await;
+    bugle.start_roles(&[Role::Worker]).await;
+    bugle
 }
 
 /// A figure of all workers together.
@@ -146,4 +166,46 @@ async fn a_429_moves_those_who_stand_in_line_behind_the_pause() {
     assert!(early.len() <= 2 && early.iter().all(|wait| *wait < Duration::from_secs(1)), "{early:?}");
     assert_paced(&sink, 10);
     bugle.api().shows_within(LATER, 25, "status=sent").await;
+}
+
+#[tokio::test]
+async fn many_chats_of_one_bot_keep_their_own_limits_and_the_bots() {
+    let chats: Vec<i64> = (1..=40).collect();
+    let telegram = Telegram::with_chats(&chats).await;
+    let bugle = one_bot(&telegram, &chats).await;
+    let wire = bugle.wire().await;
+    for round in 0..3 {
+        for number in 0..chats.len() {
+            wire.event(&format!("a:{number}"), &format!("e-{round}-{number}"), &json!({})).await;
+        }
+    }
+    let sent = bugle.api().shows_within(LATER, 3 * chats.len(), "status=sent").await;
+    assert_eq!(sent.len(), 3 * chats.len());
+    let messages = telegram.shows(3 * chats.len()).await;
+    assert_eq!(messages.len(), 3 * chats.len());
+    assert_apart(messages.iter().map(|message| message.at), 30);
+    for chat in chats {
+        let of_chat = |message: &&Message| message.chat == chat;
+        assert_apart(messages.iter().filter(of_chat).map(|message| message.at), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_429_pauses_the_other_channels_of_the_same_chat_and_no_more() {
+    let telegram = Telegram::with_chats(&[7, 8]).await;
+    let bugle = one_bot(&telegram, &[7, 7, 8]).await;
+    let (wire, api) = (bugle.wire().await, bugle.api());
+    telegram.asks_for_pauses(&[4]);
+    let began = Instant::now();
+    wire.event("a:0", "e-0", &json!({})).await;
+    api.shows(1, "channel=c-0&status=retrying").await;
+    wire.event("a:1", "e-1", &json!({})).await;
+    wire.event("a:2", "e-2", &json!({})).await;
+    api.shows_within(LATER, 3, "status=sent").await;
+    let messages = telegram.shows(3).await;
+    let waits = |chat: i64| {
+        messages.iter().filter(move |message| message.chat == chat).map(|message| message.at - began)
+    };
+    assert!(waits(7).all(|wait| wait >= Duration::from_secs(4)), "{:?}", waits(7).collect::<Vec<_>>());
+    assert!(waits(8).all(|wait| wait < Duration::from_secs(4)), "{:?}", waits(8).collect::<Vec<_>>());
 }

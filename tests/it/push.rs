@@ -1,6 +1,6 @@
 //! Pushes to devices: who gets them, who gets them again, and whose subscription ends.
 
-mod browsers;
+pub mod browsers;
 mod expo;
 mod phones;
 mod subscriptions;

@@ -14,13 +14,13 @@ use crate::support::sink::{Answer, Request, Sink};
 
 /// A browser's keys: those of RFC 8291, Appendix A.
 const PRIVATE: &str = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94";
-const P256DH: &str =
+pub const P256DH: &str =
     "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
-const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
+pub const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
 
 /// The sender's, made as the documentation shows it.
-const VAPID_PRIVATE: &str = "Out5OoD1EYMwZMV5qGLYdyRH6-cVJuacnURK4vvQ-_M";
-const VAPID_PUBLIC: &str =
+pub const VAPID_PRIVATE: &str = "Out5OoD1EYMwZMV5qGLYdyRH6-cVJuacnURK4vvQ-_M";
+pub const VAPID_PUBLIC: &str =
     "BEfG6HnSw5i8b8h50ENlrNsKI_AWTgmuIuHsa9tOD8BE8_Pg9joqyOYJD_pUqWzZBmhGjmFpCd7arL2Vk7Caj4U";
 
 async fn fleet() -> (Bugle, Sink, Api) {

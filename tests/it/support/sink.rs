@@ -21,6 +21,8 @@ pub enum Answer {
     Header(u16, &'static str, String),
     /// A 200 with this body.
     Json(Value),
+    /// A status with this body.
+    Refusal(u16, Value),
     /// A 200 that takes its time.
     Slow(Duration),
     /// Nothing until the test releases the path, then a 200.
@@ -147,6 +149,10 @@ async fn receive(
         Answer::Json(json) => {
             body = json.to_string();
             response.header("content-type", "application/json")
+        }
+        Answer::Refusal(status, json) => {
+            body = json.to_string();
+            response.status(status).header("content-type", "application/json")
         }
         Answer::Status(status) => response.status(status),
         Answer::Header(status, name, value) => response.status(status).header(name, value),

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -19,10 +20,11 @@ pub const TOKEN: &str = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
 const TAGS: [&str; 8] = ["b", "i", "u", "s", "a", "code", "pre", "blockquote"];
 
 /// A message as a chat shows it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Message {
     pub id: i64,
     pub chat: i64,
+    pub at: Instant,
     pub fields: Value,
     /// Of a document.
     pub file: Option<(String, String)>,
@@ -164,7 +166,7 @@ impl Known {
             return Ok(message.clone());
         }
         let id = i64::try_from(self.messages.len()).unwrap() + 1;
-        let message = Message { id, chat, fields, file };
+        let message = Message { id, chat, at: Instant::now(), fields, file };
         self.messages.push(message.clone());
         Ok(message)
     }
