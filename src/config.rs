@@ -6,7 +6,7 @@
 mod check;
 mod secret;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 use ipnet::IpNet;
 use schemars::JsonSchema;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 pub use self::secret::Secret;
@@ -133,6 +134,7 @@ pub struct Worker {
     pub workspace_share: f64,
     pub allow_plain_http: bool,
     #[schemars(with = "Vec<String>")]
+    #[serde(deserialize_with = "networks")]
     pub allow_addresses: Vec<IpNet>,
     #[serde(deserialize_with = "empty_is_none")]
     #[schemars(with = "String")]
@@ -211,8 +213,11 @@ impl Settings {
             figment = figment.merge(Serialized::from(nested(&path, value), Profile::Default));
         }
         let shown = file.map(|path| format!("{}: ", path.display())).unwrap_or_default();
-        let mut settings: Self =
-            figment.extract().map_err(|error| ConfigError(format!("{shown}{}", sentence(&error))))?;
+        let mut settings: Self = figment.extract().map_err(|error: figment::Error| {
+            // Variables are named by their key alone.
+            let of_file = error.metadata.as_ref().is_some_and(|of| of.name.contains("TOML"));
+            ConfigError(format!("{}{}", if of_file { shown.as_str() } else { "" }, sentence(&error)))
+        })?;
         settings.anchor(file);
         settings.check()?;
         Ok(settings)
@@ -359,6 +364,17 @@ fn sentence(error: &figment::Error) -> String {
             format!("{key} is not valid: {}", error.kind)
         }
     }
+}
+
+/// One address is a network of its own.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let network = |text: &String| {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        let found = text.parse().or(address);
+        found.map_err(|_| D::Error::custom(format!("{text:?} is no address and no network: 10.0.0.0/8, say")))
+    };
+    texts.iter().map(network).collect()
 }
 
 fn empty_is_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(

@@ -100,9 +100,10 @@ impl Way {
         match self {
             Self::Expo { .. } => format!("ExponentPushToken[…{end}]"),
             Self::WebPush { endpoint, .. } => {
-                let host = url::Url::parse(endpoint).ok();
-                let host = host.as_ref().and_then(url::Url::host_str).unwrap_or_default();
-                format!("https://{host}/…{end}")
+                let url = url::Url::parse(endpoint).ok();
+                let scheme = url.as_ref().map_or("https", url::Url::scheme);
+                let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
+                format!("{scheme}://{host}/…{end}")
             }
         }
     }

@@ -3,9 +3,10 @@
 //! A supervising shell holds the other end of a pipe: when the parent is gone, even by kill -9, the pipe closes and the
 //! server is told to stop. Should the supervisor be killed too, the next start finds the orphan by its pid file.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -40,13 +41,20 @@ pub struct DataDir {
     _lock: File,
 }
 
+/// Makes a folder that nobody else may look into: what people are told lies there. One that is there already stays as it is.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_private(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 impl DataDir {
     /// # Errors
     /// One sentence: it cannot be made, or another process has it.
     pub fn open(path: &Path) -> Result<Self, String> {
         let shown = path.display();
-        std::fs::create_dir_all(path)
-            .map_err(|error| format!("the data directory {shown} cannot be made: {error}"))?;
+        make_private(path).map_err(|error| format!("the data directory {shown} cannot be made: {error}"))?;
         let path = path.canonicalize().map_err(|error| format!("{shown}: {error}"))?;
         let lock = File::create(path.join("lock")).map_err(|error| format!("{shown}/lock: {error}"))?;
         match lock.try_lock() {

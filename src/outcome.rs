@@ -109,6 +109,8 @@ words! {
         Unreachable = "unreachable",
         /// The provider answered that it is broken (5xx).
         ProviderError = "provider_error",
+        /// The provider has nothing against us, but does not reach this recipient now.
+        Deferred = "deferred",
         /// The provider asks for a pause (429).
         RateLimited = "rate_limited",
         /// The provider refused this very message (4xx).

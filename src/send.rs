@@ -86,6 +86,11 @@ pub struct Sent {
     #[schema(value_type = String)]
     pub channel: ChannelId,
     pub status: State,
+    /// Why, once it was tried or is not sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     #[schema(value_type = String)]
     pub scheduled_at: Timestamp,
     /// When it goes out.
@@ -201,6 +206,8 @@ impl Times {
             id: delivery.id.clone(),
             channel: delivery.channel.clone(),
             status: State::Scheduled,
+            reason: None,
+            detail: None,
             scheduled_at: self.asked,
             fires_at: self.due,
             repeated: false,
@@ -215,7 +222,8 @@ fn check_size(bus: &Bus, delivery: &Delivery) -> Result<(), SendFailure> {
         (serde_json::to_vec(delivery).map_err(BusError::from)?.len(), bus.event_bytes_max());
     if bytes > bytes_max {
         let message = format!("makes a delivery of {bytes} bytes: at most {bytes_max}");
-        return Err(SendFailure::Invalid(Fault::new("/data", message)));
+        let place = if delivery.attachments.is_empty() { "/data" } else { "/attachments" };
+        return Err(SendFailure::Invalid(Fault::new(place, message)));
     }
     Ok(())
 }

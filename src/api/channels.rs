@@ -26,7 +26,7 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::apply::plan;
 use crate::bus::topology;
-use crate::channel::standing::{ChannelStanding, Verification};
+use crate::channel::standing::{ChannelStanding, Verification, is_of_file};
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::documents::Key;
 use crate::ids::{ChannelId, WorkspaceId};
@@ -316,7 +316,9 @@ pub async fn remove(
     let workspace = principal.manages_channels(&query)?;
     let key = key_in(workspace.clone(), &id)?;
     let channel = ChannelId::parse(&id).map_err(|_| missing(&id))?;
-    if !query.flag("force")? && shelf::get(&api.bus, &key).await?.is_some() {
+    // What a file owns is refused whatever names it.
+    let held = shelf::get(&api.bus, &key).await?;
+    if !query.flag("force")? && held.is_some_and(|held| !is_of_file(&held.document.owner)) {
         unused(&api, &workspace, &channel)?;
     }
     let removed = api

@@ -19,7 +19,7 @@ use crate::bus::StreamName;
 use crate::bus::reader::{From, Reader};
 use crate::delivery::Delivery;
 use crate::ids::{DeliveryId, WorkspaceId};
-use crate::outcome::{Outcome, State};
+use crate::outcome::{Outcome, Reason, State};
 use crate::send::{self, Cancellation, SendRequest, Sent};
 
 /// So that the state can be asked at once, the answer waits this long for the history.
@@ -67,10 +67,13 @@ pub async fn send(
     let watch = if query.flag("wait")? { Some(watch(&api, &workspace).await?) } else { None };
     let mut sent = send::send(&api.bus, &workspace, value, key).await?;
     if let Some(reader) = watch {
-        sent.status = match known(&api, &sent).await {
-            Some(state) => state,
+        let seen = match known(&api, &sent).await {
+            Some(seen) => Some(seen),
             None => first_outcome(reader, &sent).await,
         };
+        if let Some((status, reason, detail)) = seen {
+            sent = Sent { status, reason, detail, ..sent };
+        }
     } else if sent.record > 0
         && let Err(problem) = api.recorded(sent.record, RECORD_PATIENCE).await
     {
@@ -92,13 +95,17 @@ fn addressed(principal: &Principal, mut request: Value) -> Result<Value, Problem
     Ok(request)
 }
 
+/// Where a send stands, and why.
+type Seen = (State, Option<Reason>, Option<String>);
+
 /// What an earlier request with the same key led to, where the history knows more than that it was asked for.
-async fn known(api: &Api, sent: &Sent) -> Option<State> {
+async fn known(api: &Api, sent: &Sent) -> Option<Seen> {
     if !sent.repeated {
         return None;
     }
     let row = api.store.get(None, &sent.id).await.ok()??;
-    State::parse(&row.status).filter(|state| *state != State::Scheduled)
+    let state = State::parse(&row.status).filter(|state| *state != State::Scheduled)?;
+    Some((state, Reason::parse(&row.reason), row.detail))
 }
 
 /// Reads outcomes from before the send on.
@@ -107,19 +114,19 @@ async fn watch(api: &Api, workspace: &WorkspaceId) -> Result<Reader, Problem> {
     Ok(Reader::open(&api.bus, StreamName::Records, filter, From::New).await?)
 }
 
-async fn first_outcome(mut reader: Reader, sent: &Sent) -> State {
+async fn first_outcome(mut reader: Reader, sent: &Sent) -> Option<Seen> {
     let wait = async {
         loop {
-            let Ok(entries) = reader.next(100).await else { return sent.status };
+            let entries = reader.next(100).await.ok()?;
             for entry in entries {
                 let Ok(outcome) = serde_json::from_slice::<Outcome>(&entry.payload) else { continue };
                 if outcome.delivery == sent.id && outcome.state != State::Scheduled {
-                    return outcome.state;
+                    return Some((outcome.state, Some(outcome.reason), outcome.detail));
                 }
             }
         }
     };
-    tokio::time::timeout(OUTCOME_PATIENCE, wait).await.unwrap_or(sent.status)
+    tokio::time::timeout(OUTCOME_PATIENCE, wait).await.ok().flatten()
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -17,7 +17,7 @@ use crate::bus::{Bus, BusError, StreamName, floor, topology};
 use crate::channel::Workshop;
 use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::clock;
-use crate::config::{Secret, Settings};
+use crate::config::{Secret, Settings, Worker as WorkerSettings};
 use crate::connection::probes::Probes;
 use crate::deliver::adapters::Adapters;
 use crate::deliver::circuit::Circuits;
@@ -29,6 +29,7 @@ use crate::deliver::pace::Pace;
 use crate::deliver::pauses::Pauses;
 use crate::deliver::share::Shares;
 use crate::delivery::Lane;
+use crate::embedded::make_private;
 use crate::health::Health;
 use crate::own_events::Announcer;
 use crate::own_events::farewell::Farewell;
@@ -227,8 +228,7 @@ impl Parts<'_> {
 
     fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
         let settings = &self.settings.worker;
-        let extra_ca = settings.extra_ca_file.as_deref().map(read_certificates).transpose()?;
-        let http = HttpClient::new(HttpPolicy { extra_ca, ..self.http_policy() }).map_err(Failure::config)?;
+        let http = http_client(settings)?;
         let pulse = self.health.pulse("the channels' pauses");
         let workshop = Workshop { http, bus: Some(self.bus.clone()) };
         let probes = Arc::new(Probes {
@@ -284,17 +284,6 @@ impl Parts<'_> {
         Ok(())
     }
 
-    /// Whom workers may talk to; the API only asks whether they may.
-    fn http_policy(&self) -> HttpPolicy {
-        let settings = &self.settings.worker;
-        HttpPolicy {
-            allow_plain_http: settings.allow_plain_http,
-            allow_addresses: settings.allow_addresses.clone(),
-            proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
-            extra_ca: None,
-        }
-    }
-
     fn consume<H: consumer::Handler>(&self, name: &'static str, source: Source, handler: Arc<H>) {
         let pulse = self.health.pulse(&source.durable);
         let (bus, keep, stop) = (self.bus.clone(), self.settings.keep, self.stop.clone());
@@ -329,7 +318,7 @@ impl Parts<'_> {
             stop: self.stop.clone(),
             keep: self.settings.keep,
             explaining: Semaphore::new(api::EXPLANATIONS),
-            http_policy: self.http_policy(),
+            http_policy: http_policy(&self.settings.worker),
         };
         self.running.spawn("api", api::serve(listener, api));
         tracing::info!(%address, "the API listens");
@@ -350,6 +339,25 @@ impl Parts<'_> {
         crate::cli::greet(self.settings, address, fresh.then_some(token.as_str()))?;
         Ok(Some(Secret::new(token)))
     }
+}
+
+/// Whom workers may talk to; the API only asks whether they may.
+fn http_policy(settings: &WorkerSettings) -> HttpPolicy {
+    HttpPolicy {
+        allow_plain_http: settings.allow_plain_http,
+        allow_addresses: settings.allow_addresses.clone(),
+        proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+        extra_ca: None,
+    }
+}
+
+/// The client of the workers.
+///
+/// # Errors
+/// When the certificates or the proxy cannot be used.
+pub fn http_client(settings: &WorkerSettings) -> Result<HttpClient, Failure> {
+    let extra_ca = settings.extra_ca_file.as_deref().map(read_certificates).transpose()?;
+    HttpClient::new(HttpPolicy { extra_ca, ..http_policy(settings) }).map_err(Failure::config)
 }
 
 fn read_certificates(file: &Path) -> Result<Arc<[u8]>, Failure> {
@@ -379,7 +387,7 @@ pub(super) fn open_store(
         return Err(Failure::config(sentence));
     }
     if embedded.is_none() && settings.database.url.is_none() {
-        std::fs::create_dir_all(&settings.data_dir)
+        make_private(&settings.data_dir)
             .map_err(|error| Failure::run(format!("{}: {error}", settings.data_dir.display())))?;
     }
     Store::open(&settings.database_url(), settings.database.connections).map_err(Failure::config)

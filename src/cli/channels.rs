@@ -16,9 +16,12 @@ use crate::bus::Bus;
 use crate::channel::standing::{ChannelStanding, Verification};
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::config::Settings;
+use crate::connection::health;
+use crate::deliver::circuit::state::Mode;
+use crate::deliver::circuit::{self, CircuitView};
 use crate::documents::{Key, unknown_channel};
 use crate::errand::{self, AskError, Errand, Of, Tested, What};
-use crate::ids::{ChannelId, Recipient, WorkspaceId};
+use crate::ids::{ChannelId, ConnectionId, Recipient, WorkspaceId};
 use crate::outcome::Reason;
 use crate::shelf::{self, ShelfError, standing};
 
@@ -87,6 +90,9 @@ struct Row {
     spec: ChannelSpec,
     owner: String,
     standing: ChannelStanding,
+    circuit: CircuitView,
+    /// Why its connection lets nothing out.
+    connection: Option<String>,
 }
 
 impl Row {
@@ -97,6 +103,29 @@ impl Row {
     fn is_on(&self) -> bool {
         self.spec.enabled == Enabled::On
     }
+
+    /// What holds back the deliveries of a channel that is on.
+    fn trouble(&self) -> Option<String> {
+        let open = self.circuit.state != Mode::Closed;
+        let next = self.circuit.next_probe_at.filter(|_| open);
+        let circuit = next.map(|at| format!("nothing works on it; the next delivery is tried after {at:.0}"));
+        self.connection.clone().or(circuit)
+    }
+}
+
+/// Why a connection lets nothing out; None where it does, or is not asked about.
+async fn objection(
+    bus: &Bus,
+    workspace: &WorkspaceId,
+    id: &ConnectionId,
+    held: Option<&shelf::Held>,
+) -> Result<Option<String>, Failure> {
+    let Some(held) = held else { return Ok(Some(format!("its connection {id} does not exist"))) };
+    if held.document.spec["enabled"] == false {
+        return Ok(Some(format!("its connection {id} is off")));
+    }
+    let health = health::read(bus, workspace, id).await.map_err(Failure::run)?;
+    Ok(health.and_then(|health| health.objection(id)))
 }
 
 /// The channels of a workspace, in the order of their ids.
@@ -109,11 +138,17 @@ async fn rows(bus: &Bus, workspace: &WorkspaceId) -> Result<Vec<Row>, Failure> {
             continue;
         }
         let spec = serde_json::from_value(held.document.spec.clone());
-        let spec = spec.map_err(|_| Failure::run(format!("channel {id} cannot be read by this version")))?;
+        let spec: ChannelSpec =
+            spec.map_err(|_| Failure::run(format!("channel {id} cannot be read by this version")))?;
         let standing = found.get(&Key::Standing(of.clone(), id.clone()));
         let standing = standing.and_then(|held| serde_json::from_value(held.document.spec.clone()).ok());
         let owner = held.document.owner.clone();
-        rows.push(Row { spec, owner, standing: standing.unwrap_or_default() });
+        let circuit = circuit::read(bus, of, id).await.map_err(Failure::run)?;
+        let connection = match &spec.connection {
+            Some(id) => objection(bus, of, id, found.get(&Key::Connection(of.clone(), id.clone()))).await?,
+            None => None,
+        };
+        rows.push(Row { spec, owner, standing: standing.unwrap_or_default(), circuit, connection });
     }
     Ok(rows)
 }
@@ -128,7 +163,7 @@ async fn list(bus: &Bus, arguments: &List) -> Result<(), Failure> {
                 "id": row.spec.id, "kind": row.spec.kind, "enabled": row.is_on(), "owner": row.owner,
                 "verificationStatus": row.verification(), "disabled": disabled.map(|found| json!({
                     "at": found.at, "reason": found.cause, "why": found.why,
-                })),
+                })), "circuit": row.circuit, "connection": row.connection,
             });
             say(&line.to_string())
         });

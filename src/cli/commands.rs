@@ -152,6 +152,8 @@ pub async fn send(settings: &Settings, arguments: &Send) -> Result<(), Failure> 
 /// Reads everything that a start would read, and says what is wrong.
 pub fn check_config(settings: &Settings) -> Result<(), Failure> {
     apply::files::read_texts(settings.router.texts.as_deref()).map_err(Failure::config)?;
+    load::keys(settings).map_err(Failure::config)?;
+    roles::http_client(&settings.worker)?;
     let files = apply::files::read_all(&settings.documents).map_err(Failure::config)?;
     for (path, file) in settings.documents.iter().zip(&files) {
         say(&format!("{}: {} channels, {} rules", path.display(), file.channels.len(), file.rules.len()))?;

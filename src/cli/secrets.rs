@@ -8,6 +8,7 @@ use super::say;
 use crate::app::{Failure, roles};
 use crate::config::Settings;
 use crate::ids::WorkspaceId;
+use crate::secrets::key::{KeyId, KeyRing};
 use crate::secrets::rotate::rotate;
 use crate::secrets::{Purpose, load, published, seal};
 
@@ -71,6 +72,12 @@ async fn rotate_all(settings: &Settings) -> Result<(), Failure> {
         ));
     }
     let bus = roles::connect_now(settings).await?;
+    for purpose in Purpose::ALL {
+        let in_force = published::current(&bus, *purpose).await.map_err(Failure::run)?;
+        if let Some(why) = in_force.and_then(|in_force| not_yet(&keys, &in_force.id, *purpose)) {
+            return Err(Failure::config(why));
+        }
+    }
     let done = rotate(&bus, &keys).await.map_err(Failure::run)?;
     done.sealed.iter().try_for_each(|key| say(&format!("sealed {}", key.as_written())))?;
     for purpose in &done.without_key {
@@ -90,4 +97,15 @@ async fn rotate_all(settings: &Settings) -> Result<(), Failure> {
     } else {
         Ok(())
     }
+}
+
+/// Why it is too early: an older one of these keys is the one that is in force.
+fn not_yet(keys: &KeyRing, in_force: &KeyId, purpose: Purpose) -> Option<String> {
+    let current = keys.current().filter(|current| current.id != *in_force && keys.has(in_force))?;
+    Some(format!(
+        "the key {} is not in force yet: {} seal with {in_force}. Give the {} these keys and restart them, then rotate",
+        current.id,
+        purpose,
+        purpose.openers()
+    ))
 }

@@ -197,6 +197,7 @@ fn counts(reason: Reason) -> bool {
         | Reason::Continued
         | Reason::Delayed
         | Reason::Redriven
+        | Reason::Deferred
         | Reason::RateLimited
         | Reason::BlockedAddress
         | Reason::Misconfigured

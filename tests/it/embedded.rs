@@ -146,6 +146,8 @@ async fn a_first_start_prints_the_address_the_token_and_a_command_that_works() {
     assert!(output.contains(&token), "{output}");
     let mode = std::fs::metadata(home.data_dir().join("admin-token")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let mode = std::fs::metadata(home.data_dir()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "others may not look into the history");
 
     let published = shell(&pasted(&output)).await;
     assert!(published.status.success(), "{published:?}");

@@ -167,6 +167,8 @@ async fn keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten() 
         ensure(newest > first, "not yet")
     })
     .await;
+    let early = bugle.cli(&["secrets", "rotate"]).await;
+    assert!(early.code == 78 && early.stderr.contains("is not in force yet"), "{early:?}");
     bugle.take(Role::Worker).clear();
     bugle.take(Role::Api).clear();
     bugle.start_roles(&[Role::Worker, Role::Api]).await;

@@ -104,7 +104,9 @@ async fn what_cannot_be_used_is_refused_in_one_sentence_without_secrets() {
         ("WORKER__KINDS", "pigeon", vec!["worker.kinds", "webhook"]),
         ("WORKER__CHANNEL_SHARE", "1.5", vec!["worker.channel_share"]),
         ("WORKER__ALLOW_PLAIN_HTTP", "perhaps", vec!["WORKER__ALLOW_PLAIN_HTTP"]),
-        ("WORKER__ALLOW_ADDRESSES", "127.0.0.1/99", vec!["worker.allow_addresses"]),
+        ("WORKER__ALLOW_ADDRESSES", "127.0.0.1/99", vec!["worker.allow_addresses", "10.0.0.0/8"]),
+        ("WORKER__EXTRA_CA_FILE", "/no/such/ca.pem", vec!["worker.extra_ca_file", "/no/such/ca.pem"]),
+        ("SECRETS__KEY", "s3cr3t", vec!["secrets.key", "line 1"]),
         ("SHUTDOWN__DEADLINE_SECONDS", "0", vec!["shutdown.deadline_seconds"]),
         ("NATS__URL", "nats://me:s3cr3t@host:port", vec!["nats.url", "nats://host:port"]),
         ("WORKER__PROXY", "socks5://me:s3cr3t@host:1080", vec!["worker.proxy", "http"]),
@@ -134,7 +136,7 @@ async fn a_file_that_cannot_be_used_is_refused_in_one_sentence() {
     refused(&in_file("documents = [\"missing.yaml\"]\n").await, &["missing.yaml"]);
     let missing = bugle.cli(&["--config", "/no/such/file.toml", "check-config"]).await;
     refused(&missing, &["/no/such/file.toml"]);
-    let fine = in_file("[worker]\nslots = 7\n").await.ok();
+    let fine = in_file("[worker]\nslots = 7\nallow_addresses = [\"10.1.2.3\", \"::1/128\"]\n").await.ok();
     assert!(fine.contains("valid"), "{fine}");
 }
 

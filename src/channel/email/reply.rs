@@ -2,14 +2,14 @@
 //!
 //! | reply            | greeting, EHLO, STARTTLS | AUTH               | MAIL               | RCPT                   | DATA                |
 //! |------------------|--------------------------|--------------------|--------------------|------------------------|---------------------|
-//! | 4yz              | transient                | transient          | transient          | transient              | transient           |
+//! | 4yz              | transient                | transient          | transient          | transient, `deferred`  | transient           |
 //! | 4yz of a rate    | rate limited             | rate limited       | rate limited       | rate limited           | rate limited        |
 //! | 530, 534, 535    | ours, `unauthorized`     | ours, `unauthorized` | ours, `unauthorized` | ours, `unauthorized` | ours, `unauthorized` |
 //! | 552              | ours, `unauthorized`     | ours, `unauthorized` | permanent, `rejected` | permanent, `rejected` | permanent, `rejected` |
 //! | 550, 551, 553    | ours, `unauthorized`     | ours, `unauthorized` | ours, `unauthorized` | permanent, `gone`      | permanent, `rejected` |
 //! | 5yz              | ours, `unauthorized`     | ours, `unauthorized` | ours, `unauthorized` | permanent, `rejected`  | permanent, `rejected` |
 //!
-//! A rate at RCPT with x.2.z is the one mailbox's: transient. At RCPT an enhanced code (RFC 3463) x.7.z, which is policy, makes it `unauthorized` instead of `gone`; x.1.z after DATA
+//! A rate at RCPT with x.2.z is the one mailbox's: transient. 421 and x.3.z at RCPT are the server's own trouble, not one mailbox's. At RCPT an enhanced code (RFC 3463) x.7.z, which is policy, makes it `unauthorized` instead of `gone`; x.1.z after DATA
 //! makes it `gone`. Google's 5.4.5 and sending limits under 5yz ask for a pause. Of the text nothing is quoted: it holds addresses.
 
 use std::time::Duration;
@@ -68,7 +68,10 @@ pub(super) fn classify(stage: Stage, code: u16, text: &str) -> SendError {
         return if says(&RATE_WORDS) && !one {
             SendError::RateLimited { failure: failure(Reason::RateLimited), retry_after: None }
         } else {
-            SendError::Transient { failure: failure(Reason::ProviderError), retry_after: None }
+            // A greylisted mailbox, or a full one: others get theirs.
+            let servers = stage != Stage::Rcpt || code == 421 || subject == Some(3);
+            let reason = if servers { Reason::ProviderError } else { Reason::Deferred };
+            SendError::Transient { failure: failure(reason), retry_after: None }
         };
     }
     if enhanced == Some([5, 4, 5]) || says(&QUOTA_WORDS) {
@@ -119,7 +122,9 @@ mod tests {
     fn every_reply_has_its_class_at_every_command() {
         for stage in STAGES {
             for code in 400..500 {
-                assert_eq!(seen(stage, code, "no"), "transient provider_error", "{stage:?} {code}");
+                let deferred = stage == Stage::Rcpt && code != 421;
+                let expected = if deferred { "transient deferred" } else { "transient provider_error" };
+                assert_eq!(seen(stage, code, "no"), expected, "{stage:?} {code}");
             }
             for code in 500..600 {
                 let expected = match (stage, code) {
@@ -140,10 +145,11 @@ mod tests {
             (Stage::Rcpt, 550, "5.7.1 relaying denied", "permanent unauthorized"),
             (Stage::Rcpt, 554, "5.1.2 no such domain", "permanent gone"),
             (Stage::Rcpt, 552, "5.2.2 mailbox full", "permanent rejected"),
-            (Stage::Rcpt, 450, "4.7.1 greylisted, try again in 300 s", "transient provider_error"),
+            (Stage::Rcpt, 450, "4.7.1 greylisted, try again in 300 s", "transient deferred"),
+            (Stage::Rcpt, 452, "4.3.1 insufficient system storage", "transient provider_error"),
             (Stage::Data, 550, "5.7.1 looks like spam", "permanent rejected"),
             (Stage::Data, 550, "5.1.1 nobody of that name", "permanent gone"),
-            (Stage::Rcpt, 450, "4.2.1 this mailbox gets too many messages", "transient provider_error"),
+            (Stage::Rcpt, 450, "4.2.1 this mailbox gets too many messages", "transient deferred"),
             (Stage::Hello, 421, "4.7.0 Too many connections", "limited None"),
             (Stage::Auth, 454, "4.7.0 Too many login attempts", "limited None"),
             (Stage::Data, 454, "Throttling failure: Maximum sending rate exceeded.", "limited None"),

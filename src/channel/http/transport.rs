@@ -12,7 +12,7 @@ use crate::outcome::Reason;
 pub(super) fn blocked() -> SendError {
     SendError::Permanent(Failure::new(
         Reason::BlockedAddress,
-        "the network policy forbids the address of the endpoint",
+        "the network policy forbids the address of the endpoint: worker.allow_addresses opens networks",
     ))
 }
 

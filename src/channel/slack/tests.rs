@@ -301,7 +301,7 @@ async fn files_that_fail_are_noted_and_the_message_is_sent() {
         (
             "files.getUploadURLExternal",
             vec![json!({ "ok": true, "upload_url": "http://10.0.0.1/hunter2", "file_id": "F" })],
-            "1 of 2 files were not sent: the network policy forbids the address of the endpoint",
+            "1 of 2 files were not sent: the network policy forbids the address of the endpoint: worker.allow_addresses opens networks",
         ),
         (
             "files.getUploadURLExternal",

@@ -41,7 +41,10 @@ pub(super) fn list(rows: &[Row], paint: Paint) -> String {
         let (state, why): (Cell, String) = match (row.is_on(), disabled, row.verification()) {
             (false, ..) => (("off".to_owned(), faint), String::new()),
             (true, Some(disabled), _) => (("switched off".to_owned(), bad), disabled.why.clone()),
-            (true, None, Verification::Verified) => (("on".to_owned(), good), String::new()),
+            (true, None, Verification::Verified) => match row.trouble() {
+                None => (("on".to_owned(), good), String::new()),
+                Some(why) => (("held back".to_owned(), bad), why),
+            },
             (true, None, Verification::Pending) => {
                 (("pending".to_owned(), doubtful), format!("bugle channels test {}", row.spec.id))
             }
@@ -105,6 +108,8 @@ mod tests {
 
     use super::*;
     use crate::channel::standing::ChannelStanding;
+    use crate::deliver::circuit::CircuitView;
+    use crate::deliver::circuit::state::Mode;
     use crate::ids::ChannelId;
     use crate::outcome::Reason;
 
@@ -112,16 +117,24 @@ mod tests {
         let config = json!({"url": "https://a.example/"});
         let spec = json!({"id": id, "kind": "webhook", "enabled": enabled, "config": config});
         let spec = serde_json::from_value(spec).unwrap();
-        Row { spec, owner: owner.to_owned(), standing: ChannelStanding::default() }
+        let circuit = CircuitView { state: Mode::Closed, since: None, next_probe_at: None };
+        let (owner, standing) = (owner.to_owned(), ChannelStanding::default());
+        Row { spec, owner, standing, circuit, connection: None }
     }
 
     #[test]
     fn a_list_says_how_each_channel_stands_and_what_to_do() {
-        let rows = [row("ops", "file:a.yaml", true), row("new-one", "api", true), row("old", "api", false)];
-        let expected = "channel  kind     state    owner\n\
-                        ops      webhook  on       file:a.yaml\n\
-                        new-one  webhook  pending  api          bugle channels test new-one\n\
-                        old      webhook  off      api\n";
+        let mut rows = Vec::from(["ops", "sick", "bots"].map(|id| row(id, "file:a.yaml", true)));
+        rows[1].circuit.state = Mode::Open;
+        rows[1].circuit.next_probe_at = Some("2026-01-02T03:04:05.6Z".parse().unwrap());
+        rows[2].connection = Some("its connection bot is off".to_owned());
+        rows.extend([row("new-one", "api", true), row("old", "api", false)]);
+        let expected = "channel  kind     state      owner\n\
+                        ops      webhook  on         file:a.yaml\n\
+                        sick     webhook  held back  file:a.yaml  nothing works on it; the next delivery is tried after 2026-01-02T03:04:05Z\n\
+                        bots     webhook  held back  file:a.yaml  its connection bot is off\n\
+                        new-one  webhook  pending    api          bugle channels test new-one\n\
+                        old      webhook  off        api\n";
         assert_eq!(list(&rows, Paint::PLAIN), expected);
         assert!(list(&rows, Paint::COLOURED).contains("\x1b[32mon\x1b[0m"));
     }

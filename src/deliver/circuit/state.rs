@@ -163,6 +163,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::Continued
         | Reason::Delayed
         | Reason::Redriven
+        | Reason::Deferred
         | Reason::RateLimited
         | Reason::Rejected
         | Reason::Expired
@@ -244,6 +245,7 @@ mod tests {
         assert_eq!(evidence(State::Failed, Reason::Gone, true), Evidence::Nothing);
         assert_eq!(evidence(State::Failed, Reason::Gone, false), Evidence::Fails);
         assert_eq!(evidence(State::Retrying, Reason::RateLimited, false), Evidence::Nothing);
+        assert_eq!(evidence(State::Retrying, Reason::Deferred, true), Evidence::Nothing);
         assert_eq!(evidence(State::Retrying, Reason::Unauthorized, false), Evidence::Fails);
         assert_eq!(evidence(State::Sent, Reason::Accepted, true), Evidence::Works);
     }

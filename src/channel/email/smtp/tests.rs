@@ -189,7 +189,7 @@ async fn a_refusal_is_known_by_the_command_that_it_refuses() {
         ("MAIL", "553 5.7.1 bugle@example.com is not yours\r\n", "ours unauthorized"),
         ("MAIL", "552 5.3.4 too large\r\n", "permanent rejected"),
         ("RCPT", "450 4.7.28 too many mails for ann.hunter3@example.org\r\n", "limited rate_limited"),
-        ("RCPT", "451 4.7.1 greylisted\r\n", "transient provider_error"),
+        ("RCPT", "451 4.7.1 greylisted\r\n", "transient deferred"),
         ("RCPT", "550-5.1.1 ann.hunter3@example.org\r\n550 5.1.1 unknown\r\n", "permanent gone"),
         ("RCPT", "550 5.7.1 relaying denied\r\n", "permanent unauthorized"),
         ("RCPT", "552 5.2.2 full\r\n", "permanent rejected"),
@@ -235,7 +235,7 @@ async fn one_address_that_is_refused_does_not_keep_the_others_from_theirs() {
     let script = Script { at: "bob@", answer: Answer::Says("451 4.7.1 greylisted\r\n"), once: false };
     let server = Server::start(Some(script)).await;
     let error = server.email(&workshop()).send(Try::of(&sample(), at())).await.unwrap_err();
-    assert_eq!(class(&error), "transient provider_error");
+    assert_eq!(class(&error), "transient deferred");
     assert!(server.log.lock().unwrap().messages.is_empty());
 }
 
