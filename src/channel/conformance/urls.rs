@@ -246,7 +246,41 @@ fn cases() -> Vec<Case> {
             errors: &[
                 (400, r#"{"success":false,"error":"invalid-channel"}"#, "permanent", Reason::Rejected),
                 (200, r#"{"success":false}"#, "permanent", Reason::Rejected),
+                // An older server does not know the webhook; a newer one does not say so.
+                (
+                    404,
+                    r#"{"success":false,"error":"Invalid integration id or token provided."}"#,
+                    "permanent",
+                    Reason::Gone,
+                ),
+                (500, "Internal Server Error", "transient", Reason::ProviderError),
+                (
+                    400,
+                    r#"{"success":false,"error":"overriding destination channel is disabled for this integration"}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                (
+                    400,
+                    r#"{"success":false,"error":"error-user-lacks-message-impersonate-permission"}"#,
+                    "ours",
+                    Reason::Unauthorized,
+                ),
+                // The integration's user is no more.
                 (401, r#"{"success":false,"error":"unauthorized"}"#, "ours", Reason::Unauthorized),
+                (
+                    429,
+                    r#"{"success":false,"error":"Error, too many requests. Please slow down. [error-too-many-requests]"}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+                // The integration is switched off.
+                (
+                    503,
+                    r#"{"success":false,"error":"Service Unavailable"}"#,
+                    "transient",
+                    Reason::ProviderError,
+                ),
             ],
         },
         Case {

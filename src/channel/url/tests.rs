@@ -306,6 +306,10 @@ fn limits_are_the_services_and_shared_by_who_shares_them() {
     assert_eq!((discord[0].most, discord[0].per, discord[0].burst), (5, Duration::from_secs(2), 5));
     assert_eq!(discord, of("https://discord.com/api/webhooks/123456789012345678/hunter2"));
     assert_ne!(discord[0].of, of("discord://7/hunter2")[0].of);
+    let rocket = of("rockets://a/b@r.example");
+    assert_eq!((rocket[0].most, rocket[0].per), (10, Duration::from_secs(60)));
+    assert_eq!(rocket, of("rockets://r.example/a/b"));
+    assert_ne!(rocket[0].of, of("rockets://r.example/a/c")[0].of, "each webhook has a count of its own");
     for url in URLS {
         for limit in of(url) {
             assert!(!limit.of.contains("hunter2") && limit.of.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{url} {}", limit.of);
