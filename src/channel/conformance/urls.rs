@@ -156,6 +156,13 @@ fn cases() -> Vec<Case> {
                     "permanent",
                     Reason::Gone,
                 ),
+                // Its database does not answer.
+                (
+                    500,
+                    r#"{"id":"web.incoming_webhook.channel.app_error","message":"x","status_code":500}"#,
+                    "transient",
+                    Reason::ProviderError,
+                ),
                 (
                     403,
                     r#"{"id":"web.incoming_webhook.channel_locked.app_error","message":"x","status_code":403}"#,
