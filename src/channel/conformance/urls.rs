@@ -315,6 +315,7 @@ fn cases() -> Vec<Case> {
                     "permanent",
                     Reason::Rejected,
                 ),
+                (200, r#"{"status":0,"request":"5"}"#, "permanent", Reason::Rejected),
                 (
                     429,
                     r#"{"errors":["application is over its quota"],"status":0,"request":"5"}"#,

@@ -52,7 +52,7 @@ impl Service for Opsgenie {
         let body = json!({
             "message": if title.is_empty() { message.footer() } else { title },
             "alias": message.short_key(ALIAS_BYTES_MAX),
-            "description": message.plain_with_links(DESCRIPTION_BYTES_MAX),
+            "description": message.plain_with_links(DESCRIPTION_BYTES_MAX, char::len_utf8),
             "priority": priority,
             "source": crate::channel::text::cut(&delivery.event.source, SOURCE_UNITS_MAX),
             "details": { "type": delivery.event.event_type.as_str(), "delivery": delivery.id.as_str() },

@@ -77,7 +77,7 @@ impl Service for RocketChat {
         let title = message.title(TITLE_UNITS_MAX);
         let mut attachment = json!({
             "title": parted(&title), "color": format!("#{:06x}", colour(message.delivery.severity)),
-            "text": parted(&message.plain_with_links(TEXT_BYTES_MAX)),
+            "text": parted(&message.plain_with_links(TEXT_BYTES_MAX, char::len_utf8)),
         });
         if let Some(link) = message.link() {
             attachment["title_link"] = link.into();

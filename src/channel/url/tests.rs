@@ -170,8 +170,11 @@ fn each_service_gets_no_more_than_it_takes() {
     assert!(body(URLS[6]).to_string().len() <= 32_000, "{}", body(URLS[6]).to_string().len());
     assert!(bytes(&body(URLS[7])["attachments"][0]["text"]) <= 5_000);
     let pushover = body(URLS[8]);
-    assert!(bytes(&pushover["message"]) <= 1024 && units(&pushover["title"]) <= 250);
+    assert!(units(&pushover["message"]) <= 1024 && units(&pushover["title"]) <= 250);
     assert_eq!(pushover.get("url"), None, "a link that is too long is left out");
+    let chinese = Delivery { body: "構建失敗".repeat(250), ..sample() };
+    let whole = asked(URLS[8], &chinese).body["message"].as_str().unwrap().to_owned();
+    assert_eq!(whole, chinese.body, "Pushover counts characters");
     let opsgenie = body(URLS[9]);
     assert!(units(&opsgenie["message"]) <= 130 && bytes(&opsgenie["description"]) <= 15_000);
     assert!(bytes(&opsgenie["alias"]) <= 512);
