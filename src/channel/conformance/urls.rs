@@ -88,7 +88,7 @@ fn cases() -> Vec<Case> {
             errors: &[
                 (
                     400,
-                    r#"{"code":40024,"http":400,"error":"invalid request: request body must be message JSON"}"#,
+                    r#"{"code":40017,"http":400,"error":"invalid request: request body must be message JSON"}"#,
                     "permanent",
                     Reason::Rejected,
                 ),
@@ -96,13 +96,19 @@ fn cases() -> Vec<Case> {
                 (403, r#"{"code":40301,"http":403,"error":"forbidden"}"#, "permanent", Reason::Unauthorized),
                 (
                     413,
-                    r#"{"code":41303,"http":413,"error":"message too large"}"#,
+                    r#"{"code":41303,"http":413,"error":"JSON body too large"}"#,
                     "permanent",
                     Reason::Rejected,
                 ),
                 (
                     429,
                     r#"{"code":42901,"http":429,"error":"limit reached: too many requests"}"#,
+                    "limited",
+                    Reason::RateLimited,
+                ),
+                (
+                    429,
+                    r#"{"code":42908,"http":429,"error":"limit reached: daily message quota reached"}"#,
                     "limited",
                     Reason::RateLimited,
                 ),
@@ -377,4 +383,14 @@ async fn discord_asks_for_its_pause_in_the_body_too() {
         Server::answering(429, &[("retry-after", "1")], r#"{"message":"x","retry_after":0.65}"#).await;
     let error = failure(&discord, &server.base).await;
     assert_eq!(retry_after(&error), Some(std::time::Duration::from_millis(650)));
+}
+
+#[tokio::test]
+async fn a_used_up_day_of_ntfys_pauses_for_longer_than_a_minutes_limit() {
+    let ntfy = subject(&cases()[2]);
+    for (code, pause) in [(42901, None), (42908, Some(std::time::Duration::from_hours(1)))] {
+        let body = json!({ "code": code, "http": 429, "error": "limit reached" }).to_string();
+        let server = Server::answering(429, &[], &body).await;
+        assert_eq!(retry_after(&failure(&ntfy, &server.base).await), pause, "{code}");
+    }
 }
