@@ -1,4 +1,6 @@
-//! The services of the kind `url`: a subject each, and the errors that each documents.
+//! The services of the kind `url`: a subject each, and the errors that each documents. Those that post into a chat are here.
+
+mod pagers;
 
 use serde_json::{Value, json};
 
@@ -21,7 +23,7 @@ fn config(url: &str, base: &str) -> Value {
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn cases() -> Vec<Case> {
+fn chats() -> Vec<Case> {
     vec![
         Case {
             config: |base| config("discord://123456789012345678/XXXXsecretpathXXXX?thread=42", base),
@@ -82,70 +84,6 @@ fn cases() -> Vec<Case> {
             ],
         },
         Case {
-            config: |base| config("ntfys://tk_XXXXsecretpathXXXX@ntfy.example/alerts", base),
-            success: r#"{"id":"xE73Iyuabi","time":1673542291,"event":"message","topic":"alerts"}"#,
-            provider_id: Some("xE73Iyuabi"),
-            errors: &[
-                (
-                    400,
-                    r#"{"code":40017,"http":400,"error":"invalid request: request body must be message JSON"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (401, r#"{"code":40101,"http":401,"error":"unauthorized"}"#, "ours", Reason::Unauthorized),
-                (403, r#"{"code":40301,"http":403,"error":"forbidden"}"#, "permanent", Reason::Unauthorized),
-                (
-                    413,
-                    r#"{"code":41303,"http":413,"error":"JSON body too large"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (
-                    429,
-                    r#"{"code":42901,"http":429,"error":"limit reached: too many requests"}"#,
-                    "limited",
-                    Reason::RateLimited,
-                ),
-                (
-                    429,
-                    r#"{"code":42908,"http":429,"error":"limit reached: daily message quota reached"}"#,
-                    "limited",
-                    Reason::RateLimited,
-                ),
-                (
-                    507,
-                    r#"{"code":50701,"http":507,"error":"cannot publish to UnifiedPush topic without previously active subscriber"}"#,
-                    "transient",
-                    Reason::ProviderError,
-                ),
-            ],
-        },
-        Case {
-            config: |base| config("gotifys://gotify.example/XXXXsecretpathXXXX", base),
-            success: r#"{"id":25,"appid":5,"message":"m"}"#,
-            provider_id: Some("25"),
-            errors: &[
-                (
-                    400,
-                    r#"{"error":"Bad Request","errorCode":400,"errorDescription":"x"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (
-                    401,
-                    r#"{"error":"Unauthorized","errorCode":401,"errorDescription":"you need to provide a valid access token"}"#,
-                    "ours",
-                    Reason::Unauthorized,
-                ),
-                (
-                    403,
-                    r#"{"error":"Forbidden","errorCode":403,"errorDescription":"x"}"#,
-                    "permanent",
-                    Reason::Unauthorized,
-                ),
-            ],
-        },
-        Case {
             config: |base| config("mmosts://bugle@chat.example/XXXXsecretpathXXXX?to=town-square", base),
             success: "ok",
             provider_id: None,
@@ -187,32 +125,6 @@ fn cases() -> Vec<Case> {
                     "permanent",
                     Reason::Rejected,
                 ),
-            ],
-        },
-        Case {
-            config: |base| config("pagerduty://XXXXsecretpathXXXXaaaaaaaaaaaaaa?region=eu", base),
-            success: r#"{"status":"success","message":"Event processed","dedup_key":"samplekeyhere"}"#,
-            provider_id: Some("samplekeyhere"),
-            errors: &[
-                (
-                    400,
-                    r#"{"status":"invalid event","message":"Event object is invalid","errors":["Length of 'routing_key' is incorrect (should be 32 characters)"]}"#,
-                    "ours",
-                    Reason::Unauthorized,
-                ),
-                (
-                    400,
-                    r#"{"status":"invalid event","message":"Event object is invalid","errors":["'payload.severity' is invalid"]}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (
-                    429,
-                    r#"{"status":"throttle exceeded","message":"Requests for this service are arriving too quickly."}"#,
-                    "limited",
-                    Reason::RateLimited,
-                ),
-                (503, "", "transient", Reason::ProviderError),
             ],
         },
         Case {
@@ -296,66 +208,6 @@ fn cases() -> Vec<Case> {
                 ),
             ],
         },
-        Case {
-            config: |base| {
-                config("pover://uuuuuuuuuuuuuuuuuuuuuuuuuuuuuu@XXXXsecretpathXXXXaaaaaaaaaaaa/phone", base)
-            },
-            success: r#"{"status":1,"request":"647d2300-702c-4b38-8b2f-d56326ae460b"}"#,
-            provider_id: Some("647d2300-702c-4b38-8b2f-d56326ae460b"),
-            errors: &[
-                (
-                    400,
-                    r#"{"user":"invalid","errors":["user identifier is invalid"],"status":0,"request":"5"}"#,
-                    "permanent",
-                    Reason::Gone,
-                ),
-                (
-                    400,
-                    r#"{"token":"invalid","errors":["application token is invalid"],"status":0,"request":"5"}"#,
-                    "ours",
-                    Reason::Unauthorized,
-                ),
-                (
-                    400,
-                    r#"{"message":"cannot be blank","errors":["message cannot be blank"],"status":0,"request":"5"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (200, r#"{"status":0,"request":"5"}"#, "permanent", Reason::Rejected),
-                (
-                    429,
-                    r#"{"errors":["application is over its quota"],"status":0,"request":"5"}"#,
-                    "limited",
-                    Reason::RateLimited,
-                ),
-            ],
-        },
-        Case {
-            config: |base| config("opsgenie://XXXXsecretpathXXXX", base),
-            success: r#"{"result":"Request will be processed","took":0.302,"requestId":"43a29c5c-3dbf-4fa4-9c26-f4f71023e120"}"#,
-            provider_id: Some("43a29c5c-3dbf-4fa4-9c26-f4f71023e120"),
-            errors: &[
-                (
-                    401,
-                    r#"{"message":"Could not authenticate","took":0.001,"requestId":"x"}"#,
-                    "ours",
-                    Reason::Unauthorized,
-                ),
-                (403, r#"{"message":"x","took":0.001,"requestId":"x"}"#, "permanent", Reason::Unauthorized),
-                (
-                    422,
-                    r#"{"message":"Request body is not processable.","took":0.0,"requestId":"x"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (
-                    429,
-                    r#"{"message":"You are making too many requests!","took":0.0,"requestId":"x"}"#,
-                    "limited",
-                    Reason::RateLimited,
-                ),
-            ],
-        },
     ]
 }
 
@@ -373,24 +225,14 @@ fn subject(case: &Case) -> Subject {
 }
 
 pub(super) fn subjects() -> Vec<Subject> {
-    cases().iter().map(subject).collect()
+    chats().iter().chain(&pagers::cases()).map(subject).collect()
 }
 
 #[tokio::test]
 async fn discord_asks_for_its_pause_in_the_body_too() {
-    let discord = subject(&cases()[0]);
+    let discord = subject(&chats()[0]);
     let server =
         Server::answering(429, &[("retry-after", "1")], r#"{"message":"x","retry_after":0.65}"#).await;
     let error = failure(&discord, &server.base).await;
     assert_eq!(retry_after(&error), Some(std::time::Duration::from_millis(650)));
-}
-
-#[tokio::test]
-async fn a_used_up_day_of_ntfys_pauses_for_longer_than_a_minutes_limit() {
-    let ntfy = subject(&cases()[2]);
-    for (code, pause) in [(42901, None), (42908, Some(std::time::Duration::from_hours(1)))] {
-        let body = json!({ "code": code, "http": 429, "error": "limit reached" }).to_string();
-        let server = Server::answering(429, &[], &body).await;
-        assert_eq!(retry_after(&failure(&ntfy, &server.base).await), pause, "{code}");
-    }
 }
