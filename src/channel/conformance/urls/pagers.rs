@@ -147,7 +147,8 @@ pub(super) fn cases() -> Vec<Case> {
                     "ours",
                     Reason::Unauthorized,
                 ),
-                (403, r#"{"message":"x","took":0.001,"requestId":"x"}"#, "permanent", Reason::Unauthorized),
+                (402, r#"{"message":"x","took":0.001,"requestId":"x"}"#, "ours", Reason::Unauthorized),
+                (403, r#"{"message":"x","took":0.001,"requestId":"x"}"#, "ours", Reason::Unauthorized),
                 (
                     422,
                     r#"{"message":"Request body is not processable.","took":0.0,"requestId":"x"}"#,
