@@ -69,6 +69,12 @@ fn chats() -> Vec<Case> {
                     Reason::Gone,
                 ),
                 (
+                    400,
+                    r#"{"error":{"code":"WorkflowTriggerIsNotEnabled","message":"Could not execute workflow 'w1' trigger 'manual' with state 'Deleted': trigger is not enabled."}}"#,
+                    "permanent",
+                    Reason::Gone,
+                ),
+                (
                     401,
                     r#"{"error":{"code":"DirectApiAuthorizationRequired","message":"x"}}"#,
                     "ours",
