@@ -38,6 +38,7 @@ fn chats() -> Vec<Case> {
                 ),
                 (401, r#"{"message":"Invalid Webhook Token","code":50027}"#, "ours", Reason::Unauthorized),
                 (404, r#"{"message":"Unknown Webhook","code":10015}"#, "permanent", Reason::Gone),
+                (404, r#"{"message":"Unknown Channel","code":10003}"#, "permanent", Reason::Gone),
                 (
                     429,
                     r#"{"message":"You are being rate limited.","retry_after":0.65,"global":false}"#,
