@@ -140,6 +140,7 @@ fn the_code_decides_before_the_status() {
         (400, 131_048, "limited rate_limited None"),
         (503, 2, "transient provider_error None"),
         (400, 131_016, "transient provider_error None"),
+        (400, 2_494_100, "transient provider_error None"),
         (400, 131_026, "permanent gone"),
         (400, 131_047, "permanent rejected"),
         (400, 132_000, "ours misconfigured"),
