@@ -6,7 +6,7 @@
 //! <https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits>,
 //! <https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/errors>.
 
-use std::collections::{BTreeMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine;
@@ -144,7 +144,7 @@ impl<'a> Mail<'a> {
             letter.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         headers.insert("Message-ID", &letter.id);
         Self {
-            personalizations: [Personalization { to: envelope.to.iter().map(Party::from).collect() }],
+            personalizations: [Personalization { to: unique(envelope.to).map(Party::from).collect() }],
             from: envelope.from.into(),
             reply_to: envelope.reply_to.map(Party::from),
             subject: &letter.subject,
@@ -156,6 +156,12 @@ impl<'a> Mail<'a> {
             attachments: attachments.collect(),
         }
     }
+}
+
+/// Each address once: SendGrid refuses a whole message for one that is named twice, in whatever case.
+fn unique(to: &[Mailbox]) -> impl Iterator<Item = &Mailbox> {
+    let mut seen = BTreeSet::new();
+    to.iter().filter(move |mailbox| seen.insert(mailbox.email.to_string().to_lowercase()))
 }
 
 #[derive(Deserialize)]
