@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
-use crate::channel::standing::{Cause, ChannelStanding, Disabled, Failing as Since, digest_of};
 use crate::channel::ChannelSpec;
+use crate::channel::standing::{Cause, ChannelStanding, Disabled, Failing as Since, digest_of};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State};
 use crate::own_events::disabled;

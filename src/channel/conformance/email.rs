@@ -109,7 +109,8 @@ async fn sendgrid_says_in_a_header_of_its_own_when_to_come_again() {
     for (seconds, wait) in [(42, Some(42)), (100_000, Some(86_400)), (-1, None)] {
         let reset = (at.as_second() + seconds).to_string();
         let headers = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset.as_str())];
-        let server = Server::answering(429, &headers, r#"{"errors":[{"message":"too many requests"}]}"#).await;
+        let server =
+            Server::answering(429, &headers, r#"{"errors":[{"message":"too many requests"}]}"#).await;
         let error = failure(&sendgrid, &server.base).await;
         assert_eq!(retry_after(&error), wait.map(std::time::Duration::from_secs), "{seconds}");
     }
