@@ -170,6 +170,12 @@ impl SendError {
         Self::Transient { failure: Failure::new(Reason::Timeout, detail), retry_after: None }
     }
 
+    /// True when whoever was asked is not to be asked again, ever.
+    #[must_use]
+    pub fn wants_no_more(&self) -> bool {
+        self.failure().wants_no_more
+    }
+
     #[must_use]
     pub fn failure(&self) -> &Failure {
         match self {
@@ -204,12 +210,19 @@ pub struct Failure {
     pub detail: String,
     /// What became of it at each of its devices, where it has several.
     pub tally: Option<Box<Tally>>,
+    /// The receiver is not to be asked again, ever: a channel whose own address that is gets switched off.
+    pub wants_no_more: bool,
 }
 
 impl Failure {
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, code: None, detail: detail.into(), tally: None }
+        Self { reason, code: None, detail: detail.into(), tally: None, wants_no_more: false }
+    }
+
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        Self { wants_no_more: true, ..self }
     }
 
     #[must_use]

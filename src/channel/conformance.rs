@@ -210,6 +210,8 @@ async fn documented_errors_have_their_class_and_reason() {
             let seen = (class(&error), error.failure().reason);
             assert_eq!(seen, (expected, reason), "{} {status} {body}: {error:?}", subject.name());
             assert!(error.failure().code.is_some(), "{} {status} {body}", subject.name());
+            let ends = subject.kind == Kind::Webhook && status == 410 || body.contains("Unknown Webhook");
+            assert_eq!(error.wants_no_more(), ends, "{} {status} {body}", subject.name());
         }
     }
 }

@@ -50,7 +50,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 pub const BODY_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest wait that a receiver may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// What may be talked to, and how.
 #[derive(Clone, Default)]

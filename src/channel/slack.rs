@@ -41,6 +41,10 @@ const ANSWER_BYTES_MAX: usize = 512 * 1024;
 /// Slack allows about one message a second in a channel, by whatever way it comes, and bears a short burst.
 const PACE: Duration = Duration::from_secs(1);
 
+/// `chat.update` is a method of tier 3: 50 or more a minute for each app in a workspace, over all its channels.
+const EDITS: (u32, Duration) = (50, Duration::from_secs(60));
+const EDITS_BURST: u32 = 10;
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend(
@@ -91,6 +95,8 @@ pub struct Slack {
     out: Out,
     /// What its limit is kept under.
     limit: String,
+    /// What the limit of the bot's edits is kept under, if it edits.
+    edits: Option<String>,
 }
 
 #[derive(Debug)]
@@ -143,22 +149,24 @@ impl Adapter for Slack {
         let policy = workshop.http.policy();
         let base = config.api_base.as_deref().filter(|base| !base.is_empty());
         let base = base.map(|base| parse_endpoint(base, policy, "/apiBase")).transpose()?;
-        let (out, of) = match config.way()? {
+        let (out, of, bot) = match config.way()? {
             Way::Webhook(url) => {
                 let of = digest(&["slack-webhook", url]);
                 let url = parse_endpoint(url, policy, "/webhookUrl")?;
                 let url = base.map_or_else(|| url.clone(), |base| rebase(&url, &base));
-                (Out::Webhook(Redacted::new(url)), of)
+                (Out::Webhook(Redacted::new(url)), of, None)
             }
             Way::Bot { token, channel } => {
                 let updates = config.updates.unwrap_or_default();
                 let bot = Bot::new(token, base.as_ref())?.posting(channel, updates)?;
                 let bot = bot.broadcasting(config.reply_broadcast == Some(true));
-                (Out::Bot(bot), digest(&["slack-bot", token, channel]))
+                let edits = updates == Updates::Edit;
+                (Out::Bot(bot), digest(&["slack-bot", token, channel]), edits.then(|| digest(&["slack-bot", token])))
             }
         };
         let http = workshop.http.with_body_bytes_max(ANSWER_BYTES_MAX);
-        Ok(Self { http, out, limit: format!("slack-channel.{of}") })
+        let edits = bot.map(|of| format!("slack-edits.{of}"));
+        Ok(Self { http, out, limit: format!("slack-channel.{of}"), edits })
     }
 
     fn probe<'a>(
@@ -188,8 +196,15 @@ impl Channel for Slack {
         matches!(&self.out, Out::Bot(bot) if bot.updates == Updates::Thread)
     }
 
-    fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {
-        vec![Limit { of: self.limit.clone(), most: 1, per: PACE, burst: 1, cost: 1 }]
+    /// Whether it is an edit shows only when its turn has come: of what may be one, the first message counts too.
+    fn limits(&self, attempt: &Try<'_>) -> Vec<Limit> {
+        let mut limits = vec![Limit { of: self.limit.clone(), most: 1, per: PACE, burst: 1, cost: 1 }];
+        let edits = self.edits.as_ref().filter(|_| attempt.delivery.collapse_id.is_some());
+        limits.extend(edits.map(|of| {
+            let (most, per) = EDITS;
+            Limit { of: of.clone(), most, per, burst: EDITS_BURST, cost: 1 }
+        }));
+        limits
     }
 }
 

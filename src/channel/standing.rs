@@ -72,7 +72,7 @@ pub struct Failing {
 words! {
     /// Why a channel was switched off.
     Cause {
-        /// Its receiver said that it wants no more (410).
+        /// Its receiver said that it wants no more, or is no more (a webhook's 410, a webhook that Discord does not know).
         Gone = "gone",
         /// Nothing worked for too long.
         Failing = "failing",

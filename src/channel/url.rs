@@ -2,7 +2,7 @@
 //!
 //! The URL is the credential. Each service is a file below that says what its URL means, what it is asked and what its answers
 //! mean; the request goes out here, through the client of all channels. It is no dispatcher to anywhere: an unknown scheme is
-//! refused. The URLs are those of <https://github.com/caronc/apprise/wiki>, as far as they are taken.
+//! refused. The URLs are those of <https://appriseit.com/services/>, as far as they are taken.
 
 mod address;
 mod discord;

@@ -24,13 +24,16 @@ use url::Url;
 
 use self::keys::Key;
 use super::http::tls::{Own, Pems};
-use super::http::{HttpClient, classify_status, parse_endpoint};
+use super::http::{Answer, HttpClient, classify_status, parse_endpoint};
 pub use super::payload::HOPS_HEADER;
 use super::payload::{Format, Payload, Writer, Written};
 use super::secret::{Redacted, below};
-use super::{Adapter, Channel, Receipt, SendError, Try, Workshop, settings};
+use super::{Adapter, Channel, Failure, Receipt, SendError, Try, Workshop, settings};
 use crate::delivery::Delivery;
 use crate::rule::fault::Fault;
+
+/// A receiver's wish to hear no more (Standard Webhooks 1.0).
+const GONE: u16 = 410;
 
 /// Headers that say how the request is framed or who sent it: ours alone.
 const OWN_HEADERS: [&str; 11] = [
@@ -218,6 +221,13 @@ impl Webhook {
     }
 }
 
+fn classify(answer: &Answer) -> Result<(), SendError> {
+    classify_status(answer.status, answer.retry_after).map_err(|error| match answer.status {
+        GONE => error.with_failure(Failure::for_good),
+        _ => error,
+    })
+}
+
 /// A value that a header cannot carry is left out: only an event's own `traceparent` can be one.
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
     if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
@@ -233,7 +243,7 @@ impl Channel for Webhook {
             let headers = self.headers(delivery, &written, at);
             let body = Bytes::from(written.body);
             let answer = self.http.ask(self.method.clone(), self.url.expose(), headers, body, at).await?;
-            classify_status(answer.status, answer.retry_after)?;
+            classify(&answer)?;
             Ok(Receipt { code: Some(answer.status), ..Receipt::default() })
         })
     }

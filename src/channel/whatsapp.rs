@@ -4,7 +4,7 @@
 //! number that it went to in base 64: of a recipient's only a digest is kept. Files are named or linked in the text: an
 //! upload is a second API and a second message, which no template can announce. Sources:
 //! <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages>,
-//! <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>.
+//! <https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes>.
 
 mod errors;
 mod message;
@@ -228,8 +228,9 @@ impl WhatsApp {
             request["text"] = json!({ "preview_url": self.preview_url, "body": message::text(delivery) });
             return request;
         };
-        let parameter = |part: &Part| json!({ "type": "text", "text": part.of(delivery) });
-        let parameters: Vec<Value> = template.parameters.iter().map(parameter).collect();
+        let texts = message::parameters(&template.parameters, delivery);
+        let parameters: Vec<Value> =
+            texts.into_iter().map(|text| json!({ "type": "text", "text": text })).collect();
         request["type"] = "template".into();
         request["template"] = json!({ "name": template.name, "language": { "code": template.language } });
         if !parameters.is_empty() {

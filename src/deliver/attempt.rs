@@ -85,6 +85,7 @@ impl Hand<'_> {
             one_try(built, attempt).await
         };
         let took = started.elapsed();
+        let wants_no_more = sent.as_ref().is_err_and(SendError::wants_no_more);
         if let Some(claim) = claim {
             Box::pin(self.release(claim, &sent)).await;
         }
@@ -124,7 +125,7 @@ impl Hand<'_> {
         let end = TryEnd { probe, own_address, some_reached };
         self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
         if outcome.state == State::Sent || !some_reached {
-            self.tools.failing.note(&outcome, &built.spec, !own_address).await;
+            self.tools.failing.note(&outcome, &built.spec, wants_no_more && !own_address).await;
         }
     }
 

@@ -1,5 +1,5 @@
-//! Channels that are switched off for what comes of their tries: the receiver wants no more (410), or every try failed for
-//! longer than the channel bears.
+//! Channels that are switched off for what comes of their tries: the receiver wants no more, or every try failed for longer
+//! than the channel bears.
 //!
 //! Since when nothing works is known to the fleet (`shelf::standing`): whoever has a success takes it back. How many tries
 //! that were, each worker counts for itself. What is our own fault, or a pause that was asked for, counts for nothing.
@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
+use crate::channel::ChannelSpec;
 use crate::channel::standing::{Cause, ChannelStanding, Disabled, Failing as Since, digest_of};
-use crate::channel::{ChannelSpec, Kind};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State};
 use crate::own_events::disabled;
@@ -27,8 +27,6 @@ const AUTHOR: &str = "worker";
 const TRIES_MIN: u32 = 3;
 /// A channel that works every second time is noted this often at most, or after a tenth of what it bears.
 const NOTED_AGAIN: Duration = Duration::from_secs(60);
-/// A receiver's wish to hear no more (Standard Webhooks 1.0).
-const GONE: u16 = 410;
 
 /// What this worker counts.
 #[derive(Debug, Clone, Copy)]
@@ -61,12 +59,12 @@ impl Failing {
         Self { bus, directory, runs: Mutex::default() }
     }
 
-    /// Takes note of a try. `own` says that the address is the channel's, not a recipient's.
-    pub async fn note(&self, outcome: &Outcome, spec: &ChannelSpec, own: bool) {
+    /// Takes note of a try. `ends` says that whoever is at the channel's own address, not a recipient's, wants no more.
+    pub async fn note(&self, outcome: &Outcome, spec: &ChannelSpec, ends: bool) {
         let id = (outcome.workspace.clone(), outcome.channel.clone());
         let snapshot = self.directory.snapshot();
         let standing = snapshot.channels.standing(&id);
-        let turn = turn(&mut self.runs(), &id, (outcome, spec, own), standing.map(Arc::as_ref));
+        let turn = turn(&mut self.runs(), &id, (outcome, spec, ends), standing.map(Arc::as_ref));
         let done = match turn {
             Turn::Nothing => return,
             Turn::Begins(digest) => Box::pin(self.begins(outcome, digest)).await,
@@ -130,7 +128,10 @@ fn why(cause: Cause, since: Option<Timestamp>, outcome: &Outcome) -> String {
             "every try since {since} failed, the last one with: {}",
             outcome.detail.as_deref().unwrap_or(outcome.reason.as_str())
         ),
-        (Cause::Gone | Cause::Failing, _) => "its receiver answered 410: it wants no more".to_owned(),
+        (Cause::Gone | Cause::Failing, _) => {
+            let answer = outcome.detail.as_deref().unwrap_or(outcome.reason.as_str());
+            format!("its receiver wants no more: {answer}")
+        }
     }
 }
 
@@ -138,7 +139,7 @@ fn why(cause: Cause, since: Option<Timestamp>, outcome: &Outcome) -> String {
 fn turn(
     runs: &mut HashMap<Id, Run>,
     id: &Id,
-    (outcome, spec, own): (&Outcome, &ChannelSpec, bool),
+    (outcome, spec, ends): (&Outcome, &ChannelSpec, bool),
     standing: Option<&ChannelStanding>,
 ) -> Turn {
     let failing = standing.and_then(|standing| standing.failing.as_ref());
@@ -157,7 +158,7 @@ fn turn(
         (run.tries, run.noted) = (0, at);
         return Turn::Ends;
     }
-    if own && spec.kind == Kind::Webhook && outcome.code == Some(GONE) {
+    if ends {
         return Turn::Disables(Cause::Gone, digest_of(spec));
     }
     let Some(bears) = spec.disable_after().filter(|_| counts(outcome.reason)) else { return Turn::Nothing };
@@ -254,7 +255,7 @@ mod tests {
         let mut words = Vec::new();
         for (state, reason, second) in tries {
             let outcome = outcome(state, reason, 500, *second);
-            words.push(match turn(&mut runs, &id, (&outcome, spec, true), Some(&standing)) {
+            words.push(match turn(&mut runs, &id, (&outcome, spec, false), Some(&standing)) {
                 Turn::Nothing => "-".to_owned(),
                 Turn::Begins(digest) => {
                     standing.failing = Some(Since { digest, since: outcome.at });
@@ -299,10 +300,10 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_wants_no_more_is_heard_at_once_where_the_address_is_the_channels_own() {
+    fn a_receiver_that_wants_no_more_is_heard_at_once() {
         let id = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
         let (gone, spec) = (outcome("failed", "gone", 410, 0), spec(0));
-        let seen = |own| turn(&mut HashMap::new(), &id, (&gone, &spec, own), None);
+        let seen = |ends| turn(&mut HashMap::new(), &id, (&gone, &spec, ends), None);
         assert_eq!(seen(true), Turn::Disables(Cause::Gone, digest_of(&spec)));
         assert_eq!(seen(false), Turn::Nothing);
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::subjects::{Documented, Subject};
-use super::{MAILBOX, PATH_SECRET};
+use super::{AT, MAILBOX, PATH_SECRET, Server, failure, retry_after};
 use crate::channel::Kind;
 use crate::outcome::Reason;
 
@@ -100,4 +100,18 @@ fn sendgrid() -> Vec<Documented> {
         (500, "", "transient", Reason::ProviderError),
         (503, "", "transient", Reason::ProviderError),
     ]
+}
+
+#[tokio::test]
+async fn sendgrid_says_in_a_header_of_its_own_when_to_come_again() {
+    let sendgrid = subjects().into_iter().find(|subject| subject.way == "sendgrid").unwrap();
+    let at: jiff::Timestamp = AT.parse().unwrap();
+    for (seconds, wait) in [(42, Some(42)), (100_000, Some(86_400)), (-1, None)] {
+        let reset = (at.as_second() + seconds).to_string();
+        let headers = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset.as_str())];
+        let server =
+            Server::answering(429, &headers, r#"{"errors":[{"message":"too many requests"}]}"#).await;
+        let error = failure(&sendgrid, &server.base).await;
+        assert_eq!(retry_after(&error), wait.map(std::time::Duration::from_secs), "{seconds}");
+    }
 }

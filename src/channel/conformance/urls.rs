@@ -1,4 +1,6 @@
-//! The services of the kind `url`: a subject each, and the errors that each documents.
+//! The services of the kind `url`: a subject each, and the errors that each documents. Those that post into a chat are here.
+
+mod pagers;
 
 use serde_json::{Value, json};
 
@@ -21,7 +23,7 @@ fn config(url: &str, base: &str) -> Value {
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn cases() -> Vec<Case> {
+fn chats() -> Vec<Case> {
     vec![
         Case {
             config: |base| config("discord://123456789012345678/XXXXsecretpathXXXX?thread=42", base),
@@ -36,6 +38,7 @@ fn cases() -> Vec<Case> {
                 ),
                 (401, r#"{"message":"Invalid Webhook Token","code":50027}"#, "ours", Reason::Unauthorized),
                 (404, r#"{"message":"Unknown Webhook","code":10015}"#, "permanent", Reason::Gone),
+                (404, r#"{"message":"Unknown Channel","code":10003}"#, "permanent", Reason::Gone),
                 (
                     429,
                     r#"{"message":"You are being rate limited.","retry_after":0.65,"global":false}"#,
@@ -67,6 +70,12 @@ fn cases() -> Vec<Case> {
                     Reason::Gone,
                 ),
                 (
+                    400,
+                    r#"{"error":{"code":"WorkflowTriggerIsNotEnabled","message":"Could not execute workflow 'w1' trigger 'manual' with state 'Deleted': trigger is not enabled."}}"#,
+                    "permanent",
+                    Reason::Gone,
+                ),
+                (
                     401,
                     r#"{"error":{"code":"DirectApiAuthorizationRequired","message":"x"}}"#,
                     "ours",
@@ -78,64 +87,6 @@ fn cases() -> Vec<Case> {
                     r#"{"error":{"code":"WorkflowRunInProgress","message":"x"}}"#,
                     "limited",
                     Reason::RateLimited,
-                ),
-            ],
-        },
-        Case {
-            config: |base| config("ntfys://tk_XXXXsecretpathXXXX@ntfy.example/alerts", base),
-            success: r#"{"id":"xE73Iyuabi","time":1673542291,"event":"message","topic":"alerts"}"#,
-            provider_id: Some("xE73Iyuabi"),
-            errors: &[
-                (
-                    400,
-                    r#"{"code":40024,"http":400,"error":"invalid request: request body must be message JSON"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (401, r#"{"code":40101,"http":401,"error":"unauthorized"}"#, "ours", Reason::Unauthorized),
-                (403, r#"{"code":40301,"http":403,"error":"forbidden"}"#, "permanent", Reason::Unauthorized),
-                (
-                    413,
-                    r#"{"code":41303,"http":413,"error":"message too large"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (
-                    429,
-                    r#"{"code":42901,"http":429,"error":"limit reached: too many requests"}"#,
-                    "limited",
-                    Reason::RateLimited,
-                ),
-                (
-                    507,
-                    r#"{"code":50701,"http":507,"error":"cannot publish to UnifiedPush topic without previously active subscriber"}"#,
-                    "transient",
-                    Reason::ProviderError,
-                ),
-            ],
-        },
-        Case {
-            config: |base| config("gotifys://gotify.example/XXXXsecretpathXXXX", base),
-            success: r#"{"id":25,"appid":5,"message":"m"}"#,
-            provider_id: Some("25"),
-            errors: &[
-                (
-                    400,
-                    r#"{"error":"Bad Request","errorCode":400,"errorDescription":"x"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (
-                    401,
-                    r#"{"error":"Unauthorized","errorCode":401,"errorDescription":"you need to provide a valid access token"}"#,
-                    "ours",
-                    Reason::Unauthorized,
-                ),
-                (
-                    403,
-                    r#"{"error":"Forbidden","errorCode":403,"errorDescription":"x"}"#,
-                    "permanent",
-                    Reason::Unauthorized,
                 ),
             ],
         },
@@ -156,6 +107,13 @@ fn cases() -> Vec<Case> {
                     "permanent",
                     Reason::Gone,
                 ),
+                // Its database does not answer.
+                (
+                    500,
+                    r#"{"id":"web.incoming_webhook.channel.app_error","message":"x","status_code":500}"#,
+                    "transient",
+                    Reason::ProviderError,
+                ),
                 (
                     403,
                     r#"{"id":"web.incoming_webhook.channel_locked.app_error","message":"x","status_code":403}"#,
@@ -174,32 +132,6 @@ fn cases() -> Vec<Case> {
                     "permanent",
                     Reason::Rejected,
                 ),
-            ],
-        },
-        Case {
-            config: |base| config("pagerduty://XXXXsecretpathXXXXaaaaaaaaaaaaaa?region=eu", base),
-            success: r#"{"status":"success","message":"Event processed","dedup_key":"samplekeyhere"}"#,
-            provider_id: Some("samplekeyhere"),
-            errors: &[
-                (
-                    400,
-                    r#"{"status":"invalid event","message":"Event object is invalid","errors":["Length of 'routing_key' is incorrect (should be 32 characters)"]}"#,
-                    "ours",
-                    Reason::Unauthorized,
-                ),
-                (
-                    400,
-                    r#"{"status":"invalid event","message":"Event object is invalid","errors":["'payload.severity' is invalid"]}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (
-                    429,
-                    r#"{"status":"throttle exceeded","message":"Requests for this service are arriving too quickly."}"#,
-                    "limited",
-                    Reason::RateLimited,
-                ),
-                (503, "", "transient", Reason::ProviderError),
             ],
         },
         Case {
@@ -246,65 +178,40 @@ fn cases() -> Vec<Case> {
             errors: &[
                 (400, r#"{"success":false,"error":"invalid-channel"}"#, "permanent", Reason::Rejected),
                 (200, r#"{"success":false}"#, "permanent", Reason::Rejected),
-                (401, r#"{"success":false,"error":"unauthorized"}"#, "ours", Reason::Unauthorized),
-            ],
-        },
-        Case {
-            config: |base| {
-                config("pover://uuuuuuuuuuuuuuuuuuuuuuuuuuuuuu@XXXXsecretpathXXXXaaaaaaaaaaaa/phone", base)
-            },
-            success: r#"{"status":1,"request":"647d2300-702c-4b38-8b2f-d56326ae460b"}"#,
-            provider_id: Some("647d2300-702c-4b38-8b2f-d56326ae460b"),
-            errors: &[
+                // An older server does not know the webhook; a newer one does not say so.
                 (
-                    400,
-                    r#"{"user":"invalid","errors":["user identifier is invalid"],"status":0,"request":"5"}"#,
+                    404,
+                    r#"{"success":false,"error":"Invalid integration id or token provided."}"#,
                     "permanent",
                     Reason::Gone,
                 ),
+                (500, "Internal Server Error", "transient", Reason::ProviderError),
                 (
                     400,
-                    r#"{"token":"invalid","errors":["application token is invalid"],"status":0,"request":"5"}"#,
+                    r#"{"success":false,"error":"overriding destination channel is disabled for this integration"}"#,
                     "ours",
                     Reason::Unauthorized,
                 ),
                 (
                     400,
-                    r#"{"message":"cannot be blank","errors":["message cannot be blank"],"status":0,"request":"5"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
-                (
-                    429,
-                    r#"{"errors":["application is over its quota"],"status":0,"request":"5"}"#,
-                    "limited",
-                    Reason::RateLimited,
-                ),
-            ],
-        },
-        Case {
-            config: |base| config("opsgenie://XXXXsecretpathXXXX", base),
-            success: r#"{"result":"Request will be processed","took":0.302,"requestId":"43a29c5c-3dbf-4fa4-9c26-f4f71023e120"}"#,
-            provider_id: Some("43a29c5c-3dbf-4fa4-9c26-f4f71023e120"),
-            errors: &[
-                (
-                    401,
-                    r#"{"message":"Could not authenticate","took":0.001,"requestId":"x"}"#,
+                    r#"{"success":false,"error":"error-user-lacks-message-impersonate-permission"}"#,
                     "ours",
                     Reason::Unauthorized,
                 ),
-                (403, r#"{"message":"x","took":0.001,"requestId":"x"}"#, "permanent", Reason::Unauthorized),
-                (
-                    422,
-                    r#"{"message":"Request body is not processable.","took":0.0,"requestId":"x"}"#,
-                    "permanent",
-                    Reason::Rejected,
-                ),
+                // The integration's user is no more.
+                (401, r#"{"success":false,"error":"unauthorized"}"#, "ours", Reason::Unauthorized),
                 (
                     429,
-                    r#"{"message":"You are making too many requests!","took":0.0,"requestId":"x"}"#,
+                    r#"{"success":false,"error":"Error, too many requests. Please slow down. [error-too-many-requests]"}"#,
                     "limited",
                     Reason::RateLimited,
+                ),
+                // The integration is switched off.
+                (
+                    503,
+                    r#"{"success":false,"error":"Service Unavailable"}"#,
+                    "transient",
+                    Reason::ProviderError,
                 ),
             ],
         },
@@ -325,12 +232,12 @@ fn subject(case: &Case) -> Subject {
 }
 
 pub(super) fn subjects() -> Vec<Subject> {
-    cases().iter().map(subject).collect()
+    chats().iter().chain(&pagers::cases()).map(subject).collect()
 }
 
 #[tokio::test]
 async fn discord_asks_for_its_pause_in_the_body_too() {
-    let discord = subject(&cases()[0]);
+    let discord = subject(&chats()[0]);
     let server =
         Server::answering(429, &[("retry-after", "1")], r#"{"message":"x","retry_after":0.65}"#).await;
     let error = failure(&discord, &server.base).await;

@@ -34,6 +34,8 @@ fn documented() -> Vec<Documented> {
         (404, "", "permanent", Reason::Gone),
         (410, r#"{"code":410,"errno":106,"error":"Gone"}"#, "permanent", Reason::Gone),
         (413, "", "permanent", Reason::Rejected),
+        // Too large for the telephone behind it.
+        (413, r#"{"code":413,"errno":104,"error":"Payload Too Large"}"#, "permanent", Reason::Rejected),
         (500, "", "transient", Reason::ProviderError),
     ]
 }

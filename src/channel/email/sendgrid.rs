@@ -1,10 +1,13 @@
 //! SendGrid: `POST /v3/mail/send`. 202 means queued, and the id is in the header `X-Message-Id`.
 //!
-//! Errors have texts but no names, so the status decides; of the fields they name only known first words are quoted.
-//! Sources: <https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send>,
+//! Errors have texts but no names, so the status decides; of the fields they name only known first words are quoted. A 429 says
+//! in a header of its own when to come again. Sources:
+//! <https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send>,
+//! <https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits>,
 //! <https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/errors>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +22,7 @@ use url::Url;
 use super::letter::Letter;
 use super::resend::{below, bearer, unwritten};
 use super::{EmailConfig, Envelope, given};
-use crate::channel::http::{Answer, HttpClient, classify_provider_status, parse_endpoint};
+use crate::channel::http::{Answer, HttpClient, RETRY_AFTER_MAX, classify_provider_status, parse_endpoint};
 use crate::channel::secret::Redacted;
 use crate::channel::{Failure, Receipt, SendError, Workshop};
 use crate::outcome::Reason;
@@ -28,6 +31,8 @@ use crate::rule::fault::Fault;
 const API_BASE: &str = "https://api.sendgrid.com";
 const ID_HEADER: &str = "x-message-id";
 const ID_BYTES_MAX: usize = 128;
+/// Unix seconds.
+const RESET_HEADER: &str = "x-ratelimit-reset";
 
 /// What the fields that errors name begin with.
 const FIELDS: [&str; 8] =
@@ -36,7 +41,7 @@ const FIELDS: [&str; 8] =
 pub(super) struct Sendgrid {
     http: HttpClient,
     base: Url,
-    pub(super) key: Redacted<String>,
+    key: Redacted<String>,
 }
 
 impl Sendgrid {
@@ -56,6 +61,8 @@ impl Sendgrid {
         let url = below(&self.base, "/v3/mail/send");
         let (answer, headers) =
             self.http.ask_for(Method::POST, &url, bearer(&self.key)?, body, at).await?;
+        let wait = if answer.status == 429 { reset(&headers, at) } else { None };
+        let answer = Answer { retry_after: answer.retry_after.or(wait), ..answer };
         classify(&answer)?;
         Ok(Receipt { provider_id: message_id(&headers), code: Some(answer.status), ..Receipt::default() })
     }
@@ -64,6 +71,13 @@ impl Sendgrid {
         let url = below(&self.base, "/v3/scopes");
         classify(&self.http.ask(Method::GET, &url, bearer(&self.key)?, Bytes::new(), at).await?)
     }
+}
+
+/// How long until it takes more.
+fn reset(headers: &HeaderMap, at: Timestamp) -> Option<Duration> {
+    let reset: i64 = headers.get(RESET_HEADER)?.to_str().ok()?.trim().parse().ok()?;
+    let wait = u64::try_from(reset.saturating_sub(at.as_second())).ok()?;
+    (wait > 0).then(|| Duration::from_secs(wait).min(RETRY_AFTER_MAX))
 }
 
 fn message_id(headers: &HeaderMap) -> Option<String> {
@@ -130,7 +144,7 @@ impl<'a> Mail<'a> {
             letter.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         headers.insert("Message-ID", &letter.id);
         Self {
-            personalizations: [Personalization { to: envelope.to.iter().map(Party::from).collect() }],
+            personalizations: [Personalization { to: unique(envelope.to).map(Party::from).collect() }],
             from: envelope.from.into(),
             reply_to: envelope.reply_to.map(Party::from),
             subject: &letter.subject,
@@ -142,6 +156,12 @@ impl<'a> Mail<'a> {
             attachments: attachments.collect(),
         }
     }
+}
+
+/// Each address once: SendGrid refuses a whole message for one that is named twice, in whatever case.
+fn unique(to: &[Mailbox]) -> impl Iterator<Item = &Mailbox> {
+    let mut seen = BTreeSet::new();
+    to.iter().filter(move |mailbox| seen.insert(mailbox.email.to_string().to_lowercase()))
 }
 
 #[derive(Deserialize)]

@@ -46,8 +46,18 @@ const REJECTED: &[&str] = &[
     "deprecated_endpoint",
     "method_deprecated",
     "unknown_method",
+    "missing_argument",
     "slack_connect_file_link_sharing_blocked",
+    "slack_connect_file_upload_sharing_blocked",
+    "slack_connect_canvas_sharing_blocked",
+    "slack_connect_clip_sharing_blocked",
+    "slack_connect_lists_sharing_blocked",
+    "slack_connect_blocked_file_type",
+    "blocked_file_type",
     "file_type_not_allowed",
+    "file_uploads_disabled",
+    "file_uploads_except_images_disabled",
+    "file_upload_size_restricted",
     "file_not_found",
     "file_update_failed",
     "storage_limit_reached",
@@ -75,6 +85,7 @@ const FORBIDDEN: &[&str] = &[
     "ekm_access_denied",
     "enterprise_is_restricted",
     "access_denied",
+    "app_access_restricted",
 ];
 
 /// The place is no more.
@@ -104,6 +115,8 @@ const CREDENTIALS: &[&str] = &[
     "token_expired",
     "missing_scope",
     "not_allowed_token_type",
+    // The token of a kind of bot that Slack has no more.
+    "is_bot",
     "no_permission",
     "not_in_channel",
     "team_access_not_granted",
@@ -281,6 +294,22 @@ mod tests {
         for status in (100..600).filter(|status| !(200..300).contains(status)) {
             let answered = posted(&answer(status, "")).map(|_| ());
             assert_eq!(answered, classify_provider_status(status, None), "{status}");
+        }
+    }
+
+    #[test]
+    fn why_a_file_is_refused_is_quoted() {
+        for word in [
+            "file_uploads_disabled",
+            "file_uploads_except_images_disabled",
+            "file_upload_size_restricted",
+            "missing_argument",
+            "blocked_file_type",
+            "slack_connect_file_upload_sharing_blocked",
+        ] {
+            let refused = of_api::<Reply>(&answer(200, &format!(r#"{{"ok":false,"error":"{word}"}}"#)));
+            let detail = refused.err().map(|error| error.failure().detail.clone());
+            assert_eq!(detail, Some(format!("Slack answered {word}")));
         }
     }
 

@@ -163,6 +163,14 @@ fn channels_that_share_a_place_share_its_limit_and_only_a_bot_takes_back_what_it
     assert_ne!(limit(&edits).of, limit(&elsewhere).of);
     assert_eq!((limit(&hook).most, limit(&hook).per, limit(&hook).burst), (1, PACE, 1));
     assert!(!limit(&hook).of.contains("hunter2") && limit(&hook).of.starts_with("slack-channel."));
+    let one_thing = Delivery { collapse_id: Some("c".to_owned()), ..sample() };
+    let limits = |slack: &Slack| slack.limits(&Try::of(&one_thing, Timestamp::UNIX_EPOCH));
+    let of_edits = |slack: &Slack| limits(slack).get(1).cloned();
+    let (here, there) = (of_edits(&edits).unwrap(), of_edits(&elsewhere).unwrap());
+    assert_eq!((here.most, here.per), (50, Duration::from_secs(60)));
+    assert_eq!(here, there, "edits are counted for the bot, over all its channels");
+    assert_eq!((of_edits(&answers), of_edits(&hook)), (None, None));
+    assert_eq!(edits.limits(&Try::of(&delivery, Timestamp::UNIX_EPOCH)).len(), 1, "nothing to edit");
     assert_eq!((edits.replaces(), edits.follows()), (true, false));
     assert_eq!((answers.replaces(), answers.follows()), (false, true));
     assert_eq!((hook.replaces(), hook.follows()), (false, false));

@@ -1,7 +1,9 @@
 //! What a bot can be asked besides sending: whether it can be used, and which chats it has heard of.
 //!
-//! Updates are looked at and not confirmed, so that whoever else reads them misses nothing. Telegram keeps them for a day,
-//! and hands out the oldest hundred. Source: <https://core.telegram.org/bots/api#getupdates>.
+//! Updates are looked at and not confirmed, so that whoever else reads them misses nothing; who reads them at the same moment
+//! may be answered 409, and asks again. Which updates are wanted is not said: Telegram keeps that for the bot, and would hand
+//! others nothing else from then on. It keeps updates for a day, and hands out the oldest hundred. Source:
+//! <https://core.telegram.org/bots/api#getupdates>.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +60,7 @@ pub(super) async fn probe(bot: &Bot, at: Timestamp) -> Result<(), SendError> {
 
 pub(super) async fn detect(bot: &Bot, at: Timestamp) -> Result<Vec<Chat>, SendError> {
     let http = bot.http.with_body_bytes_max(UPDATES_BYTES_MAX);
-    let request = json!({ "timeout": 0, "limit": 100, "allowed_updates": UPDATES });
+    let request = json!({ "timeout": 0, "limit": 100 });
     let answer = bot.post_json(&http, "getUpdates", &request, at).await?;
     updates(&answer, bot.token.expose()).map(|updates| chats(&updates))
 }

@@ -1,8 +1,9 @@
 //! Discord by webhook: `discord://ID/TOKEN?thread=ID`, or the URL that Discord gives out.
 //!
 //! One embed, in which nobody is called. With `wait` Discord answers with the message, which a later one with the same collapse
-//! id replaces. Its 429 says in the body, to the millisecond, when to come again. Sources:
-//! <https://docs.discord.com/developers/resources/webhook#execute-webhook>,
+//! id replaces. Its 429 says in the body, to the millisecond, when to come again. A webhook that it does not know
+//! is not to be asked again. Discord asks those who call its API as a bot for a `User-Agent` of its own form; with a webhook it takes
+//! ours. Sources: <https://docs.discord.com/developers/resources/webhook#execute-webhook>,
 //! <https://docs.discord.com/developers/topics/rate-limits>.
 
 use std::time::Duration;
@@ -27,9 +28,12 @@ const TITLE_UNITS_MAX: usize = 256;
 /// 4096, and an embed has 6,000 in all.
 const DESCRIPTION_UNITS_MAX: usize = 4096;
 const FILES_MAX: usize = 10;
-/// Of all files together: 10 MiB on a server without boosts, less the rest of the form.
+/// Of all files together, less the rest of the form. On a server without boosts each may have 10 MiB; what a request may have
+/// is not said.
 const FILES_BYTES_MAX: usize = 10 * 1024 * 1024 - 64 * 1024;
 const UNKNOWN_MESSAGE: &str = "10008";
+/// Who goes on asking is shut out for a while: a 404 of this kind is the last answer.
+const UNKNOWN_WEBHOOK: &str = "10015";
 const HOSTS: [&str; 4] = ["discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"];
 
 struct Discord {
@@ -124,11 +128,16 @@ impl Service for Discord {
             let retry_after = wait.filter(|wait| !wait.is_zero()).or(answer.retry_after);
             return Err(SendError::RateLimited { failure, retry_after });
         }
+        if answer.status == 404 && field(answer, "/code").as_deref() == Some(UNKNOWN_WEBHOOK) {
+            let failure = Failure::new(Reason::Gone, "Discord does not know the webhook").code(404);
+            return Err(SendError::Permanent(failure.for_good()));
+        }
         let receipt = by_status(answer)?;
         let id = field(answer, "/id");
         Ok(Receipt { provider_id: id.clone(), handle: id, ..receipt })
     }
 
+    /// As they were seen: Discord documents none, tells them in headers, and may change them.
     fn limits(&self) -> Vec<(Vec<&str>, Pace)> {
         let of = |what| vec!["discord", self.id.as_str(), what];
         vec![(of("s"), Pace { most: 5, seconds: 2 }), (of("min"), Pace { most: 30, seconds: 60 })]

@@ -1,7 +1,8 @@
 //! Google Chat by incoming webhook: `gchat://SPACE/KEY/TOKEN`, or the URL that Google gives out.
 //!
-//! One card, whose text is HTML of a few tags: everything is escaped. What has one collapse id is one thread. A space takes one
-//! message a second. Sources: <https://developers.google.com/workspace/chat/quickstart/webhooks>,
+//! One card, whose text is HTML of a few tags: everything is escaped. What has one collapse id is one thread, in a named space: others
+//! have no threads. A space takes one message a second. No `requestId` is given, by which Google would know a repeat: whether a
+//! webhook may give one is not said. Sources: <https://developers.google.com/workspace/chat/quickstart/webhooks>,
 //! <https://developers.google.com/workspace/chat/limits>.
 
 use serde_json::json;

@@ -1,7 +1,8 @@
 //! Mattermost by incoming webhook: `mmosts://[NAME@]HOST[:PORT][/PATH]/TOKEN?to=CHANNEL`.
 //!
 //! A name and a channel of one's own are taken only where the server lets webhooks override them. Errors have an id that says more
-//! than their status. Source: <https://developers.mattermost.com/integrate/webhooks/incoming/>.
+//! than their status, but for 5xx: there the same ids tell of a database that does not answer. Source:
+//! <https://developers.mattermost.com/integrate/webhooks/incoming/>.
 
 use serde_json::json;
 use url::Url;
@@ -16,6 +17,8 @@ use crate::channel::{Failure, Receipt, SendError};
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 
+/// Webhooks are switched off for the whole server: said under 501.
+const DISABLED: &str = "web.incoming_webhook.disabled.app_error";
 const TITLE_UNITS_MAX: usize = 250;
 /// A post has 16,383.
 const TEXT_UNITS_MAX: usize = 15_000;
@@ -59,7 +62,11 @@ impl Service for Mattermost {
     }
 
     fn classify(&self, answer: &Answer) -> Result<Receipt, SendError> {
-        let id = field(answer, "/id").filter(|_| !(200..300).contains(&answer.status)).unwrap_or_default();
+        let decides = |id: &String| match answer.status {
+            300..500 => true,
+            status => status >= 500 && id == DISABLED,
+        };
+        let id = field(answer, "/id").filter(decides).unwrap_or_default();
         let failure = |reason| Failure::new(reason, format!("Mattermost answered {id}")).code(answer.status);
         Err(match id.as_str() {
             "web.incoming_webhook.invalid.app_error"
@@ -68,7 +75,7 @@ impl Service for Mattermost {
             "web.incoming_webhook.permissions.app_error"
             | "web.incoming_webhook.channel_locked.app_error"
             | "api.post.create_post.town_square_read_only" => SendError::Permanent(failure(Reason::Unauthorized)),
-            "web.incoming_webhook.disabled.app_error" => SendError::Ours(failure(Reason::Unauthorized)),
+            DISABLED => SendError::Ours(failure(Reason::Unauthorized)),
             "web.incoming_webhook.parse.app_error" | "web.incoming_webhook.text.app_error" => {
                 SendError::Permanent(failure(Reason::Rejected))
             }
@@ -76,7 +83,7 @@ impl Service for Mattermost {
         })
     }
 
-    /// As a server comes.
+    /// Of a server that limits at all: it comes without a limit, and with this one where it is switched on.
     fn limits(&self) -> Vec<(Vec<&str>, Pace)> {
         vec![(vec!["mattermost", self.url.expose().host_str().unwrap_or_default()], Pace { most: 10, seconds: 1 })]
     }

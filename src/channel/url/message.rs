@@ -77,15 +77,16 @@ impl<'a> Message<'a> {
         cut_by(&self.plain(bytes_max), bytes_max.saturating_sub(2), char::len_utf8)
     }
 
-    /// Like [`Message::plain_bytes`], with all links behind it, for who has no buttons.
-    pub fn plain_with_links(&self, bytes_max: usize) -> String {
+    /// The same with all links behind it, for who has no buttons. `price` says what counts: bytes or units.
+    pub fn plain_with_links(&self, price_max: usize, price: fn(char) -> usize) -> String {
         let links = self.ways.iter().map(|way| format!("{}: {}", way.label, way.url));
         let tail = self.elsewhere.iter().cloned().chain(links).collect::<Vec<_>>().join("\n");
-        let tail = cut_by(&tail, bytes_max / 2, char::len_utf8);
-        let room = bytes_max.saturating_sub(tail.len() + 2);
+        let tail = cut_by(&tail, price_max / 2, price);
+        let taken: usize = tail.chars().map(price).sum();
+        let room = price_max.saturating_sub(taken + 2);
         let text = self.document.to_plain(room);
-        // "…" is three bytes and counts as one.
-        joined(&cut_by(&text, room.saturating_sub(2), char::len_utf8), &tail)
+        // "…" counts as one, whatever it costs.
+        joined(&cut_by(&text, room.saturating_sub(price('…') - 1), price), &tail)
     }
 
     /// The body in Markdown, with all links behind it.

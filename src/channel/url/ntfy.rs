@@ -4,6 +4,8 @@
 //! Published as JSON; severity is the priority, actions are buttons (three at most), the link opens at a tap. Longer messages than
 //! 4,096 bytes would become a file. Source: <https://docs.ntfy.sh/publish/>.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -14,8 +16,9 @@ use super::message::Message;
 use super::{Answer, Pace, Request, Service, by_status, field};
 use crate::channel::http::HttpPolicy;
 use crate::channel::secret::Redacted;
-use crate::channel::{Receipt, SendError};
+use crate::channel::{Failure, Receipt, SendError};
 use crate::event::Severity;
+use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 
 const CLOUD: &str = "ntfy.sh";
@@ -23,6 +26,10 @@ const TOPIC_BYTES_MAX: usize = 64;
 const TITLE_UNITS_MAX: usize = 200;
 const MESSAGE_BYTES_MAX: usize = 4096;
 const ACTIONS_MAX: usize = 3;
+/// The messages of a day are used up: 250 on ntfy.sh.
+const DAILY_QUOTA: &str = "42908";
+/// A day's quota is not there again in a minute.
+const QUOTA_PAUSE: Duration = Duration::from_hours(1);
 
 struct Ntfy {
     url: Redacted<Url>,
@@ -86,11 +93,16 @@ impl Service for Ntfy {
     }
 
     fn classify(&self, answer: &Answer) -> Result<Receipt, SendError> {
+        if answer.status == 429 && field(answer, "/code").as_deref() == Some(DAILY_QUOTA) {
+            let failure = Failure::new(Reason::RateLimited, "the messages of a day are used up").code(429);
+            return Err(SendError::RateLimited { failure, retry_after: answer.retry_after.or(Some(QUOTA_PAUSE)) });
+        }
         let receipt = by_status(answer)?;
         Ok(Receipt { provider_id: field(answer, "/id"), ..receipt })
     }
 
-    /// Of ntfy.sh and of a server as it comes: 60 at once, and one more every five seconds.
+    /// Of ntfy.sh and of a server as it comes: 60 at once, and one more every five seconds. What a day has is not kept here: it
+    /// depends on who is signed in.
     fn limits(&self) -> Vec<(Vec<&str>, Pace)> {
         vec![(vec!["ntfy", self.url.expose().as_str()], Pace { most: 60, seconds: 300 })]
     }

@@ -1,7 +1,8 @@
 //! Opsgenie, Alert API: `opsgenie://API_KEY[?region=eu]`. Atlassian ends it in April 2027.
 //!
 //! The alias is the collapse id, else the delivery's id, so that what belongs together stays one alert. It answers 202 and works
-//! later. Sources: <https://docs.opsgenie.com/docs/alert-api#create-alert>, <https://docs.opsgenie.com/docs/api-rate-limiting>.
+//! later. Sources: <https://docs.opsgenie.com/docs/alert-api#create-alert>, <https://docs.opsgenie.com/docs/response>,
+//! <https://docs.opsgenie.com/docs/api-rate-limiting>.
 
 use serde_json::json;
 use url::Url;
@@ -11,8 +12,9 @@ use super::message::Message;
 use super::{Answer, Pace, Request, Service, by_status, field};
 use crate::channel::http::HttpPolicy;
 use crate::channel::secret::Redacted;
-use crate::channel::{Receipt, SendError};
+use crate::channel::{Failure, Receipt, SendError};
 use crate::event::Severity;
+use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 
 const MESSAGE_UNITS_MAX: usize = 130;
@@ -52,7 +54,7 @@ impl Service for Opsgenie {
         let body = json!({
             "message": if title.is_empty() { message.footer() } else { title },
             "alias": message.short_key(ALIAS_BYTES_MAX),
-            "description": message.plain_with_links(DESCRIPTION_BYTES_MAX),
+            "description": message.plain_with_links(DESCRIPTION_BYTES_MAX, char::len_utf8),
             "priority": priority,
             "source": crate::channel::text::cut(&delivery.event.source, SOURCE_UNITS_MAX),
             "details": { "type": delivery.event.event_type.as_str(), "delivery": delivery.id.as_str() },
@@ -63,10 +65,19 @@ impl Service for Opsgenie {
     }
 
     fn classify(&self, answer: &Answer) -> Result<Receipt, SendError> {
+        let ours = match answer.status {
+            402 => Some("the account's plan does not allow alerts by its API"),
+            403 => Some("the key may not create alerts"),
+            _ => None,
+        };
+        if let Some(words) = ours {
+            return Err(SendError::Ours(Failure::new(Reason::Unauthorized, words).code(answer.status)));
+        }
         let receipt = by_status(answer)?;
         Ok(Receipt { provider_id: field(answer, "/requestId"), ..receipt })
     }
 
+    /// Assumed: what it takes depends on the plan and the number of users, and is said nowhere as one number.
     fn limits(&self) -> Vec<(Vec<&str>, Pace)> {
         vec![(vec!["opsgenie", self.key.expose()], Pace { most: 60, seconds: 60 })]
     }

@@ -14,14 +14,16 @@ use super::{Answer, Pace, Request, Service, by_status, field};
 use crate::attachment::Attachment;
 use crate::channel::http::HttpPolicy;
 use crate::channel::secret::Redacted;
+use crate::channel::text::units;
 use crate::channel::{Failure, Receipt, SendError};
 use crate::event::Severity;
 use crate::outcome::Reason;
 use crate::rule::fault::Fault;
 
 const TITLE_UNITS_MAX: usize = 250;
-const MESSAGE_BYTES_MAX: usize = 1024;
-const URL_BYTES_MAX: usize = 512;
+/// Characters, not bytes.
+const MESSAGE_UNITS_MAX: usize = 1024;
+const URL_UNITS_MAX: usize = 512;
 /// 5 MB.
 const IMAGE_BYTES_MAX: usize = 5_000_000;
 const KEY_BYTES: usize = 30;
@@ -64,12 +66,12 @@ impl Service for Pushover {
             Severity::Warning => 0,
             Severity::Critical => 1,
         };
-        let text = message.or_footer(message.plain_with_links(MESSAGE_BYTES_MAX));
+        let text = message.or_footer(message.plain_with_links(MESSAGE_UNITS_MAX, char::len_utf16));
         let mut body = json!({
             "token": self.token.expose(), "user": self.user.expose(), "title": message.title(TITLE_UNITS_MAX),
             "message": text, "priority": priority, "timestamp": message.delivery.event.time.as_second(),
         });
-        if let Some(link) = message.link().filter(|link| link.len() <= URL_BYTES_MAX) {
+        if let Some(link) = message.link().filter(|link| units(link) <= URL_UNITS_MAX) {
             body["url"] = link.into();
         }
         if let Some((image, bytes)) = image(message) {
@@ -99,10 +101,14 @@ impl Service for Pushover {
             }
         }
         let receipt = by_status(answer)?;
+        if field(answer, "/status").is_some_and(|status| status != "1") {
+            let failure = Failure::new(Reason::Rejected, "refused, under a status that says the opposite");
+            return Err(SendError::Permanent(failure.code(answer.status)));
+        }
         Ok(Receipt { provider_id: field(answer, "/request"), ..receipt })
     }
 
-    /// It counts by the month, and asks for no more than two connections at once.
+    /// Its quota is an account's for a month, and none of a second is named: it asks for no more than two connections at once.
     fn limits(&self) -> Vec<(Vec<&str>, Pace)> {
         vec![(vec!["pushover", self.token.expose()], Pace { most: 2, seconds: 1 })]
     }

@@ -1,7 +1,9 @@
 //! Rocket.Chat by incoming webhook: `rockets://ID/TOKEN@HOST[:PORT]?to=CHANNEL`, or `rockets://HOST[:PORT]/ID/TOKEN`.
 //!
 //! Its Markdown has no escape that all versions know, so the text is plain, and what would call somebody or make a link is parted
-//! by a character of no width. Source: <https://docs.rocket.chat/docs/integrations>.
+//! by a character of no width. A webhook that it does not know is answered 404 by older servers and 500, without a word, by newer
+//! ones, where it cannot be told from trouble. Sources: <https://docs.rocket.chat/docs/integrations>,
+//! <https://docs.rocket.chat/docs/rate-limiter>.
 
 use serde_json::json;
 use url::Url;
@@ -18,6 +20,28 @@ use crate::rule::fault::Fault;
 const TITLE_UNITS_MAX: usize = 250;
 /// A server takes 5,000 as it comes.
 const TEXT_BYTES_MAX: usize = 4_000;
+
+/// A part of the error, what it asks for, and what is said about it. It decides under any status.
+const REFUSALS: [(&str, fn(Failure) -> SendError, Reason, &str); 3] = [
+    (
+        "Invalid integration id or token",
+        SendError::Permanent,
+        Reason::Gone,
+        "Rocket.Chat does not know the webhook",
+    ),
+    (
+        "overriding destination channel is disabled",
+        SendError::Ours,
+        Reason::Unauthorized,
+        "the webhook may not choose its channel: leave out `to`, or allow it in the integration",
+    ),
+    (
+        "error-user-lacks-message-impersonate-permission",
+        SendError::Ours,
+        Reason::Unauthorized,
+        "the integration's user lacks the permission message-impersonate",
+    ),
+];
 
 struct RocketChat {
     url: Redacted<Url>,
@@ -53,7 +77,7 @@ impl Service for RocketChat {
         let title = message.title(TITLE_UNITS_MAX);
         let mut attachment = json!({
             "title": parted(&title), "color": format!("#{:06x}", colour(message.delivery.severity)),
-            "text": parted(&message.plain_with_links(TEXT_BYTES_MAX)),
+            "text": parted(&message.plain_with_links(TEXT_BYTES_MAX, char::len_utf8)),
         });
         if let Some(link) = message.link() {
             attachment["title_link"] = link.into();
@@ -66,6 +90,10 @@ impl Service for RocketChat {
     }
 
     fn classify(&self, answer: &Answer) -> Result<Receipt, SendError> {
+        let error = field(answer, "/error").unwrap_or_default();
+        if let Some((_, class, reason, words)) = REFUSALS.iter().find(|(said, ..)| error.contains(said)) {
+            return Err(class(Failure::new(*reason, *words).code(answer.status)));
+        }
         let receipt = by_status(answer)?;
         if field(answer, "/success").as_deref() == Some("false") {
             let failure = Failure::new(Reason::Rejected, "refused, under a status that says the opposite");
@@ -74,8 +102,9 @@ impl Service for RocketChat {
         Ok(receipt)
     }
 
+    /// Of a server as it comes; each webhook has a count of its own.
     fn limits(&self) -> Vec<(Vec<&str>, Pace)> {
-        Vec::new()
+        vec![(vec!["rocket_chat", self.url.expose().as_str()], Pace { most: 10, seconds: 60 })]
     }
 }
 

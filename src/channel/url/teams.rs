@@ -2,7 +2,8 @@
 //! `workflows://HOST/WORKFLOW/SIGNATURE`.
 //!
 //! One Adaptive Card. Its text is in `TextRun`s, which know no Markdown, so that no text of an event is a mark or a mention.
-//! Teams takes 28 KB. The old connectors (`webhook.office.com`) are switched off. Sources:
+//! Teams takes 28 KB. A 202 comes before the card is posted: what Teams refuses then, nobody tells us. The old connectors
+//! (`webhook.office.com`) are switched off. Sources:
 //! <https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>,
 //! <https://adaptivecards.io/explorer/TextRun.html>.
 
@@ -103,6 +104,10 @@ impl Service for Teams {
         let code = field(answer, "/error/code").unwrap_or_default();
         let failure = |reason| Failure::new(reason, format!("the workflow answered {code}")).code(answer.status);
         match code.as_str() {
+            // Its text names the state of the workflow: one that was deleted never comes back.
+            "WorkflowTriggerIsNotEnabled" if says_deleted(answer) => {
+                Err(SendError::Permanent(Failure::new(Reason::Gone, "the workflow was deleted").code(answer.status)))
+            }
             "WorkflowTriggerIsNotEnabled" => {
                 Err(SendError::Transient { failure: failure(Reason::Gone), retry_after: answer.retry_after })
             }
@@ -115,6 +120,10 @@ impl Service for Teams {
     fn limits(&self) -> Vec<(Vec<&str>, Pace)> {
         vec![(vec!["teams", self.url.expose().path()], Pace { most: 4, seconds: 1 })]
     }
+}
+
+fn says_deleted(answer: &Answer) -> bool {
+    field(answer, "/error/message").is_some_and(|message| message.contains("'Deleted'"))
 }
 
 /// A line becomes a block of its own, some sixty bytes of JSON.

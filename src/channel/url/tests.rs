@@ -170,8 +170,11 @@ fn each_service_gets_no_more_than_it_takes() {
     assert!(body(URLS[6]).to_string().len() <= 32_000, "{}", body(URLS[6]).to_string().len());
     assert!(bytes(&body(URLS[7])["attachments"][0]["text"]) <= 5_000);
     let pushover = body(URLS[8]);
-    assert!(bytes(&pushover["message"]) <= 1024 && units(&pushover["title"]) <= 250);
+    assert!(units(&pushover["message"]) <= 1024 && units(&pushover["title"]) <= 250);
     assert_eq!(pushover.get("url"), None, "a link that is too long is left out");
+    let chinese = Delivery { body: "構建失敗".repeat(250), ..sample() };
+    let whole = asked(URLS[8], &chinese).body["message"].as_str().unwrap().to_owned();
+    assert_eq!(whole, chinese.body, "Pushover counts characters");
     let opsgenie = body(URLS[9]);
     assert!(units(&opsgenie["message"]) <= 130 && bytes(&opsgenie["description"]) <= 15_000);
     assert!(bytes(&opsgenie["alias"]) <= 512);
@@ -306,6 +309,10 @@ fn limits_are_the_services_and_shared_by_who_shares_them() {
     assert_eq!((discord[0].most, discord[0].per, discord[0].burst), (5, Duration::from_secs(2), 5));
     assert_eq!(discord, of("https://discord.com/api/webhooks/123456789012345678/hunter2"));
     assert_ne!(discord[0].of, of("discord://7/hunter2")[0].of);
+    let rocket = of("rockets://a/b@r.example");
+    assert_eq!((rocket[0].most, rocket[0].per), (10, Duration::from_secs(60)));
+    assert_eq!(rocket, of("rockets://r.example/a/b"));
+    assert_ne!(rocket[0].of, of("rockets://r.example/a/c")[0].of, "each webhook has a count of its own");
     for url in URLS {
         for limit in of(url) {
             assert!(!limit.of.contains("hunter2") && limit.of.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{url} {}", limit.of);

@@ -2,7 +2,7 @@
 //!
 //! Meta's messages are not quoted: they name numbers. What only we can mend (a token, an account, a template) costs no
 //! attempt and waits until it is mended. Source:
-//! <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>.
+//! <https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes>.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ fn known(code: u32) -> Option<(Class, Reason, &'static str)> {
         4 | 80_007 | 130_429 => (RateLimited, R::RateLimited, "too many messages"),
         131_048 => (RateLimited, R::RateLimited, "limited by Meta: too many recipients reported or blocked the number"),
         131_056 => (PairLimited, R::RateLimited, "too many messages to this recipient"),
-        1 | 2 | 131_000 | 131_016 | 131_057 | 133_004 => {
+        1 | 2 | 131_000 | 131_016 | 131_057 | 133_004 | 2_494_100 => {
             (Transient, R::ProviderError, "it is broken or under maintenance")
         }
         131_026 => (
@@ -78,7 +78,12 @@ fn known(code: u32) -> Option<(Class, Reason, &'static str)> {
             R::Rejected,
             "more than 24 hours since the recipient's last message: only a template may be sent",
         ),
-        131_049 | 130_472 => (Permanent, R::Rejected, "not delivered, by Meta's choice; it may not be tried again"),
+        131_049 => (
+            Permanent,
+            R::Rejected,
+            "not delivered, by Meta's choice, to spare the recipient; hours later it may be sent again",
+        ),
+        130_472 => (Permanent, R::Rejected, "not delivered, by Meta's choice: the number is part of an experiment"),
         131_050 => (Permanent, R::Rejected, "the recipient wants no such messages from this number"),
         131_008 | 131_051 | 135_000 => (Permanent, R::Rejected, "it does not take this message"),
         132_000 => (Ours, R::Misconfigured, "the template has another number of parameters"),

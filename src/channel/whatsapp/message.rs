@@ -18,8 +18,10 @@ const TYPE_UNITS_MAX: usize = 120;
 /// Of an action, a file or a link: a longer address is of no use when it is cut, and the body needs its room.
 const LINE_UNITS_MAX: usize = 300;
 
-/// A template's body has 1,024 characters, its own words included.
+/// Of one parameter, and of all together: a template's body has 1,024 characters, its own words included, where it has a header, a
+/// footer or buttons besides.
 const PARAMETER_UNITS_MAX: usize = 512;
+const PARAMETERS_UNITS_MAX: usize = 900;
 /// In the place of what is not there.
 const NOTHING: &str = "–";
 
@@ -35,17 +37,29 @@ pub(super) enum Part {
 }
 
 impl Part {
-    pub fn of(self, delivery: &Delivery) -> String {
+    fn of(self, delivery: &Delivery, units_max: usize) -> String {
         let text = match self {
-            Self::Title => one_line(&delivery.title),
-            Self::Body => one_line(&Document::of(delivery).to_plain(PARAMETER_UNITS_MAX)),
+            Self::Title => cut(&one_line(&delivery.title), TITLE_UNITS_MAX),
+            Self::Body => one_line(&Document::of(delivery).to_plain(units_max)),
             Self::Link => one_line(delivery.link.as_deref().unwrap_or_default()),
             Self::Severity => delivery.severity.as_str().to_owned(),
             Self::EventType => one_line(delivery.event.event_type.as_str()),
         };
-        let text = cut(&text, PARAMETER_UNITS_MAX);
-        if text.is_empty() { NOTHING.to_owned() } else { text }
+        let text = cut(&text, units_max);
+        if text.is_empty() || units_max == 0 { NOTHING.to_owned() } else { text }
     }
+}
+
+/// What a template is given, in its order. The body gives way when it is too much together.
+pub(super) fn parameters(parts: &[Part], delivery: &Delivery) -> Vec<String> {
+    let (mut texts, mut room) = (vec![String::new(); parts.len()], PARAMETERS_UNITS_MAX);
+    let is_body = |index: &usize| parts[*index] == Part::Body;
+    let (bodies, others): (Vec<usize>, Vec<usize>) = (0..parts.len()).partition(is_body);
+    for index in others.into_iter().chain(bodies) {
+        texts[index] = parts[index].of(delivery, room.min(PARAMETER_UNITS_MAX));
+        room = room.saturating_sub(units(&texts[index]));
+    }
+    texts
 }
 
 /// Title, body, links and files, and a line of context. The body gives way when it is too long.

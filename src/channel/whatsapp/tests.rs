@@ -75,6 +75,15 @@ fn a_template_gets_its_parameters_in_one_line_each() {
         parameters.iter().map(|parameter| parameter["text"].as_str().unwrap()).collect();
     assert_eq!((texts[0], texts[2], texts[3], texts[4]), ("Task <created> & more", "–", "warning", "task:created"));
     assert!(texts[1].starts_with("a b c x") && units(texts[1]) <= 512, "{}", texts[1]);
+    delivery.title = "t".repeat(1000);
+    delivery.link = Some(format!("https://app.example/{}", "x".repeat(400)));
+    let request = built.request(&delivery, NUMBER);
+    let parameters = request["template"]["components"][0]["parameters"].as_array().unwrap();
+    let texts: Vec<&str> =
+        parameters.iter().map(|parameter| parameter["text"].as_str().unwrap()).collect();
+    let all: usize = texts.iter().map(|text| units(text)).sum();
+    assert!((850..=900).contains(&all), "Meta counts all of them together: {all}");
+    assert_eq!(texts[2], delivery.link.as_deref().unwrap(), "the body gives way, not the link");
     let bare = whatsapp(&json!({ "template": { "name": "ping", "language": "de" } })).unwrap();
     assert_eq!(bare.request(&delivery, NUMBER)["template"], json!({ "name": "ping", "language": { "code": "de" } }));
 }
@@ -131,6 +140,7 @@ fn the_code_decides_before_the_status() {
         (400, 131_048, "limited rate_limited None"),
         (503, 2, "transient provider_error None"),
         (400, 131_016, "transient provider_error None"),
+        (400, 2_494_100, "transient provider_error None"),
         (400, 131_026, "permanent gone"),
         (400, 131_047, "permanent rejected"),
         (400, 132_000, "ours misconfigured"),

@@ -48,10 +48,11 @@ pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refus
         let until = after(clock::now(), retry_after.unwrap_or(PAUSE));
         tools.pauses.pause(workspace, &spec.id, until).await?;
     }
+    let wants_no_more = sent.as_ref().is_err_and(SendError::wants_no_more);
     let outcome = Outcome::of(&delivery, verdict(sent), Some(took), clock::now());
     log(&outcome, errand);
     let ok = outcome.state == State::Sent;
-    tools.failing.note(&outcome, &spec, !destination.is_the_recipients()).await;
+    tools.failing.note(&outcome, &spec, wants_no_more && !destination.is_the_recipients()).await;
     let revision = if ok && !is_of_file(&owner) {
         standing::verify(&tools.bus, workspace, &spec, &errand.by).await?
     } else {

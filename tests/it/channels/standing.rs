@@ -22,6 +22,38 @@ async fn switched_off(api: &Api, id: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_webhook_that_discord_does_not_know_is_asked_no_more() {
+    let (bugle, sink, api) = fleet(&json!({})).await;
+    let path = "/api/v10/webhooks/1/t";
+    let config = json!({ "url": "discord://1/t", "apiBase": sink.url("") });
+    bugle
+        .apply(&json!({
+            "channels": [{ "id": "chat", "kind": "url", "config": config }],
+            "rules": [rule("to-chat", "a:*", "chat")],
+        }))
+        .await;
+    let unknown = json!({ "message": "Unknown Webhook", "code": 10015 });
+    sink.script(path, [Answer::Refusal(404, unknown)]);
+    let wire = bugle.wire().await;
+    wire.event("a:b", "e-1", &json!({})).await;
+    let disabled = switched_off(&api, "chat").await;
+    assert_eq!(disabled["reason"], "gone", "{disabled}");
+    assert!(disabled["why"].as_str().unwrap().contains("Discord does not know the webhook"), "{disabled}");
+    let mut number = 1;
+    eventually("what comes is suppressed", SOON, async || {
+        number += 1;
+        wire.event("a:b", &format!("e-{number}"), &json!({})).await;
+        let held = api.shows(1, &format!("channel=chat&event=e-{number}")).await;
+        ensure(held[0]["reason"] == "channel_disabled", format!("{held:?}"))
+    })
+    .await;
+    let before = sink.requests(path).len();
+    wire.event("a:b", "one-more", &json!({})).await;
+    api.shows(1, "channel=chat&event=one-more").await;
+    assert_eq!(sink.requests(path).len(), before);
+}
+
+#[tokio::test]
 async fn a_receiver_that_wants_no_more_is_left_alone_and_people_are_told() {
     let (bugle, sink, api) = fleet(&json!({})).await;
     bugle
