@@ -39,6 +39,9 @@ use smtp::Smtp;
 /// Resend takes 50, and nobody needs more.
 const TO_MAX: usize = 50;
 
+/// Who asks a provider, and writes to nobody.
+const NOBODY: &str = "bugle@localhost";
+
 /// <https://resend.com/docs/api-reference/rate-limit>: a team's, so that all channels of one key share it.
 const RESEND_PER_SECOND: u32 = 2;
 /// <https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits>
@@ -176,7 +179,7 @@ impl Adapter for Email {
         workshop: &'a Workshop,
         at: Timestamp,
     ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
-        Some(Box::pin(Self::probe(config, workshop, at)))
+        has_account(config).then(|| Box::pin(Self::probe(config, workshop, at)) as BoxFuture<'_, _>)
     }
 }
 
@@ -211,6 +214,15 @@ impl EmailConfig {
             return Err(Fault::new("/apiKey", "has characters that no key has"));
         }
         Ok(Redacted::new(key.clone()))
+    }
+}
+
+/// True when there is something to ask with; a connection may leave to its channels what it is.
+fn has_account(config: &Value) -> bool {
+    let has = |name| settings::has(config, name);
+    match config.get("provider").and_then(Value::as_str) {
+        Some("resend" | "sendgrid") => has("apiKey"),
+        Some(_) | None => has("host") && has("username") == has("password"),
     }
 }
 
@@ -265,12 +277,17 @@ impl Channel for Email {
 }
 
 impl Email {
-    /// Whether the provider takes our credentials, without a message: for the health of a connection.
+    /// Whether the provider takes our credentials, without a message: for the health of a connection, whose channels may each
+    /// bring a sender of their own.
     ///
     /// # Errors
     /// Why it does not, as a send would say it.
     pub async fn probe(config: &Value, workshop: &Workshop, at: Timestamp) -> Result<(), SendError> {
-        let email = Self::new(config, workshop)
+        let mut config = config.clone();
+        if let Value::Object(fields) = &mut config {
+            fields.entry("from").or_insert_with(|| NOBODY.into());
+        }
+        let email = Self::new(&config, workshop)
             .map_err(|fault| SendError::Ours(Failure::new(Reason::Misconfigured, fault.to_string())))?;
         match &email.way {
             Way::Smtp(smtp) => smtp.probe().await,
