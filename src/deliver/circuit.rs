@@ -32,20 +32,12 @@ use crate::task;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
-/// An open circuit that nobody sends through is forgotten this long after its next probe would have been.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// While a probe runs the others come back soon: it may be over in a moment.
 const WHILE_PROBED: Duration = Duration::from_secs(2);
 /// Those who were held back come back one behind the other, so many a second and worker.
 const BACK_PER_SECOND: f64 = 50.0;
 
 type Key = (WorkspaceId, ChannelId);
-
-/// How long the broker remembers it.
-fn kept(circuit: &Circuit) -> Duration {
-    let until = circuit.next_probe_at.duration_since(clock::now());
-    Duration::try_from(until).unwrap_or_default() + KEPT_FOR
-}
 
 /// The circuits as this process knows them, and what its own tries came to.
 pub struct Circuits {
@@ -150,11 +142,11 @@ impl Circuits {
         }
     }
 
-    /// True when nothing is sent through the channel now.
+    /// The same for a delivery that may come to the channel: nobody is held back.
     #[must_use]
-    pub fn is_open(&self, workspace: &WorkspaceId, channel: &ChannelId) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.contains_key(&(workspace.clone(), channel.clone()))
+    pub fn look(&self, workspace: &WorkspaceId, spec: &ChannelSpec, now: Timestamp) -> Passage {
+        let found = self.get(&(workspace.clone(), spec.id.clone()));
+        found.map_or(Passage::Free, |(circuit, _)| circuit.passage(&document(spec), now))
     }
 
     /// Takes the one try on, unless somebody else does.
@@ -268,7 +260,7 @@ impl Circuits {
     /// None when somebody else was first; what they did is known then.
     async fn put(&self, key: &Key, circuit: &Circuit, expected: u64) -> Result<Option<u64>, BusError> {
         let subject = self.bus.names.circuit(&key.0, &key.1);
-        match claim::put(&self.bus, &subject, circuit, Some(kept(circuit)), expected).await {
+        match claim::put(&self.bus, &subject, circuit, Some(circuit.kept(clock::now())), expected).await {
             Ok(sequence) => {
                 self.learn(key, circuit.clone(), sequence);
                 Ok(Some(sequence))
@@ -332,6 +324,7 @@ impl Circuits {
                 for entry in open.next(BATCH_MAX).await? {
                     self.hear(&entry);
                 }
+                self.forget_those_over(clock::now());
                 Ok::<Reader, BusError>(open)
             };
             match step.await {
@@ -346,6 +339,16 @@ impl Circuits {
                 }
             }
         }
+    }
+
+    /// The broker forgets without a word.
+    fn forget_those_over(&self, now: Timestamp) {
+        if !self.any_known.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, known| !known.circuit.is_over(now));
+        self.count(&known);
     }
 
     /// What is not there any more is forgotten: it was closed meanwhile.

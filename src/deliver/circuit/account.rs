@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::document;
 use super::state::{Circuit, Mode};
-use super::{document, kept};
 use crate::bus::{Bus, BusError, StreamName, claim};
 use crate::channel::ChannelSpec;
 use crate::ids::WorkspaceId;
@@ -33,7 +33,7 @@ pub async fn set(
                 (opened, found.map_or(0, |(_, sequence)| sequence))
             }
         };
-        match claim::put(bus, &subject, &circuit, Some(kept(&circuit)), expected).await {
+        match claim::put(bus, &subject, &circuit, Some(circuit.kept(now)), expected).await {
             Ok(_) => return Ok(true),
             Err(BusError::Conflict) => claim::again().await,
             Err(error) => return Err(error),

@@ -18,6 +18,8 @@ const TIME_MIN: SignedDuration = SignedDuration::from_secs(30);
 const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 /// A probe that is not over by then never will be: its process is gone. Longer than any try.
 const PROBE_WAIT: Duration = Duration::from_secs(60);
+/// An open circuit that nobody sends through is forgotten this long after its next probe would have been.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// While nothing works, it is said again after this long.
 const SAID_FOR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -99,6 +101,19 @@ impl Circuit {
     #[must_use]
     pub fn released(&self, now: Timestamp) -> Self {
         Self { mode: Mode::Open, next_probe_at: now, ..self.clone() }
+    }
+
+    /// How long it is remembered.
+    #[must_use]
+    pub fn kept(&self, now: Timestamp) -> Duration {
+        let probe = self.next_probe_at.duration_since(now).max(SignedDuration::ZERO);
+        Duration::try_from(probe + KEPT_FOR).unwrap_or_default()
+    }
+
+    /// True when the broker has forgotten it.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.next_probe_at) > KEPT_FOR
     }
 
     #[must_use]
@@ -227,6 +242,14 @@ mod tests {
         assert_eq!(circuit.closed(now).passage("1", now), Passage::Free);
         // Its document was changed: perhaps that mends it.
         assert_eq!(circuit.passage("2", now), Passage::Probe);
+    }
+
+    #[test]
+    fn one_that_nobody_sends_through_is_forgotten_as_long_after_its_probe_as_the_broker_keeps_it() {
+        let circuit = Circuit::opened(None, "1".to_owned(), at(0), at(40));
+        assert_eq!(circuit.kept(at(40)), Duration::from_secs(30 + 24 * 3_600));
+        assert!(!circuit.is_over(at(70 + 24 * 3_600)));
+        assert!(circuit.is_over(at(71 + 24 * 3_600)));
     }
 
     #[test]
