@@ -148,7 +148,7 @@ mod tests {
     ) -> String {
         let mut snapshot = Snapshot::default();
         let channels: Vec<ChannelSpec> = channels.into_iter().map(channel).collect();
-        let first = with_fallback(channels.iter().map(|spec| spec.id.as_str()).collect());
+        let first = with_fallback(&channels.iter().map(|spec| spec.id.as_str()).collect::<Vec<_>>());
         let named =
             channels.into_iter().map(|spec| ((delivery.workspace.clone(), spec.id.clone()), Arc::new(spec)));
         snapshot.channels = Arc::new(named.collect::<std::collections::HashMap<_, _>>().into());
@@ -167,7 +167,7 @@ mod tests {
         found.map_or_else(|| "-".to_owned(), |spec| spec.id.to_string())
     }
 
-    fn with_fallback(fallback: Vec<&str>) -> ChannelSpec {
+    fn with_fallback(fallback: &[&str]) -> ChannelSpec {
         let mut first = hook("first");
         first["fallback"] = json!(fallback);
         channel(first)
