@@ -21,7 +21,7 @@ use crate::bus::directory::{Directory, Snapshot};
 use crate::bus::{Bus, BusError};
 use crate::channel::http::BODY_WAIT;
 use crate::channel::secret::expand_value;
-use crate::channel::{ChannelSpec, Failure, Kind, SendError, TIMEOUT, Workshop};
+use crate::channel::{ChannelSpec, Enabled, Failure, Kind, SendError, TIMEOUT, Workshop};
 use crate::clock;
 use crate::config;
 use crate::ids::{ConnectionId, WorkspaceId};
@@ -234,7 +234,7 @@ impl Probes {
 /// The channels on a connection that are switched on, in the order of their ids.
 fn on(snapshot: &Snapshot, workspace: &WorkspaceId, id: &ConnectionId) -> Vec<ChannelSpec> {
     let all = snapshot.channels.iter().filter(|((of, _), _)| of == workspace);
-    let on = all.filter(|(_, spec)| spec.connection.as_ref() == Some(id));
+    let on = all.filter(|(_, spec)| spec.connection.as_ref() == Some(id) && spec.enabled == Enabled::On);
     let mut found: Vec<ChannelSpec> = on.map(|(_, spec)| (**spec).clone()).collect();
     found.sort_by(|one, other| one.id.cmp(&other.id));
     found

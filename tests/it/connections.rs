@@ -169,7 +169,8 @@ async fn a_connection_that_sickens_is_told_once_and_again() {
     second.await;
     let api = bugle.api();
     put(&api, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
-    bugle.apply_as("chats", &json!({ "channels": [chat("one", 1), chat("two", 2)] })).await.ok();
+    let off = with(chat("off", 3), &json!({ "enabled": false }));
+    bugle.apply_as("chats", &json!({ "channels": [chat("one", 1), chat("two", 2), off] })).await.ok();
     let stands = async |state: &str| {
         eventually(&format!("the connection is {state}"), LATER, async || {
             let health = api.get("/v1/connections/bot").await.expect(200)["health"].clone();
