@@ -1,10 +1,13 @@
 //! Moments that no test can bring about from outside: the library's own hands, on a real broker.
 
+use std::time::Duration;
+
 use bugle::bus::Bus;
 use bugle::channel::ChannelSpec;
 use bugle::config::Settings;
 use bugle::deliver::circuit::state::Mode;
 use bugle::deliver::circuit::{self, Circuits, TryEnd};
+use bugle::deliver::pauses::Pauses;
 use bugle::delivery::Delivery;
 use bugle::health::Health;
 use bugle::ids::{ChannelId, WorkspaceId};
@@ -87,5 +90,37 @@ async fn a_circuit_moves_when_that_could_be_told_and_is_told_once_by_all_who_mov
     wire.refuses("EVENTS", false).await;
     tokio::join!(tried(&one, "sent", "accepted", 70), tried(&other, "sent", "accepted", 70));
     assert_eq!((mode().await, wire.messages("EVENTS").await), (Mode::Closed, 2));
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_shorter_pause_never_takes_the_place_of_a_longer_one() {
+    let (_bugle, bus, settings) = installed().await;
+    let (stop, health) = (CancellationToken::new(), Health::default());
+    // Two that have not heard of each other yet.
+    let deaf = CancellationToken::new();
+    deaf.cancel();
+    let start = |stop: &CancellationToken| {
+        Pauses::start(bus.clone(), settings.keep, stop.clone(), health.pulse("pauses"))
+    };
+    let (one, other) = (start(&deaf), start(&deaf));
+    let (workspace, channel) = (WorkspaceId::default(), ChannelId::parse("hook").unwrap());
+    let in_seconds = |seconds| Timestamp::now() + SignedDuration::from_secs(seconds);
+    one.pause(&workspace, &channel, in_seconds(60)).await.unwrap();
+    other.pause(&workspace, &channel, in_seconds(5)).await.unwrap();
+    let until = other.until(&workspace, &channel, Timestamp::now()).unwrap();
+    assert!(until > in_seconds(40), "it has learned of the longer one: {until}");
+    let third = start(&stop);
+    let heard = eventually("another worker hears of it", SOON, async || {
+        third.until(&workspace, &channel, Timestamp::now()).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    assert!(heard > in_seconds(40), "{heard}");
+    one.pause(&workspace, &channel, in_seconds(120)).await.unwrap();
+    eventually("a longer one takes its place", Duration::from_secs(10), async || {
+        let until = third.until(&workspace, &channel, Timestamp::now());
+        ensure(until.is_some_and(|until| until > in_seconds(90)), format!("{until:?}"))
+    })
+    .await;
     stop.cancel();
 }
