@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::channel::text::one_line;
 use crate::documents::strict;
-use crate::rule::fault::Fault;
+use crate::rule::fault::{Fault, LeftOut};
 
 /// More are left out, with a note.
 pub const ATTACHMENTS_MAX: usize = 10;
@@ -120,7 +120,7 @@ fn is_url(text: &str) -> bool {
 /// The attachments that a list in an event's data holds, and what is wrong with the others. A single object is a list of one.
 #[must_use]
 pub fn read(found: &Value) -> (Vec<Attachment>, Vec<String>) {
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let (mut good, mut bad) = (Vec::new(), LeftOut::default());
     let items = match found {
         Value::Array(items) => items.as_slice(),
         Value::Null => &[],
@@ -130,18 +130,18 @@ pub fn read(found: &Value) -> (Vec<Attachment>, Vec<String>) {
     };
     for (index, item) in items.iter().enumerate() {
         if good.len() == ATTACHMENTS_MAX {
-            bad.push(format!("attachments were left out: there are more than {ATTACHMENTS_MAX}"));
+            bad.add(|| format!("attachments were left out: there are more than {ATTACHMENTS_MAX}"));
             break;
         }
         let read = strict::<Attachment>(item.clone());
         match read.and_then(|attachment| attachment.check().map(|()| attachment)) {
             Ok(attachment) => good.push(attachment),
             Err(fault) => {
-                bad.push(format!("an attachment was left out: {}", fault.below(&format!("/{index}"))));
+                bad.add(|| format!("an attachment was left out: {}", fault.below(&format!("/{index}"))));
             }
         }
     }
-    (good, bad)
+    (good, bad.into_notes())
 }
 
 /// Checks those that come with a send.
@@ -206,5 +206,13 @@ mod tests {
         let many: Vec<_> = (0..20).map(|_| json!({"name": "a", "text": "x"})).collect();
         let (good, notes) = read(&Value::Array(many));
         assert_eq!((good.len(), notes.len()), (ATTACHMENTS_MAX, 1));
+    }
+
+    #[test]
+    fn thousands_that_are_none_are_told_of_in_a_few_words() {
+        let (good, notes) = read(&json!(vec![1; 30_000]));
+        assert!(good.is_empty() && notes.len() == 6, "{notes:?}");
+        assert!(notes[0].contains("at /0: "), "{notes:?}");
+        assert_eq!(notes[5], "and 29995 more were left out");
     }
 }

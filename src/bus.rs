@@ -66,6 +66,9 @@ pub enum BusError {
     /// The expected sequence was not the last one: somebody else was first.
     #[error("another publish was first")]
     Conflict,
+    /// A newer process wrote it, or a hand: whoever can read it goes on with it.
+    #[error("the document {0} cannot be read by this version")]
+    Unreadable(String),
     /// The process stood still for so long that the broker has handed the message to somebody else.
     #[error("the message in hand is somebody else's by now")]
     LeaseOver,

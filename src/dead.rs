@@ -43,7 +43,7 @@ pub async fn give_up(
     record_failure(bus, delivery, &outcome, &format!("{}/{step}", delivery.id)).await
 }
 
-/// Keeps a delivery whose outcome is `failed`, and records the outcome.
+/// Keeps a delivery whose outcome is `failed`, and records the outcome. Of one that is too large it keeps what fits.
 ///
 /// # Errors
 /// When the broker did not store both; doing it again is safe.
@@ -59,14 +59,13 @@ pub async fn record_failure(
         reason: outcome.reason,
         detail: outcome.detail.clone(),
         delivery: delivery.clone(),
+        cut: false,
     };
     match bus.publish_json(bus.names.dead(delivery), id, &letter).await {
         Ok(_) => {}
         Err(BusError::TooLarge { .. }) => {
             // Too large to be queued is too large to be kept: the event itself still is, in its own stream.
-            let data = serde_json::value::RawValue::NULL.to_owned();
-            let delivery = Delivery { data: data.into(), ..delivery.clone() };
-            let letter = DeadLetter { delivery, ..letter };
+            let letter = DeadLetter { delivery: delivery.cut(), cut: true, ..letter };
             bus.publish_json(bus.names.dead(&letter.delivery), id, &letter).await?;
         }
         Err(error) => return Err(error),

@@ -289,6 +289,19 @@ impl Delivery {
         }
     }
 
+    /// What it was, without what it said and how far it came: small enough to be kept, whatever it was.
+    #[must_use]
+    pub fn cut(&self) -> Self {
+        Self {
+            body: String::new(),
+            attachments: Vec::new(),
+            data: RawValue::NULL.to_owned().into(),
+            note: None,
+            reach: None,
+            ..self.clone()
+        }
+    }
+
     /// A new life for a delivery that was given up.
     #[must_use]
     pub fn redriven(&self, expires_at: Timestamp) -> Self {
@@ -316,4 +329,7 @@ pub struct DeadLetter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     pub delivery: Delivery,
+    /// It was too large to be kept: only what it was is left of it, and nothing of what it said but the title.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }

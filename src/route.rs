@@ -28,6 +28,7 @@ use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, DeliveryKey, Recipient};
 use crate::outcome::Reason;
 use crate::recipient::Addressing;
+use crate::rule::fault::LeftOut;
 use crate::rule::{Recipients, Rule};
 pub use channels::Channels;
 use ruleset::RuleSet;
@@ -41,6 +42,8 @@ pub const EXPIRES_IN: Duration = Duration::from_secs(24 * 3600);
 /// The attribute of an event that names who it is for, told apart by commas, and how many of them count.
 const RECIPIENTS: &str = "recipients";
 const RECIPIENTS_MAX: usize = 100;
+/// Of what went wrong on the way: it travels with each delivery, and quotes what the event brought.
+const NOTE_CHARS_MAX: usize = 2_000;
 
 /// What an event is held against.
 #[derive(Clone, Copy)]
@@ -240,7 +243,7 @@ impl Draft<'_> {
             actions: self.text.actions.clone(),
             attachments: self.attachments.to_vec(),
             data: self.event.data_json.clone(),
-            note: (!notes.is_empty()).then(|| notes.join("; ")),
+            note: (!notes.is_empty()).then(|| texts::one_line(&notes.join("; "), NOTE_CHARS_MAX)),
             held_back: 0,
             collapse_id: None,
             collapse_ms: None,
@@ -271,12 +274,12 @@ pub fn expiry(from: Timestamp, spec: Option<&ChannelSpec>) -> Timestamp {
 /// The recipients that a rule names for an event, or where it names none those that the event names, each once, and
 /// what is wrong with the others.
 fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
-    let (mut found, mut bad) = (Vec::new(), Vec::new());
+    let (mut found, mut bad) = (Vec::new(), LeftOut::default());
     let mut add = |parsed: Result<Recipient, String>| match parsed {
         Ok(recipient) if found.contains(&recipient) => {}
         Ok(recipient) if found.len() < RECIPIENTS_MAX => found.push(recipient),
-        Ok(_) => bad.push(format!("a recipient was left out: there are more than {RECIPIENTS_MAX}")),
-        Err(error) => bad.push(format!("a recipient was left out: {error}")),
+        Ok(_) => bad.add(|| format!("recipients were left out: there are more than {RECIPIENTS_MAX}")),
+        Err(error) => bad.add(|| format!("a recipient was left out: {error}")),
     };
     let listed = |text: &str| -> Vec<Result<Recipient, String>> {
         let each = text.split(',').map(str::trim).filter(|one| !one.is_empty());
@@ -296,8 +299,7 @@ fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
         let list = event.attributes.get(RECIPIENTS).map(String::as_str).unwrap_or_default();
         listed(list).into_iter().for_each(&mut add);
     }
-    bad.dedup();
-    (found, bad)
+    (found, bad.into_notes())
 }
 
 #[cfg(test)]

@@ -117,7 +117,8 @@ pub async fn redrive(
             | RedriveError::StillBroken(_)
             | RedriveError::InvalidRule
             | RedriveError::Unreadable
-            | RedriveError::Cut(_)),
+            | RedriveError::Cut(_)
+            | RedriveError::CutDelivery),
         ) => Err(Problem::conflict(error.to_string())),
         Err(RedriveError::Bus(error)) => Err(error.into()),
     }

@@ -169,7 +169,7 @@ impl From<BusError> for Problem {
     fn from(error: BusError) -> Self {
         match error {
             BusError::TooLarge { .. } => Self::too_large(error.to_string()),
-            BusError::Encode(_) | BusError::LeaseOver => {
+            BusError::Encode(_) | BusError::Unreadable(_) | BusError::LeaseOver => {
                 tracing::error!(%error, "a request met our own fault");
                 Self::internal()
             }

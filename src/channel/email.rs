@@ -39,6 +39,9 @@ use smtp::Smtp;
 /// Resend takes 50, and nobody needs more.
 const TO_MAX: usize = 50;
 
+/// Who asks a provider, and writes to nobody.
+const NOBODY: &str = "bugle@localhost";
+
 /// The lower of two numbers that its pages have had. It is a team's; a key is all that we know of a team, so that two keys of one
 /// team are counted apart. <https://resend.com/docs/api-reference/rate-limit>
 const RESEND_PER_SECOND: u32 = 2;
@@ -174,7 +177,7 @@ impl Adapter for Email {
         workshop: &'a Workshop,
         at: Timestamp,
     ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
-        Some(Box::pin(Self::probe(config, workshop, at)))
+        has_account(config).then(|| Box::pin(Self::probe(config, workshop, at)) as BoxFuture<'_, _>)
     }
 }
 
@@ -209,6 +212,15 @@ impl EmailConfig {
             return Err(Fault::new("/apiKey", "has characters that no key has"));
         }
         Ok(Redacted::new(key.clone()))
+    }
+}
+
+/// True when there is something to ask with; a connection may leave to its channels what it is.
+fn has_account(config: &Value) -> bool {
+    let has = |name| settings::has(config, name);
+    match config.get("provider").and_then(Value::as_str) {
+        Some("resend" | "sendgrid") => has("apiKey"),
+        Some(_) | None => has("host") && has("username") == has("password"),
     }
 }
 
@@ -258,12 +270,17 @@ impl Channel for Email {
 }
 
 impl Email {
-    /// Whether the provider takes our credentials, without a message: for the health of a connection.
+    /// Whether the provider takes our credentials, without a message: for the health of a connection, whose channels may each
+    /// bring a sender of their own.
     ///
     /// # Errors
     /// Why it does not, as a send would say it.
     pub async fn probe(config: &Value, workshop: &Workshop, at: Timestamp) -> Result<(), SendError> {
-        let email = Self::new(config, workshop)
+        let mut config = config.clone();
+        if let Value::Object(fields) = &mut config {
+            fields.entry("from").or_insert_with(|| NOBODY.into());
+        }
+        let email = Self::new(&config, workshop)
             .map_err(|fault| SendError::Ours(Failure::new(Reason::Misconfigured, fault.to_string())))?;
         match &email.way {
             Way::Smtp(smtp) => smtp.probe().await,

@@ -19,6 +19,17 @@ pub fn read<T: DeserializeOwned>(config: &Value) -> Result<T, Fault> {
     })
 }
 
+/// True when a field is there and says something: variables have empty defaults. For a part of the settings, in which others
+/// may be missing.
+#[must_use]
+pub fn has(config: &Value, name: &str) -> bool {
+    match config.get(name) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.trim().is_empty(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => true,
+    }
+}
+
 fn pointer(path: &serde_path_to_error::Path) -> String {
     let mut pointer = String::new();
     for segment in path {

@@ -74,12 +74,11 @@ enum Updates {
     Thread,
 }
 
-/// What channels may share: a bot.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SlackConnection {
+/// A bot, of a connection, which may have more that channels share.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BotConfig {
     bot_token: Redacted<String>,
-    /// Takes the place of `https://slack.com`.
     api_base: Option<String>,
 }
 
@@ -174,7 +173,7 @@ impl Adapter for Slack {
         workshop: &'a Workshop,
         at: Timestamp,
     ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
-        Some(Box::pin(Self::probe(config, &workshop.http, at)))
+        settings::has(config, "botToken").then(|| Box::pin(Self::probe(config, &workshop.http, at)) as BoxFuture<'_, _>)
     }
 }
 
@@ -226,7 +225,7 @@ impl Slack {
             let detail = format!("the connection's configuration cannot be used: {fault}");
             SendError::Ours(Failure::new(Reason::Misconfigured, detail))
         };
-        let connection: SlackConnection = settings::read(connection).map_err(misconfigured)?;
+        let connection: BotConfig = settings::read(connection).map_err(misconfigured)?;
         let base = connection.api_base.as_deref().filter(|base| !base.is_empty());
         let base = base.map(|base| parse_endpoint(base, http.policy(), "/apiBase")).transpose();
         let bot = Bot::new(connection.bot_token.expose(), base.map_err(misconfigured)?.as_ref());

@@ -127,7 +127,7 @@ impl Adapter for Telegram {
         workshop: &'a Workshop,
         at: Timestamp,
     ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
-        Some(Box::pin(Self::probe(config, workshop, at)))
+        settings::has(config, "botToken").then(|| Box::pin(Self::probe(config, workshop, at)) as BoxFuture<'_, _>)
     }
 }
 

@@ -133,7 +133,8 @@ impl Adapter for WhatsApp {
         workshop: &'a Workshop,
         at: Timestamp,
     ) -> Option<BoxFuture<'a, Result<(), SendError>>> {
-        Some(Box::pin(Self::probe(config, workshop, at)))
+        let whole = settings::has(config, "phoneNumberId") && settings::has(config, "accessToken");
+        whole.then(|| Box::pin(Self::probe(config, workshop, at)) as BoxFuture<'_, _>)
     }
 }
 

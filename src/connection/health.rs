@@ -72,6 +72,13 @@ impl Health {
         }
     }
 
+    /// How it stands when nobody has asked, or there is nothing to ask.
+    #[must_use]
+    pub fn unknown(at: Timestamp) -> Self {
+        let state = HealthState::Unknown;
+        Self { state, since: at, checked_at: at, reason: None, detail: None, failures: 0 }
+    }
+
     /// Why a channel on it is refused. None: it is not.
     #[must_use]
     pub fn objection(&self, id: &ConnectionId) -> Option<String> {
@@ -96,38 +103,45 @@ pub enum Turn {
     Recovered,
 }
 
-/// Stores what came of a question, and says what it changes. Of two processes that asked at once, one stores it.
+/// How it stands, with its sequence. Where nothing is known that is stored first: it gives a name to what follows, the same for
+/// all who find it.
 ///
 /// # Errors
 /// When the broker does not answer.
-pub async fn write(
+pub async fn stored(
     bus: &Bus,
     (workspace, id): (&WorkspaceId, &ConnectionId),
-    answer: &Result<(), SendError>,
     at: Timestamp,
-) -> Result<(Health, Option<Turn>), BusError> {
-    let subject = bus.names.connection_health(workspace, id);
-    let before: Option<(Health, u64)> = claim::last(bus, &subject).await?;
-    let expected = before.as_ref().map_or(0, |(_, sequence)| *sequence);
-    let before = before.map(|(health, _)| health);
-    let health = Health::after(before.as_ref(), answer, at);
-    match claim::put(bus, &subject, &health, Some(KEPT_FOR), expected).await {
-        Ok(_) => {
-            let turn =
-                turn(before.as_ref().map_or(HealthState::Unknown, |before| before.state), health.state);
-            Ok((health, turn))
-        }
-        Err(BusError::Conflict) => Ok((health, None)),
-        Err(error) => Err(error),
+) -> Result<(Health, u64), BusError> {
+    let (subject, unknown) = (bus.names.connection_health(workspace, id), Health::unknown(at));
+    match claim::first(bus, &subject, &unknown, Some(KEPT_FOR)).await? {
+        claim::First::Mine(sequence) => Ok((unknown, sequence)),
+        claim::First::Theirs(found, sequence) => Ok((found, sequence)),
     }
 }
 
-fn turn(before: HealthState, after: HealthState) -> Option<Turn> {
+/// Stores how it stands, after what that changes was told: whoever is killed in between leaves both to the next one who asks.
+///
+/// # Errors
+/// [`BusError::Conflict`] when somebody else was first, or the broker does not answer.
+pub async fn put(
+    bus: &Bus,
+    (workspace, id): (&WorkspaceId, &ConnectionId),
+    health: &Health,
+    expected: u64,
+) -> Result<(), BusError> {
+    let subject = bus.names.connection_health(workspace, id);
+    claim::put(bus, &subject, health, Some(KEPT_FOR), expected).await.map(drop)
+}
+
+/// What the change from one state to the other means.
+#[must_use]
+pub fn turn(before: HealthState, after: HealthState) -> Option<Turn> {
     match (before, after) {
         (HealthState::Healthy | HealthState::Unknown, HealthState::Unhealthy) => Some(Turn::Sickened),
-        (HealthState::Unhealthy, HealthState::Healthy) => Some(Turn::Recovered),
+        (HealthState::Unhealthy, HealthState::Healthy | HealthState::Unknown) => Some(Turn::Recovered),
         (HealthState::Healthy | HealthState::Unknown, HealthState::Healthy | HealthState::Unknown)
-        | (HealthState::Unhealthy, HealthState::Unhealthy | HealthState::Unknown) => None,
+        | (HealthState::Unhealthy, HealthState::Unhealthy) => None,
     }
 }
 

@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
+use futures_util::stream::{SelectAll, iter, select_all};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use super::ConnectionSpec;
-use super::events;
-use super::health::{self, Health};
+use super::events::{self, Change};
+use super::health::{self, Health, HealthState};
 use crate::bus::claim::{self, First};
 use crate::bus::consumer::Stop;
 use crate::bus::directory::{Directory, Snapshot};
 use crate::bus::{Bus, BusError};
 use crate::channel::http::BODY_WAIT;
 use crate::channel::secret::expand_value;
-use crate::channel::{ChannelSpec, Failure, Kind, SendError, TIMEOUT, Workshop};
+use crate::channel::{ChannelSpec, Enabled, Failure, Kind, SendError, TIMEOUT, Workshop};
 use crate::clock;
 use crate::config;
 use crate::ids::{ConnectionId, WorkspaceId};
@@ -30,6 +33,9 @@ const LOOK_MAX: Duration = Duration::from_secs(15);
 const LOOK_MIN: Duration = Duration::from_millis(500);
 /// An API waits for an answer no longer than a question and its way may take.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+/// Questions at once, of each kind of asking: a provider that hangs must not hold the others up.
+const SLOTS: usize = 8;
+const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 /// Of the queue group that shares requests.
 const GROUP: &str = "workers";
 
@@ -76,24 +82,34 @@ impl Probes {
 
     async fn round(&self) {
         let snapshot = self.directory.snapshot();
-        for ((workspace, id), spec) in snapshot.connections.iter() {
-            if !spec.enabled || !self.kinds.contains(&spec.kind) {
-                continue;
-            }
-            let asked = async {
-                let turn = self.bus.names.connection_turn(workspace, id);
-                match claim::first(&self.bus, &turn, &json!({}), Some(self.every)).await? {
-                    First::Mine(_) => self.ask(workspace, spec, &snapshot).await.map(drop),
-                    First::Theirs(..) => Ok(()),
+        let ours = |spec: &ConnectionSpec| spec.enabled && self.kinds.contains(&spec.kind);
+        let all = snapshot.connections.iter().filter(|(_, spec)| ours(spec));
+        let due: Vec<_> = all.map(|((workspace, _), spec)| (workspace.clone(), Arc::clone(spec))).collect();
+        let asked = due.into_iter().map(|(workspace, spec)| {
+            let snapshot = Arc::clone(&snapshot);
+            async move {
+                if let Err(error) = self.ask_in_turn(&workspace, &spec, &snapshot).await {
+                    tracing::warn!(%workspace, connection = %spec.id, %error, "how a connection stands is not known, or not told");
                 }
-            };
-            if let Err(error) = asked.await {
-                tracing::debug!(%workspace, connection = %id, %error, "a connection was not asked about");
             }
+        });
+        iter(asked).for_each_concurrent(SLOTS, |one| one).await;
+    }
+
+    async fn ask_in_turn(
+        &self,
+        workspace: &WorkspaceId,
+        spec: &ConnectionSpec,
+        snapshot: &Snapshot,
+    ) -> Result<(), BusError> {
+        let turn = self.bus.names.connection_turn(workspace, &spec.id);
+        match claim::first(&self.bus, &turn, &json!({}), Some(self.every)).await? {
+            First::Mine(_) => self.ask(workspace, spec, snapshot).await.map(drop),
+            First::Theirs(..) => Ok(()),
         }
     }
 
-    /// Asks one provider, stores what it said and tells what that changes. None: there is nothing to ask.
+    /// Asks one provider, tells what its answer changes and stores it. None: there is nothing to ask.
     async fn ask(
         &self,
         workspace: &WorkspaceId,
@@ -101,14 +117,43 @@ impl Probes {
         snapshot: &Snapshot,
     ) -> Result<Option<Health>, BusError> {
         let at = clock::now();
-        let Some(answer) = self.probe(workspace, spec).await else { return Ok(None) };
-        let (health, turn) = health::write(&self.bus, (workspace, &spec.id), &answer, at).await?;
-        tracing::debug!(%workspace, connection = %spec.id, state = %health.state, "a connection was asked about");
-        if let Some(turn) = turn {
-            let channels = on(snapshot, workspace, &spec.id);
-            events::tell(&self.bus, workspace, spec, &channels, (&health, turn)).await;
+        let answer = self.probe(workspace, spec).await;
+        if answer.is_none() {
+            let known = health::read(&self.bus, workspace, &spec.id).await?;
+            if known.is_none_or(|known| known.state != HealthState::Unhealthy) {
+                return Ok(None);
+            }
         }
-        Ok(Some(health))
+        for _ in 0..claim::LOOKS_MAX {
+            let (before, sequence) = health::stored(&self.bus, (workspace, &spec.id), at).await?;
+            let health = match &answer {
+                Some(answer) => Health::after(Some(&before), answer, at),
+                None => Health::unknown(at),
+            };
+            let turn = health::turn(before.state, health.state);
+            if let Some(turn) = turn {
+                let (channels, before) = (on(snapshot, workspace, &spec.id), &before);
+                let change = Change {
+                    workspace,
+                    connection: spec,
+                    channels: &channels,
+                    before,
+                    health: &health,
+                    turn,
+                };
+                Box::pin(events::tell(&self.bus, &change)).await?;
+            }
+            match health::put(&self.bus, (workspace, &spec.id), &health, sequence).await {
+                // Of two who asked at once one stores it; but what was told has to stand.
+                Err(BusError::Conflict) if turn.is_some() => claim::again().await,
+                Ok(()) | Err(BusError::Conflict) => {
+                    tracing::debug!(%workspace, connection = %spec.id, state = %health.state, "a connection was asked about");
+                    return Ok(answer.map(|_| health));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(claim::contended())
     }
 
     async fn probe(&self, workspace: &WorkspaceId, spec: &ConnectionSpec) -> Option<Result<(), SendError>> {
@@ -127,22 +172,37 @@ impl Probes {
 
     /// Answers the API's questions until told to stop.
     pub async fn answer(self: Arc<Self>, stop: Stop) {
+        let (slots, running) = (Arc::new(Semaphore::new(SLOTS)), TaskTracker::new());
+        let listening = async {
+            loop {
+                match self.subscribe().await {
+                    Ok(mut asked) => {
+                        while let Some(message) = asked.next().await {
+                            let (probes, slots) = (Arc::clone(&self), Arc::clone(&slots));
+                            running.spawn(async move {
+                                let _slot = slots.acquire().await;
+                                probes.reply(message).await;
+                            });
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "questions about connections are not heard"),
+                }
+                clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
+            }
+        };
+        tokio::select! { () = listening => {}, () = stop.soft.cancelled() => {} }
+        running.close();
+        tokio::select! { () = running.wait() => {}, () = stop.hard.cancelled() => {} }
+    }
+
+    async fn subscribe(&self) -> Result<SelectAll<Subscriber>, BusError> {
         let mut asked = Vec::new();
         for kind in &self.kinds {
             let subject = self.bus.names.connection_question(*kind);
-            match self.bus.client().queue_subscribe(subject, GROUP.to_owned()).await {
-                Ok(subscriber) => asked.push(subscriber),
-                Err(error) => tracing::error!(%error, "questions about connections are not heard"),
-            }
+            let subscribed = self.bus.client().queue_subscribe(subject, GROUP.to_owned()).await;
+            asked.push(subscribed.map_err(BusError::request)?);
         }
-        let mut asked = futures_util::stream::select_all::<Vec<Subscriber>>(asked);
-        let all = async {
-            while let Some(message) = asked.next().await {
-                self.reply(message).await;
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! { () = all => {}, () = stop.soft.cancelled() => {} }
+        Ok(select_all(asked))
     }
 
     async fn reply(&self, message: Message) {
@@ -174,7 +234,7 @@ impl Probes {
 /// The channels on a connection that are switched on, in the order of their ids.
 fn on(snapshot: &Snapshot, workspace: &WorkspaceId, id: &ConnectionId) -> Vec<ChannelSpec> {
     let all = snapshot.channels.iter().filter(|((of, _), _)| of == workspace);
-    let on = all.filter(|(_, spec)| spec.connection.as_ref() == Some(id));
+    let on = all.filter(|(_, spec)| spec.connection.as_ref() == Some(id) && spec.enabled == Enabled::On);
     let mut found: Vec<ChannelSpec> = on.map(|(_, spec)| (**spec).clone()).collect();
     found.sort_by(|one, other| one.id.cmp(&other.id));
     found

@@ -35,6 +35,9 @@ pub struct Letter {
     /// The delivery, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+    /// The delivery was too large to be kept: what it said is not there any more, but for its title.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// The message that could not be read, where it is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
@@ -84,6 +87,10 @@ pub enum RedriveError {
         "only a part of that event could be kept: its producer has to publish it again, in less than {0} bytes"
     )]
     Cut(usize),
+    #[error(
+        "that delivery was too large to be kept, and only what it was is left of it: its event has to be published again, as a smaller one"
+    )]
+    CutDelivery,
     #[error(transparent)]
     Bus(#[from] BusError),
 }
@@ -152,6 +159,7 @@ fn letter(bus: &Bus, entry: &Entry, chars_max: usize) -> Letter {
             at: Some(dead.at),
             workspace: Some(dead.delivery.workspace.clone()),
             delivery: Some(dead.delivery),
+            cut: dead.cut,
             message: None,
         };
     }
@@ -169,6 +177,7 @@ fn letter(bus: &Bus, entry: &Entry, chars_max: usize) -> Letter {
         detail: header(DETAIL),
         at: None,
         delivery: None,
+        cut: false,
         message: Some(message),
         workspace: bus.names.dead_workspace(&entry.subject),
     }
@@ -186,6 +195,7 @@ pub async fn redrive(bus: &Bus, sequence: u64) -> Result<Letter, RedriveError> {
         return Err(RedriveError::Cut(bus.event_bytes_max()));
     }
     match &letter.delivery {
+        Some(_) if letter.cut => return Err(RedriveError::CutDelivery),
         Some(delivery) => redrive_delivery(bus, delivery, sequence).await?,
         None if bus.names.is_dead_event(&entry.subject) => redrive_event(bus, &entry).await?,
         None => match bus.names.dead_source_of(&entry.subject) {

@@ -1,9 +1,10 @@
 //! Channels on which nothing works, known to the whole fleet: nobody sends through one, but for a probe now and then.
 //!
 //! Each worker counts its own tries; the one that has seen enough opens the circuit for all, by compare and swap. Whoever
-//! moved it tells the world (`channel:unhealthy`, `channel:recovered`), so that it is told once. A try that works closes it.
+//! moves it tells the world first (`channel:unhealthy`, `channel:recovered`). A try that works closes it.
 
 pub mod account;
+mod moves;
 pub mod state;
 
 use std::collections::HashMap;
@@ -27,25 +28,16 @@ use crate::health::Pulse;
 use crate::ids::{ChannelId, WorkspaceId, digest};
 use crate::metrics;
 use crate::outcome::Outcome;
-use crate::own_events::unhealthy::{Turn, tell};
 use crate::task;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
-/// An open circuit that nobody sends through is forgotten this long after its next probe would have been.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// While a probe runs the others come back soon: it may be over in a moment.
 const WHILE_PROBED: Duration = Duration::from_secs(2);
 /// Those who were held back come back one behind the other, so many a second and worker.
 const BACK_PER_SECOND: f64 = 50.0;
 
 type Key = (WorkspaceId, ChannelId);
-
-/// How long the broker remembers it.
-fn kept(circuit: &Circuit) -> Duration {
-    let until = circuit.next_probe_at.duration_since(clock::now());
-    Duration::try_from(until).unwrap_or_default() + KEPT_FOR
-}
 
 /// The circuits as this process knows them, and what its own tries came to.
 pub struct Circuits {
@@ -150,11 +142,11 @@ impl Circuits {
         }
     }
 
-    /// True when nothing is sent through the channel now.
+    /// The same for a delivery that may come to the channel: nobody is held back.
     #[must_use]
-    pub fn is_open(&self, workspace: &WorkspaceId, channel: &ChannelId) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.contains_key(&(workspace.clone(), channel.clone()))
+    pub fn look(&self, workspace: &WorkspaceId, spec: &ChannelSpec, now: Timestamp) -> Passage {
+        let found = self.get(&(workspace.clone(), spec.id.clone()));
+        found.map_or(Passage::Free, |(circuit, _)| circuit.passage(&document(spec), now))
     }
 
     /// Takes the one try on, unless somebody else does.
@@ -209,84 +201,17 @@ impl Circuits {
         self.put(&key, &probe.0.released(now), probe.1).await.map(drop)
     }
 
-    async fn works(&self, outcome: &Outcome) -> Result<(), BusError> {
-        let key = key_of(outcome);
-        self.forget_run(&key);
-        let Some((mut circuit, mut sequence)) = self.get(&key) else { return Ok(()) };
-        for _ in 0..claim::LOOKS_MAX {
-            if self.put(&key, &circuit.closed(outcome.at), sequence).await?.is_some() {
-                return tell(&self.bus, outcome, Turn::Recovered).await;
-            }
-            match self.get(&key) {
-                Some(found) => (circuit, sequence) = found,
-                // Another try worked.
-                None => return Ok(()),
-            }
-        }
-        Err(claim::contended())
-    }
-
-    async fn fails_again(&self, outcome: &Outcome, probe: &Probe) -> Result<(), BusError> {
-        let (circuit, again) = probe.0.failed(outcome.at);
-        let moved = self.put(&key_of(outcome), &circuit, probe.1).await?;
-        if moved.is_some() && again {
-            let turn = Turn::Unhealthy { since: circuit.since, tries: circuit.probes };
-            return tell(&self.bus, outcome, turn).await;
-        }
-        Ok(())
-    }
-
-    async fn fails(&self, spec: &ChannelSpec, outcome: &Outcome) -> Result<(), BusError> {
-        let key = key_of(outcome);
-        if self.get(&key).is_some() {
-            // On its way before the circuit was open.
-            return Ok(());
-        }
-        let enough = {
-            let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-            self.any_runs.store(true, Ordering::Relaxed);
-            let run = runs.entry(key.clone()).or_insert_with(|| Run::new(outcome.at));
-            run.failed(outcome.at).then_some(*run)
-        };
-        let Some(Run { since, tries }) = enough else { return Ok(()) };
-        let circuit = Circuit::opened(outcome.kind, document(spec), since, outcome.at);
-        let subject = self.bus.names.circuit(&key.0, &key.1);
-        let sequence = match claim::last_in::<Circuit>(&self.bus, StreamName::Pace, &subject).await? {
-            Some((found, sequence)) if found.mode != Mode::Closed => {
-                self.learn(&key, found, sequence);
-                return Ok(());
-            }
-            Some((_, sequence)) => sequence,
-            None => 0,
-        };
-        if self.put(&key, &circuit, sequence).await?.is_some() {
-            return tell(&self.bus, outcome, Turn::Unhealthy { since, tries }).await;
-        }
-        Ok(())
-    }
-
-    /// None when somebody else was first; what they did is known then.
-    async fn put(&self, key: &Key, circuit: &Circuit, expected: u64) -> Result<Option<u64>, BusError> {
-        let subject = self.bus.names.circuit(&key.0, &key.1);
-        match claim::put(&self.bus, &subject, circuit, Some(kept(circuit)), expected).await {
-            Ok(sequence) => {
-                self.learn(key, circuit.clone(), sequence);
-                Ok(Some(sequence))
-            }
-            Err(BusError::Conflict) => {
-                match claim::last_in::<Circuit>(&self.bus, StreamName::Pace, &subject).await? {
-                    Some((found, sequence)) => self.learn(key, found, sequence),
-                    None => self.forget(key),
-                }
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     fn get(&self, key: &Key) -> Option<(Circuit, u64)> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(key).map(|known| (known.circuit.clone(), known.sequence))
+    }
+
+    /// What the worker's own tries came to, when that is enough.
+    fn count_failure(&self, key: &Key, at: Timestamp) -> Option<Run> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.any_runs.store(true, Ordering::Relaxed);
+        let run = runs.entry(key.clone()).or_insert_with(|| Run::new(at));
+        run.failed(at).then_some(*run)
     }
 
     fn forget_run(&self, key: &Key) {
@@ -306,12 +231,15 @@ impl Circuits {
         if known.get(key).is_some_and(|found| found.sequence >= sequence) {
             return;
         }
-        // What was counted before counts no more.
-        self.forget_run(key);
-        if circuit.mode == Mode::Closed {
-            known.remove(key);
+        let moved = if circuit.mode == Mode::Closed {
+            known.remove(key).is_some()
         } else {
             known.insert(key.clone(), Known { circuit, sequence, held: AtomicU64::new(0) });
+            true
+        };
+        if moved {
+            // What was counted before counts no more.
+            self.forget_run(key);
         }
         self.count(&known);
     }
@@ -332,6 +260,7 @@ impl Circuits {
                 for entry in open.next(BATCH_MAX).await? {
                     self.hear(&entry);
                 }
+                self.forget_those_over(clock::now());
                 Ok::<Reader, BusError>(open)
             };
             match step.await {
@@ -346,6 +275,16 @@ impl Circuits {
                 }
             }
         }
+    }
+
+    /// The broker forgets without a word.
+    fn forget_those_over(&self, now: Timestamp) {
+        if !self.any_known.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, known| !known.circuit.is_over(now));
+        self.count(&known);
     }
 
     /// What is not there any more is forgotten: it was closed meanwhile.

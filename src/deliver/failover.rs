@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::circuit::Circuits;
+use super::circuit::state::Passage;
 use super::hand::Hand;
 use crate::bus::BusError;
 use crate::bus::directory::Snapshot;
@@ -16,28 +16,44 @@ use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::delivery::Delivery;
 use crate::metrics;
+use crate::recipient::Addressing;
 use crate::route::{EXPIRES_IN, expiry};
 
 /// How long a delivery waits for a channel on which nothing works, unless its document says otherwise.
 const AFTER_MS: u64 = 5 * 60 * 1000;
 
-/// The first of the channel's fallbacks that is on, works, and was not tried.
+/// The first of the channel's fallbacks that can take the delivery, works, and was not tried. Where none works, the first one
+/// whose probe is due: one that gets messages only in place of others would never be tried again.
 #[must_use]
 pub fn target(
     delivery: &Delivery,
     spec: &ChannelSpec,
     snapshot: &Snapshot,
-    circuits: &Circuits,
+    passage: impl Fn(&ChannelSpec) -> Passage,
 ) -> Option<Arc<ChannelSpec>> {
     let tried = |id| delivery.origin.as_ref().is_some_and(|origin| origin.via.contains(id));
     let untried = spec.fallback.iter().filter(|id| **id != delivery.channel && !tried(id));
-    let mut found = untried.filter_map(|id| snapshot.channels.get(&(delivery.workspace.clone(), id.clone())));
-    let ready = |spec: &&Arc<ChannelSpec>| {
-        let id = (delivery.workspace.clone(), spec.id.clone());
-        let open = spec.enabled == Enabled::On && snapshot.channels.closed(&id).is_none();
-        open && !circuits.is_open(&delivery.workspace, &spec.id)
-    };
-    found.find(ready).cloned()
+    let found = untried.filter_map(|id| snapshot.channels.get(&(delivery.workspace.clone(), id.clone())));
+    let mut due = None;
+    for stand_in in found.filter(|stand_in| takes(stand_in, delivery, snapshot)) {
+        match passage(stand_in) {
+            Passage::Free => return Some(Arc::clone(stand_in)),
+            Passage::Probe => due = due.or(Some(stand_in)),
+            Passage::ClosedUntil(_) => {}
+        }
+    }
+    due.cloned()
+}
+
+/// Whoever cannot get it to anybody would only end the chain.
+fn takes(stand_in: &ChannelSpec, delivery: &Delivery, snapshot: &Snapshot) -> bool {
+    let workspace = &delivery.workspace;
+    let open = snapshot.channels.closed(&(workspace.clone(), stand_in.id.clone())).is_none();
+    let connected = stand_in.connection.as_ref().is_none_or(|id| {
+        snapshot.connections.get(&(workspace.clone(), id.clone())).is_some_and(|found| found.enabled)
+    });
+    let nobody = delivery.recipient.is_none() && matches!(stand_in.addressing(), Addressing::Contact(_));
+    stand_in.enabled == Enabled::On && open && connected && !nobody
 }
 
 /// From when on a delivery does not wait any more for a channel on which nothing works.
@@ -56,7 +72,9 @@ impl Hand<'_> {
         if spec.fallback.is_empty() {
             return None;
         }
-        target(self.delivery, spec, &self.tools.directory.snapshot(), &self.tools.circuits)
+        let (workspace, now) = (&self.delivery.workspace, clock::now());
+        let passage = |stand_in: &ChannelSpec| self.tools.circuits.look(workspace, stand_in, now);
+        target(self.delivery, spec, &self.tools.directory.snapshot(), passage)
     }
 
     /// Stores the delivery that takes this one's place. Doing it again is doing it once.
@@ -86,5 +104,99 @@ pub(super) fn told(detail: Option<&str>, stand_in: &ChannelSpec) -> String {
     match detail {
         Some(detail) => format!("{detail}; handed to {}", stand_in.id),
         None => format!("handed to {}", stand_in.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::connection::ConnectionSpec;
+
+    const CLOSED: Passage = Passage::ClosedUntil(Timestamp::MAX);
+
+    fn channel(value: Value) -> ChannelSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn delivery(more: &Value) -> Delivery {
+        let mut whole = json!({
+            "v": 1, "id": "d_aaaaaaaaaaaaaaaaaaaaaaaa", "workspace": "default", "scope": "global", "channel": "first",
+            "event": {"id": "e", "source": "s", "type": "a:b", "time": "2026-01-01T00:00:00Z"}, "severity": "info",
+            "title": "t", "body": "b", "data": null, "expiresAt": "2026-01-02T00:00:00Z", "attempt": 1,
+        });
+        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        // Data can be read from a text alone.
+        serde_json::from_str(&whole.to_string()).unwrap()
+    }
+
+    fn hook(id: &str) -> Value {
+        json!({"id": id, "kind": "webhook", "config": {"url": "https://a.example/"}})
+    }
+
+    /// Who stands in for a channel that names all these, in this order.
+    fn stand_in(channels: Vec<Value>, connection: Option<Value>, passages: &[(&str, Passage)]) -> String {
+        stand_in_for(&delivery(&json!({})), channels, connection, passages)
+    }
+
+    fn stand_in_for(
+        delivery: &Delivery,
+        channels: Vec<Value>,
+        connection: Option<Value>,
+        passages: &[(&str, Passage)],
+    ) -> String {
+        let mut snapshot = Snapshot::default();
+        let channels: Vec<ChannelSpec> = channels.into_iter().map(channel).collect();
+        let first = with_fallback(&channels.iter().map(|spec| spec.id.as_str()).collect::<Vec<_>>());
+        let named =
+            channels.into_iter().map(|spec| ((delivery.workspace.clone(), spec.id.clone()), Arc::new(spec)));
+        snapshot.channels = Arc::new(named.collect::<std::collections::HashMap<_, _>>().into());
+        if let Some(connection) = connection {
+            let spec: ConnectionSpec = serde_json::from_value(connection).unwrap();
+            let key = (delivery.workspace.clone(), spec.id.clone());
+            snapshot.connections = Arc::new([(key, Arc::new(spec))].into());
+        }
+        let passage = |spec: &ChannelSpec| {
+            passages
+                .iter()
+                .find(|(id, _)| *id == spec.id.as_str())
+                .map_or(Passage::Free, |(_, passage)| *passage)
+        };
+        let found = target(delivery, &first, &snapshot, passage);
+        found.map_or_else(|| "-".to_owned(), |spec| spec.id.to_string())
+    }
+
+    fn with_fallback(fallback: &[&str]) -> ChannelSpec {
+        let mut first = hook("first");
+        first["fallback"] = json!(fallback);
+        channel(first)
+    }
+
+    #[test]
+    fn one_on_which_nothing_works_is_passed_by_and_tried_again_when_its_probe_is_due() {
+        let both = || vec![hook("b"), hook("c")];
+        assert_eq!(stand_in(both(), None, &[]), "b");
+        assert_eq!(stand_in(both(), None, &[("b", CLOSED)]), "c");
+        assert_eq!(stand_in(both(), None, &[("b", CLOSED), ("c", CLOSED)]), "-");
+        assert_eq!(stand_in(both(), None, &[("b", CLOSED), ("c", Passage::Probe)]), "c");
+        // Where another one works nothing is put at risk.
+        assert_eq!(stand_in(both(), None, &[("b", Passage::Probe)]), "c");
+    }
+
+    #[test]
+    fn whoever_cannot_get_it_to_anybody_is_passed_by() {
+        let on = |connection: &str| json!({"id": "b", "kind": "telegram", "connection": connection, "config": {"chatId": "1"}});
+        let bot = |enabled: bool| Some(json!({"id": "bot", "kind": "telegram", "enabled": enabled}));
+        assert_eq!(stand_in(vec![on("bot"), hook("c")], bot(true), &[]), "b");
+        assert_eq!(stand_in(vec![on("bot"), hook("c")], bot(false), &[]), "c");
+        assert_eq!(stand_in(vec![on("gone"), hook("c")], bot(true), &[]), "c");
+        let mail = || {
+            let config = json!({"host": "mail.example.com", "from": "bugle@example.com"});
+            vec![json!({"id": "b", "kind": "email", "config": config}), hook("c")]
+        };
+        assert_eq!(stand_in(mail(), None, &[]), "c");
+        let to_ann = delivery(&json!({"recipient": "ann"}));
+        assert_eq!(stand_in_for(&to_ann, mail(), None, &[]), "b");
     }
 }

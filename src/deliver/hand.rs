@@ -48,7 +48,11 @@ impl Hand<'_> {
             return Ok(());
         }
         let fate = self.fate().await?;
-        let spec = self.channel().await?;
+        let (spec, unreadable) = match self.channel().await {
+            Ok(spec) => (spec, None),
+            Err(error @ BusError::Unreadable(_)) => (None, Some(error)),
+            Err(error) => return Err(error),
+        };
         self.still_ours()?;
         match fate {
             Fate::Fired(sequence) if sequence == self.sequence => {}
@@ -62,6 +66,9 @@ impl Hand<'_> {
             let detail = "its time was over before it could be sent";
             let spec = spec.as_ref().map(|(spec, _)| spec.as_ref());
             return self.give_up(spec, Reason::Expired, detail).await;
+        }
+        if let Some(error) = unreadable {
+            return Err(error);
         }
         let Some((spec, closed)) = spec else {
             return self.give_up(None, Reason::UnknownChannel, "the channel does not exist any more").await;
@@ -108,7 +115,7 @@ impl Hand<'_> {
     }
 
     /// The channel's document, and why it gets nothing although it is on; one that this process has not heard of yet is
-    /// looked up.
+    /// looked up. [`BusError::Unreadable`] when it is there and this process has no form of it that it can read.
     pub(super) async fn channel(&self) -> Result<Option<Found>, BusError> {
         let key = (self.delivery.workspace.clone(), self.delivery.channel.clone());
         let snapshot = self.tools.directory.snapshot();
@@ -125,7 +132,8 @@ impl Hand<'_> {
             .await
             .map_err(BusError::request)?;
         let Some(bytes) = found else { return Ok(None) };
-        let document: Document<ChannelSpec> = serde_json::from_slice(&bytes)?;
+        let unreadable = |_| BusError::Unreadable(format!("channels.{}.{}", key.0, key.1));
+        let document: Document<ChannelSpec> = serde_json::from_slice(&bytes).map_err(unreadable)?;
         let (standing, _) = standing::read(&self.tools.bus, &key.0, &key.1).await?;
         let closed = standing.closed(&document.owner, &document.spec);
         Ok(Some((Arc::new(document.spec), closed)))

@@ -25,7 +25,8 @@ use crate::unsubscribe::Links;
 
 /// The broker is away or refuses: the message waits this long.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
-/// Written by a newer process: another one of that version takes it, or this one after its own update.
+/// Written by a newer process, or for a channel whose document a newer one wrote: another one of that version takes it, or
+/// this one after its own update.
 const AFTER_NEWER_VERSION: Duration = Duration::from_secs(30);
 
 /// What the lanes of a worker share.
@@ -73,13 +74,17 @@ impl Handler for Worker {
         {
             return newer(message, version);
         }
-        tracing::error!(
-            subject = message.subject,
-            sequence = message.sequence,
-            "a delivery handed out again and again: given up"
-        );
         match serde_json::from_slice::<Delivery>(&message.payload) {
+            // What was handed back for its channel's document broke nothing, however often that was.
+            Ok(delivery) if self.tools.directory.snapshot().is_unreadable(&delivery) => {
+                self.handle(message).await
+            }
             Ok(delivery) => {
+                tracing::error!(
+                    subject = message.subject,
+                    sequence = message.sequence,
+                    "a delivery handed out again and again: given up"
+                );
                 let step = format!("s{}", message.sequence);
                 let detail = Some("handed out again and again without a verdict".to_owned());
                 settle(
@@ -127,6 +132,10 @@ impl Worker {
 fn settle(delivery: &Delivery, result: Result<(), BusError>) -> Settle {
     match result {
         Ok(()) => Settle::Done,
+        Err(error @ BusError::Unreadable(_)) => {
+            tracing::error!(delivery = %delivery.id, %error, "a delivery is left to newer workers: update this one");
+            Settle::HandBack(clock::jittered(AFTER_NEWER_VERSION))
+        }
         Err(error) => {
             tracing::warn!(delivery = %delivery.id, %error, "a delivery could not be taken on now");
             Settle::Again(clock::jittered(AFTER_TROUBLE))

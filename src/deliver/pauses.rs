@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::reader::{Entry, From, Reader};
-use crate::bus::{Bus, BusError, StreamName, topology};
+use crate::bus::{Bus, BusError, StreamName, claim, topology};
 use crate::clock;
 use crate::config::Keep;
 use crate::health::Pulse;
@@ -21,6 +20,8 @@ const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 /// In the place of a workspace, for limits.
 const NOBODY: &str = "_";
 const BATCH_MAX: usize = 1_000;
+/// The broker counts in whole seconds.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
 /// More than this are looked through for those that are over.
 const KNOWN_MAX: usize = 1_000;
 
@@ -72,14 +73,38 @@ impl Pauses {
         if self.until(workspace, channel, now).is_some_and(|known| known >= until) {
             return Ok(());
         }
-        let seconds = (until.as_second() - now.as_second()).max(0) + 2;
-        let mut headers = HeaderMap::new();
-        headers.insert(async_nats::header::NATS_MESSAGE_TTL, seconds.to_string());
-        let pause = serde_json::to_vec(&Pause { until_ms: until.as_millisecond() })?;
-        self.bus.publish(self.bus.names.pause(workspace, channel), headers, pause.into()).await?;
-        self.learn((workspace.clone(), channel.clone()), until);
-        tracing::info!(%workspace, %channel, %until, "channel paused for the fleet");
+        let stored = self.store(workspace, channel, until).await?;
+        self.learn((workspace.clone(), channel.clone()), stored);
+        tracing::info!(%workspace, %channel, until = %stored, "channel paused for the fleet");
         Ok(())
+    }
+
+    /// In the place of a shorter one. Until when it pauses then, for this or for another answer.
+    async fn store(
+        &self,
+        workspace: &WorkspaceId,
+        channel: &ChannelId,
+        until: Timestamp,
+    ) -> Result<Timestamp, BusError> {
+        let (subject, pause) =
+            (self.bus.names.pause(workspace, channel), Pause { until_ms: until.as_millisecond() });
+        let wait = Duration::try_from(until.duration_since(clock::now())).unwrap_or_default();
+        for _ in 0..claim::LOOKS_MAX {
+            let found = claim::last_in::<Pause>(&self.bus, StreamName::Pace, &subject).await?;
+            let longer = found.filter(|(found, _)| found.until_ms >= pause.until_ms);
+            if let Some(longer) =
+                longer.and_then(|(found, _)| Timestamp::from_millisecond(found.until_ms).ok())
+            {
+                return Ok(longer);
+            }
+            let expected = found.map_or(0, |(_, sequence)| sequence);
+            match claim::put(&self.bus, &subject, &pause, Some(wait + FORGOTTEN_AFTER), expected).await {
+                Ok(_) => return Ok(until),
+                Err(BusError::Conflict) => claim::again().await,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(claim::contended())
     }
 
     /// Until when a limit pauses that several channels may share.

@@ -1,7 +1,7 @@
 //! `channel:unhealthy`, when the fleet stops sending through a channel and once an hour while that lasts, and
 //! `channel:recovered`.
 //!
-//! When that is, is decided in one place (`deliver::circuit`): here it is only told, by whoever moved the circuit.
+//! When that is, is decided in one place (`deliver::circuit`): here it is only told, by whoever is about to move the circuit.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use crate::bus::{Bus, BusError};
 use crate::clock;
 use crate::event::OWN_SOURCE;
+use crate::ids::ChannelId;
 use crate::outcome::Outcome;
 use crate::publish::publish_own;
 
-/// The circuit has moved: nobody else tells it.
+/// Then whoever finds out next tells it.
 const TRIES: u32 = 10;
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 
@@ -25,13 +26,19 @@ pub enum Turn {
     Recovered,
 }
 
-/// Tells it, under one id however often that takes.
+/// The id of such an event. `before`: since when the circuit stood as it did until now, or when this was told last.
+#[must_use]
+pub fn id(event_type: &str, channel: &ChannelId, before: Timestamp) -> String {
+    format!("{}/{channel}/{before}", event_type.replace(':', "-"))
+}
+
+/// Tells it, under one [`id`] whoever does it and however often that takes.
 ///
 /// # Errors
 /// When the broker does not take it for a while.
-pub async fn tell(bus: &Bus, outcome: &Outcome, turn: Turn) -> Result<(), BusError> {
+pub async fn tell(bus: &Bus, outcome: &Outcome, turn: Turn, before: Timestamp) -> Result<(), BusError> {
     tracing::warn!(workspace = %outcome.workspace, channel = %outcome.channel, ?turn, "how a channel stands has changed");
-    let event = event(outcome, turn);
+    let event = event(outcome, turn, before);
     for tried in 1.. {
         let published = publish_own(bus, &outcome.workspace, event.clone()).await;
         match published.error {
@@ -43,7 +50,7 @@ pub async fn tell(bus: &Bus, outcome: &Outcome, turn: Turn) -> Result<(), BusErr
     Ok(())
 }
 
-fn event(outcome: &Outcome, turn: Turn) -> Value {
+fn event(outcome: &Outcome, turn: Turn, before: Timestamp) -> Value {
     let channel = json!({"channel": outcome.channel, "kind": outcome.kind});
     let (event_type, severity, mut data) = match turn {
         Turn::Unhealthy { since, tries } => {
@@ -57,7 +64,7 @@ fn event(outcome: &Outcome, turn: Turn) -> Value {
         data[name] = channel[name].clone();
     }
     json!({
-        "id": clock::random_id(), "source": OWN_SOURCE, "type": event_type, "time": outcome.at, "severity": severity,
+        "id": id(event_type, &outcome.channel, before), "source": OWN_SOURCE, "type": event_type, "time": outcome.at, "severity": severity,
         "data": data,
     })
 }
@@ -79,7 +86,9 @@ mod tests {
     #[test]
     fn the_event_says_which_channel_and_why() {
         let failed = outcome("retrying", "provider_error", 130);
-        let said = event(&failed, Turn::Unhealthy { since: Timestamp::UNIX_EPOCH, tries: 7 });
+        let before = Timestamp::UNIX_EPOCH;
+        let said = event(&failed, Turn::Unhealthy { since: before, tries: 7 }, before);
+        assert_eq!(said["id"], "channel-unhealthy/c/1970-01-01T00:00:00Z");
         assert_eq!(said["type"], "channel:unhealthy");
         let data = &said["data"];
         assert_eq!(

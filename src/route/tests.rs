@@ -243,6 +243,20 @@ fn a_list_in_the_data_names_everybody_in_it() {
 }
 
 #[test]
+fn what_is_left_out_of_long_lists_is_noted_in_a_few_words() {
+    let rule = rule(&json!({"recipients": ["{{who}}"], "attachments": "files"}));
+    let who: Vec<String> = (0..5_000).map(|number| format!("\u{7f}{number}")).collect();
+    let file = json!({"name": "a", "text": "x", "y".repeat(50_000): 1});
+    let event = event("a:b", &json!({"who": who, "files": vec![file; 4]}));
+    let firings = planned(&rule, &event, MORNING);
+    let note = firings[0].steps[0].delivery().note.as_deref().unwrap();
+    assert!(
+        note.contains("a recipient was left out") && note.chars().count() <= NOTE_CHARS_MAX + 1,
+        "{note}"
+    );
+}
+
+#[test]
 fn an_explanation_fires_what_the_plan_fires_and_says_of_the_others_why_not() {
     let no = json!({"field": "to", "op": "==", "value": "failed"});
     let rules = json!([

@@ -44,6 +44,36 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// So many entries of one list are told of; an event may bring thousands, and what is said of them travels along.
+const NOTED_MAX: usize = 5;
+
+/// What was left out of a list that an event brought, in words: the first entries, and how many more there were. The same is
+/// not said twice.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    notes: Vec<String>,
+    more: usize,
+}
+
+impl LeftOut {
+    pub fn add(&mut self, why: impl FnOnce() -> String) {
+        if self.notes.len() >= NOTED_MAX {
+            self.more += 1;
+            return;
+        }
+        let why = why();
+        if !self.notes.contains(&why) {
+            self.notes.push(why);
+        }
+    }
+
+    #[must_use]
+    pub fn into_notes(self) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("and {} more were left out", self.more));
+        self.notes.into_iter().chain(more).collect()
+    }
+}
+
 /// The pointer to a field of the object at hand.
 #[must_use]
 pub fn field_pointer(name: &str) -> String {

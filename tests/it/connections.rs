@@ -1,9 +1,11 @@
 //! Connections: accounts that channels share, checked by the fleet, shown with their health, told when they sicken.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::api::{Api, Reply, json as with_body, reply};
-use crate::support::bugle::{Bugle, Role, rule, webhook};
+use crate::support::bugle::{Bugle, Role, rule, webhook, with};
 use crate::support::sink::{Answer, Sink};
 use crate::support::{LATER, SOON, ensure, eventually};
 
@@ -167,7 +169,8 @@ async fn a_connection_that_sickens_is_told_once_and_again() {
     second.await;
     let api = bugle.api();
     put(&api, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
-    bugle.apply_as("chats", &json!({ "channels": [chat("one", 1), chat("two", 2)] })).await.ok();
+    let off = with(chat("off", 3), &json!({ "enabled": false }));
+    bugle.apply_as("chats", &json!({ "channels": [chat("one", 1), chat("two", 2), off] })).await.ok();
     let stands = async |state: &str| {
         eventually(&format!("the connection is {state}"), LATER, async || {
             let health = api.get("/v1/connections/bot").await.expect(200)["health"].clone();
@@ -205,6 +208,55 @@ async fn a_connection_that_sickens_is_told_once_and_again() {
     .await;
     let everything = format!("{:?}", sink.requests("/ops"));
     assert!(!everything.contains(TOKEN), "{everything}");
+}
+
+#[tokio::test]
+async fn what_could_not_be_told_of_a_connection_is_told_when_it_can_be() {
+    let sink = Sink::start().await;
+    let path = format!("/bot{TOKEN}/getMe");
+    sink.script(&path, [unauthorized()]);
+    let bugle = fleet(&sink).await;
+    let (api, wire) = (bugle.api(), bugle.wire().await);
+    bugle
+        .apply_as("chats", &json!({ "connections": [bot(&sink, TOKEN)], "channels": [chat("one", 1)] }))
+        .await
+        .ok();
+    wire.refuses("EVENTS", true).await;
+    sink.receives_within(LATER, sink.requests(&path).len() + 3, &path).await;
+    wire.refuses("EVENTS", false).await;
+    eventually("the illness is told", LATER, async || {
+        let (issues, channels) = (said(&sink, "connection_issue"), said(&sink, "channel:unhealthy"));
+        ensure(issues.len() == 1 && channels.len() == 1, format!("{issues:?} {channels:?}"))
+    })
+    .await;
+    assert_eq!(api.get("/v1/connections/bot").await.expect(200)["health"]["state"], "unhealthy");
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_holds_no_other_question_up() {
+    let sink = Sink::start().await;
+    sink.script("/bot1:slow/getMe", [Answer::Hold]);
+    sink.script(&format!("/bot{TOKEN}/getMe"), [known()]);
+    let bugle = fleet(&sink).await;
+    let api = bugle.api();
+    let slow = with(bot(&sink, "1:slow"), &json!({ "id": "a-slow-one" }));
+    bugle.apply_as("bots", &json!({ "connections": [slow, bot(&sink, TOKEN)] })).await.ok();
+    // In turn, and when somebody asks.
+    eventually("the other one is known to be healthy", Duration::from_secs(6), async || {
+        let health = api.get("/v1/connections/bot").await.expect(200)["health"].clone();
+        ensure(health["state"] == "healthy", health.to_string())
+    })
+    .await;
+    let nothing = json!({});
+    let asked = async { api.post("/v1/connections/a-slow-one/check", &nothing).await };
+    let other = async {
+        sink.receives(2, "/bot1:slow/getMe").await;
+        let began = Instant::now();
+        api.post("/v1/connections/bot/check", &nothing).await.expect(200);
+        began.elapsed()
+    };
+    let (_, took) = tokio::join!(asked, other);
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test]

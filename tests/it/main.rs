@@ -25,6 +25,7 @@ mod explain;
 mod faults;
 mod fuzz;
 mod import;
+mod inside;
 mod leaks;
 mod machines;
 mod network;

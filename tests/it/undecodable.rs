@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::bugle::{Bugle, Role, everything_to};
+use crate::support::bugle::{Bugle, Role, everything_to, rule, webhook, with};
 use crate::support::sink::Sink;
 use crate::support::wire::Wire;
 
@@ -98,5 +98,44 @@ async fn a_delivery_that_no_worker_can_read_is_kept_and_stops_nobody() {
     let refused = bugle.cli(&["dead", "redrive", &letters[0]["sequence"].to_string()]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
     wire.event("a:b", "good", &json!({})).await;
+    sink.receives(1, "/hook").await;
+}
+
+#[tokio::test]
+async fn an_event_of_thousands_of_bad_attachments_stops_no_router() {
+    let sink = Sink::start().await;
+    let bugle = Bugle::new().await;
+    let rule = with(rule("all", "a:*", "hook"), &json!({"attachments": "files"}));
+    bugle.start_with(&json!({"channels": [webhook("hook", &sink.url("/hook"))], "rules": [rule]})).await;
+    let wire = bugle.wire().await;
+    wire.event("a:b", "bad", &json!({ "files": vec![1; 30_000] })).await;
+    let sent = &bugle.api().shows(1, "status=sent").await[0];
+    let detail = bugle.api().delivery(sent["id"].as_str().unwrap()).await["detail"].to_string();
+    assert!(detail.contains("an attachment was left out: at /0"), "{detail}");
+    assert!(bugle.dead_letters().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_too_large_even_to_be_kept_is_given_up_without_what_it_said() {
+    let sink = Sink::start().await;
+    let bugle = Bugle::new().await;
+    let more = json!({"attachments": "files", "template": {"body": "\"".repeat(60_000)}});
+    let rule = with(rule("all", "a:*", "hook"), &more);
+    bugle.start_with(&json!({"channels": [webhook("hook", &sink.url("/hook"))], "rules": [rule]})).await;
+    let wire = bugle.wire().await;
+    // Written out, each of these numbers is nearly four times as long: as data and as an attachment it is over 1 MiB.
+    let numbers = vec!["1e15"; 51_000].join(",");
+    let large = format!(r#"{{"files": [{{"name": "a.json", "json": [{numbers}]}}]}}"#);
+    wire.put(&wire.subject("events.default.a.b"), &[("Nats-Msg-Id", "large")], large).await;
+    let letters = bugle.buries(1).await;
+    let letter = &letters[0];
+    assert_eq!((&letter["reason"], &letter["cut"]), (&json!("too_large"), &json!(true)), "{letter}");
+    let delivery = &letter["delivery"];
+    assert_eq!((&delivery["body"], &delivery["event"]["id"]), (&json!(""), &json!("large")), "{letter}");
+    bugle.api().shows(1, "status=failed").await;
+    // What is left of it is nothing to send.
+    let refused = bugle.cli(&["dead", "redrive", &letter["sequence"].to_string()]).await;
+    assert!(refused.code == 1 && refused.stdout.contains("too large to be kept"), "{refused:?}");
+    wire.event("a:b", "small", &json!({})).await;
     sink.receives(1, "/hook").await;
 }

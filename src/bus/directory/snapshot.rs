@@ -46,14 +46,18 @@ impl Snapshot {
             return Ok(());
         }
         for delivery in firings.iter().flat_map(|firing| &firing.steps).map(Step::delivery) {
-            let Delivery { workspace, channel, .. } = delivery;
-            if self.unreadable.contains(&(workspace.clone(), channel.clone())) {
-                return Err(BusError::Request(format!(
-                    "the document of channel {channel} in {workspace} cannot be read by this version"
-                )));
+            if self.is_unreadable(delivery) {
+                let Delivery { workspace, channel, .. } = delivery;
+                return Err(BusError::Unreadable(format!("channels.{workspace}.{channel}")));
             }
         }
         Ok(())
+    }
+
+    /// True when its channel is there and this process has no form of it that it can read.
+    #[must_use]
+    pub fn is_unreadable(&self, delivery: &Delivery) -> bool {
+        self.unreadable.contains(&(delivery.workspace.clone(), delivery.channel.clone()))
     }
 
     /// As [`Carriers::scopes`].

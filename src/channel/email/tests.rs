@@ -277,6 +277,26 @@ async fn a_probe_asks_without_sending() {
     Email::probe(&config, &workshop(), at()).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_part_of_the_settings_is_asked_for_what_it_has_and_what_it_lacks_is_no_fault() {
+    let probe = async |config: &Value| match <Email as Adapter>::probe(config, &workshop(), at()) {
+        Some(asked) => Some(asked.await),
+        None => None,
+    };
+    for provider in ["resend", "sendgrid"] {
+        let server = Server::answering(200, &[], r#"{"data":[],"scopes":[]}"#).await;
+        let account = json!({ "provider": provider, "apiKey": "k3y", "apiBase": server.base });
+        assert_eq!(probe(&account).await, Some(Ok(())), "each of its channels has a sender of its own");
+        assert_eq!(probe(&json!({ "provider": provider, "from": FROM })).await, None);
+    }
+    let password = json!({ "host": "bugle-test.invalid", "username": "bugle", "from": FROM });
+    for part in [json!({}), json!({ "apiKey": "k3y" }), json!({ "from": FROM, "replyTo": FROM }), password] {
+        assert_eq!(probe(&part).await, None, "{part}");
+    }
+    let server = json!({ "host": "bugle-test.invalid" });
+    assert_eq!(probe(&server).await.unwrap().unwrap_err().failure().detail, "name not resolved");
+}
+
 #[test]
 fn the_pages_examples_are_documents() {
     let page = include_str!("../../../docs/channels/email.md");

@@ -347,3 +347,14 @@ async fn a_connection_is_asked_for_its_health() {
     let broken = Slack::probe(&json!({ "botToken": "a b" }), &http, at).await.unwrap_err();
     assert!(broken.failure().detail.contains("/botToken") && !broken.failure().detail.contains("a b"));
 }
+
+#[tokio::test]
+async fn a_connection_may_have_more_than_its_bot_or_nothing_to_ask_with() {
+    let fake = Fake::start().await;
+    let (at, workshop) = (Timestamp::UNIX_EPOCH, workshop());
+    let more = json!({ "botToken": TOKEN, "apiBase": fake.base, "updates": "thread", "replyBroadcast": true });
+    assert_eq!(<Slack as Adapter>::probe(&more, &workshop, at).unwrap().await, Ok(()));
+    for part in [json!({ "updates": "thread" }), json!({ "webhookUrl": "https://hooks.slack.com/services/T/B/x" })] {
+        assert!(<Slack as Adapter>::probe(&part, &workshop, at).is_none(), "{part}");
+    }
+}

@@ -18,6 +18,8 @@ const TIME_MIN: SignedDuration = SignedDuration::from_secs(30);
 const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 /// A probe that is not over by then never will be: its process is gone. Longer than any try.
 const PROBE_WAIT: Duration = Duration::from_secs(60);
+/// An open circuit that nobody sends through is forgotten this long after its next probe would have been.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// While nothing works, it is said again after this long.
 const SAID_FOR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -49,6 +51,9 @@ pub struct Circuit {
     pub probes: u32,
     /// When the fleet was told last.
     pub said: Timestamp,
+    /// It was opened for its account, which is sick; when that works again it is closed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_account: bool,
 }
 
 /// What it means for a delivery.
@@ -65,7 +70,16 @@ impl Circuit {
     #[must_use]
     pub fn opened(kind: Option<Kind>, document: String, since: Timestamp, now: Timestamp) -> Self {
         let next_probe_at = after(now, PROBE_EVERY.0);
-        Self { mode: Mode::Open, kind, document, since, next_probe_at, probes: 0, said: now }
+        Self {
+            mode: Mode::Open,
+            kind,
+            document,
+            since,
+            next_probe_at,
+            probes: 0,
+            said: now,
+            of_account: false,
+        }
     }
 
     #[must_use]
@@ -101,9 +115,39 @@ impl Circuit {
         Self { mode: Mode::Open, next_probe_at: now, ..self.clone() }
     }
 
+    /// The same for an account that is known to be sick.
+    #[must_use]
+    pub fn opened_for_account(kind: Kind, document: String, since: Timestamp, now: Timestamp) -> Self {
+        Self { of_account: true, ..Self::opened(Some(kind), document, since, now) }
+    }
+
+    /// What it becomes when its account works again, and whether that is news. None: it stays.
+    #[must_use]
+    pub fn with_account(&self, now: Timestamp) -> Option<(Self, bool)> {
+        match self.mode {
+            Mode::Open | Mode::HalfOpen if self.of_account => Some((self.closed(now), true)),
+            // Its own tries opened it. Perhaps for the account, perhaps not: the next one shows.
+            Mode::Open => Some((self.released(now), false)),
+            Mode::HalfOpen | Mode::Closed => None,
+        }
+    }
+
+    /// How long it is remembered.
+    #[must_use]
+    pub fn kept(&self, now: Timestamp) -> Duration {
+        let probe = self.next_probe_at.duration_since(now).max(SignedDuration::ZERO);
+        Duration::try_from(probe + KEPT_FOR).unwrap_or_default()
+    }
+
+    /// True when the broker has forgotten it.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.next_probe_at) > KEPT_FOR
+    }
+
     #[must_use]
     pub fn closed(&self, now: Timestamp) -> Self {
-        Self { mode: Mode::Closed, since: now, ..self.clone() }
+        Self { mode: Mode::Closed, since: now, of_account: false, ..self.clone() }
     }
 }
 
@@ -228,6 +272,27 @@ mod tests {
         assert_eq!(circuit.closed(now).passage("1", now), Passage::Free);
         // Its document was changed: perhaps that mends it.
         assert_eq!(circuit.passage("2", now), Passage::Probe);
+    }
+
+    #[test]
+    fn one_that_nobody_sends_through_is_forgotten_as_long_after_its_probe_as_the_broker_keeps_it() {
+        let circuit = Circuit::opened(None, "1".to_owned(), at(0), at(40));
+        assert_eq!(circuit.kept(at(40)), Duration::from_secs(30 + 24 * 3_600));
+        assert!(!circuit.is_over(at(70 + 24 * 3_600)));
+        assert!(circuit.is_over(at(71 + 24 * 3_600)));
+    }
+
+    #[test]
+    fn an_account_that_works_again_closes_what_it_opened_and_has_the_rest_tried() {
+        let of_account = Circuit::opened_for_account(Kind::Slack, "1".to_owned(), at(0), at(40));
+        let (closed, news) = of_account.probing("1".to_owned(), at(70)).with_account(at(80)).unwrap();
+        assert_eq!((closed.mode, closed.of_account, news), (Mode::Closed, false, true));
+        let of_tries = Circuit::opened(Some(Kind::Slack), "1".to_owned(), at(0), at(40));
+        let (tried, news) = of_tries.with_account(at(50)).unwrap();
+        assert_eq!((tried.mode, news), (Mode::Open, false));
+        assert_eq!(tried.passage("1", at(50)), Passage::Probe);
+        assert_eq!(of_tries.probing("1".to_owned(), at(70)).with_account(at(80)), None);
+        assert_eq!(closed.with_account(at(90)), None);
     }
 
     #[test]

@@ -68,6 +68,14 @@ impl Wire {
         }
     }
 
+    /// Has the broker refuse whatever is published into a stream, or take it again.
+    pub async fn refuses(&self, stream: &str, refuses: bool) {
+        let stream = self.js.get_stream(self.stream_name(stream)).await.unwrap();
+        let mut config = stream.cached_info().config.clone();
+        config.max_message_size = if refuses { 1 } else { -1 };
+        self.js.update_stream(config).await.unwrap();
+    }
+
     pub async fn messages(&self, stream: &str) -> u64 {
         let mut stream = self.js.get_stream(self.stream_name(stream)).await.unwrap();
         stream.info().await.unwrap().state.messages
