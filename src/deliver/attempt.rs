@@ -120,11 +120,11 @@ impl Hand<'_> {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        let own_address = destination.is_the_recipients();
-        let end = TryEnd { probe, own_address, some_reached };
+        let whose = destination.whose(built.spec.kind);
+        let end = TryEnd { probe, whose, some_reached };
         self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
         if outcome.state == State::Sent || !some_reached {
-            self.tools.failing.note(&outcome, &built.spec, !own_address).await;
+            self.tools.failing.note(&outcome, &built.spec, whose).await;
         }
     }
 

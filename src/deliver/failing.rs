@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::circuit::state::Whose;
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
 use crate::channel::standing::{Cause, ChannelStanding, Disabled, Failing as Since, digest_of};
@@ -61,12 +62,12 @@ impl Failing {
         Self { bus, directory, runs: Mutex::default() }
     }
 
-    /// Takes note of a try. `own` says that the address is the channel's, not a recipient's.
-    pub async fn note(&self, outcome: &Outcome, spec: &ChannelSpec, own: bool) {
+    /// Takes note of a try.
+    pub async fn note(&self, outcome: &Outcome, spec: &ChannelSpec, whose: Whose) {
         let id = (outcome.workspace.clone(), outcome.channel.clone());
         let snapshot = self.directory.snapshot();
         let standing = snapshot.channels.standing(&id);
-        let turn = turn(&mut self.runs(), &id, (outcome, spec, own), standing.map(Arc::as_ref));
+        let turn = turn(&mut self.runs(), &id, (outcome, spec, whose), standing.map(Arc::as_ref));
         let done = match turn {
             Turn::Nothing => return,
             Turn::Begins(digest) => Box::pin(self.begins(outcome, digest)).await,
@@ -138,7 +139,7 @@ fn why(cause: Cause, since: Option<Timestamp>, outcome: &Outcome) -> String {
 fn turn(
     runs: &mut HashMap<Id, Run>,
     id: &Id,
-    (outcome, spec, own): (&Outcome, &ChannelSpec, bool),
+    (outcome, spec, whose): (&Outcome, &ChannelSpec, Whose),
     standing: Option<&ChannelStanding>,
 ) -> Turn {
     let failing = standing.and_then(|standing| standing.failing.as_ref());
@@ -157,10 +158,11 @@ fn turn(
         (run.tries, run.noted) = (0, at);
         return Turn::Ends;
     }
-    if own && spec.kind == Kind::Webhook && outcome.code == Some(GONE) {
+    if whose == Whose::Channel && spec.kind == Kind::Webhook && outcome.code == Some(GONE) {
         return Turn::Disables(Cause::Gone, digest_of(spec));
     }
-    let Some(bears) = spec.disable_after().filter(|_| counts(outcome.reason)) else { return Turn::Nothing };
+    let counts = whose != Whose::Device && counts(outcome.reason);
+    let Some(bears) = spec.disable_after().filter(|_| counts) else { return Turn::Nothing };
     let bears = SignedDuration::from_millis(i64::try_from(bears).unwrap_or(i64::MAX));
     let digest = digest_of(spec);
     let Some(failing) = failing.filter(|failing| failing.digest == digest) else {
@@ -248,12 +250,16 @@ mod tests {
 
     /// What tries at these seconds change, with what they change noted.
     fn turns(spec: &ChannelSpec, tries: &[(&str, &str, i64)]) -> Vec<String> {
+        turns_at(Whose::Channel, spec, tries)
+    }
+
+    fn turns_at(whose: Whose, spec: &ChannelSpec, tries: &[(&str, &str, i64)]) -> Vec<String> {
         let (mut runs, mut standing) = (HashMap::new(), ChannelStanding::default());
         let id = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
         let mut words = Vec::new();
         for (state, reason, second) in tries {
             let outcome = outcome(state, reason, 500, *second);
-            words.push(match turn(&mut runs, &id, (&outcome, spec, true), Some(&standing)) {
+            words.push(match turn(&mut runs, &id, (&outcome, spec, whose), Some(&standing)) {
                 Turn::Nothing => "-".to_owned(),
                 Turn::Begins(digest) => {
                     standing.failing = Some(Since { digest, since: outcome.at });
@@ -288,6 +294,12 @@ mod tests {
     }
 
     #[test]
+    fn what_hosts_of_devices_do_switches_no_channel_off() {
+        let tries: Vec<_> = (0..9).map(|n| ("retrying", "timeout", n * 100)).collect();
+        assert!(turns_at(Whose::Device, &spec(10_000), &tries).iter().all(|word| word == "-"));
+    }
+
+    #[test]
     fn our_own_faults_and_pauses_count_for_nothing_and_zero_means_never() {
         for reason in ["rate_limited", "misconfigured", "blocked_address", "internal"] {
             let tries: Vec<_> = (0..9).map(|n| ("retrying", reason, n * 100)).collect();
@@ -301,8 +313,8 @@ mod tests {
     fn a_receiver_that_wants_no_more_is_heard_at_once_where_the_address_is_the_channels_own() {
         let id = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
         let (gone, spec) = (outcome("failed", "gone", 410, 0), spec(0));
-        let seen = |own| turn(&mut HashMap::new(), &id, (&gone, &spec, own), None);
-        assert_eq!(seen(true), Turn::Disables(Cause::Gone, digest_of(&spec)));
-        assert_eq!(seen(false), Turn::Nothing);
+        let seen = |whose| turn(&mut HashMap::new(), &id, (&gone, &spec, whose), None);
+        assert_eq!(seen(Whose::Channel), Turn::Disables(Cause::Gone, digest_of(&spec)));
+        assert_eq!(seen(Whose::Recipient), Turn::Nothing);
     }
 }

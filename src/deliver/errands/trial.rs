@@ -51,7 +51,8 @@ pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refus
     let outcome = Outcome::of(&delivery, verdict(sent), Some(took), clock::now());
     log(&outcome, errand);
     let ok = outcome.state == State::Sent;
-    tools.failing.note(&outcome, &spec, !destination.is_the_recipients()).await;
+    let whose = destination.whose(spec.kind);
+    tools.failing.note(&outcome, &spec, whose).await;
     let revision = if ok && !is_of_file(&owner) {
         standing::verify(&tools.bus, workspace, &spec, &errand.by).await?
     } else {
