@@ -108,15 +108,15 @@ impl Hand<'_> {
         self.log(&outcome, took);
         let some_reached = among.as_ref().is_some_and(|among| among.tally.reached > 0);
         let led = Led { decision: &decision, outcome: &outcome, stand_in: stand_in.as_deref(), narrowest };
-        match among {
+        let stored = match among {
             None => self.store(&led).await,
             Some(Among { delivery, tally }) => {
                 let hand = Hand { delivery: &delivery, ..*self };
                 Box::pin(hand.after_devices(tally, destination.devices(), &decision)).await;
-                hand.store(&led).await;
+                hand.store(&led).await
             }
-        }
-        if outcome.state.is_final() {
+        };
+        if stored.is_final() {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
@@ -169,17 +169,37 @@ impl Hand<'_> {
         );
     }
 
-    /// Stores what a try led to, however long that takes.
-    async fn store(&self, led: &Led<'_>) {
+    /// Stores what a try led to, however long that takes, and says what stands of it: what the broker does not carry on is
+    /// given up, since it never will.
+    async fn store(&self, led: &Led<'_>) -> State {
         loop {
-            match self.store_once(led).await {
-                Ok(()) => return,
+            let stored = match self.store_once(led).await {
+                Ok(()) => return led.outcome.state,
+                Err(BusError::TooLarge { .. }) => Box::pin(self.give_up_too_large(led.outcome)).await,
+                Err(error) => Err(error),
+            };
+            match stored {
+                Ok(()) => return State::Failed,
                 Err(error) => {
                     metrics::outcome_store_failed();
                     tracing::warn!(delivery = %self.delivery.id, %error, "an outcome is not stored yet");
                     clock::sleep(clock::jittered(STORE_AGAIN)).await;
                 }
             }
+        }
+    }
+
+    /// The letter has no names of devices: sent again it goes to those whose turn had not come.
+    async fn give_up_too_large(&self, outcome: &Outcome) -> Result<(), BusError> {
+        let reach = self.delivery.reach.as_ref().filter(|reach| reach.reached > 0);
+        let reach = reach.map(|reach| Box::new(reach.without_names()));
+        let delivery = Delivery { reach, ..self.delivery.clone() };
+        let (bus, outcome, id) = (&self.tools.bus, outcome.given_up_too_large(), self.message_id());
+        match Box::pin(dead::record_failure(bus, &delivery, &outcome, &id)).await {
+            Err(BusError::TooLarge { .. }) => {
+                Box::pin(dead::record_failure(bus, &delivery, &outcome.without_body(), &id)).await
+            }
+            recorded => recorded,
         }
     }
 
@@ -202,7 +222,10 @@ impl Hand<'_> {
             Next::GoOn => self.requeue(&delivery.postponed()).await?,
             Next::Postpone(due) => Box::pin(self.schedule(delivery.postponed(), due)).await?,
         }
-        bus.record(outcome, &id).await?;
+        match bus.record(outcome, &id).await {
+            Err(BusError::TooLarge { .. }) => bus.record(&outcome.without_body(), &id).await?,
+            recorded => recorded?,
+        };
         metrics::outcome(outcome);
         Ok(())
     }
