@@ -84,6 +84,7 @@ pub(super) fn sample() -> Delivery {
         attempt: 1,
         redrive: 0,
         postponed: 0,
+        stepped: 0,
         held: 0,
         cancelled: false,
         once: false,

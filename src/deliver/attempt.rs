@@ -66,12 +66,6 @@ struct Among {
     tally: Tally,
 }
 
-impl Among {
-    fn nobody_reached(&self) -> bool {
-        self.delivery.reach.as_ref().is_none_or(|reach| reach.reached == 0)
-    }
-}
-
 impl Hand<'_> {
     pub(super) async fn attempt(&self, built: &Built, standpoint: Standpoint<'_>, claim: Option<&Claim>) {
         let Standpoint { destination, probe, narrowest } = standpoint;
@@ -91,16 +85,19 @@ impl Hand<'_> {
         let now = clock::now();
         let standing = Standing {
             attempt: delivery.attempt,
-            postponed: delivery.postponed,
+            postponed: delivery.postponed_in_a_row(),
             expires_at: delivery.expires_at,
             schedule: &built.schedule,
             now,
             dice: clock::chance(),
         };
         let (mut decision, among) = self.decide(destination, sent, &standing);
-        // Whom some devices have told needs no other channel.
-        let given_up = decision.next == Next::GiveUp && among.as_ref().is_none_or(Among::nobody_reached);
-        let stand_in = if given_up { self.stand_in(&built.spec) } else { None };
+        // As the try left it: whom some devices have told needs no other channel.
+        let left = among.as_ref().map_or(delivery, |among| &among.delivery);
+        let stand_in = match decision.next {
+            Next::GiveUp => Hand { delivery: left, ..*self }.stand_in(&built.spec),
+            Next::Settled | Next::Retry(_) | Next::Postpone(_) | Next::GoOn => None,
+        };
         if let Some(stand_in) = &stand_in {
             decision.verdict.detail = Some(failover::told(decision.verdict.detail.as_deref(), stand_in));
         }
@@ -219,7 +216,7 @@ impl Hand<'_> {
             Next::GiveUp => return Box::pin(dead::record_failure(bus, delivery, outcome, &id)).await,
             Next::Settled => {}
             Next::Retry(due) => Box::pin(self.schedule(delivery.next_attempt(), due)).await?,
-            Next::GoOn => self.requeue(&delivery.postponed()).await?,
+            Next::GoOn => self.requeue(&delivery.continued()).await?,
             Next::Postpone(due) => Box::pin(self.schedule(delivery.postponed(), due)).await?,
         }
         match bus.record(outcome, &id).await {

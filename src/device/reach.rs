@@ -87,6 +87,14 @@ pub struct Receipts {
     pub why: Option<String>,
 }
 
+impl Receipts {
+    /// Not asked for, and why: the provider's own words stand, where there are some.
+    #[must_use]
+    pub fn with_reason(&self, why: &str) -> Self {
+        Self { why: self.why.clone().or_else(|| Some(why.to_owned())), ..self.clone() }
+    }
+}
+
 /// The devices of one try, and what is to be done after them.
 pub struct Audience {
     pub devices: Vec<Device>,

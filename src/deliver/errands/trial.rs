@@ -159,6 +159,7 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         attempt: 1,
         redrive: 0,
         postponed: 0,
+        stepped: 0,
         held: 0,
         cancelled: false,
         once: false,
