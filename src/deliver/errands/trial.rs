@@ -16,6 +16,7 @@ use crate::channel::standing::{Disabled, is_of_file};
 use crate::channel::{ChannelSpec, Enabled, Receipt, SendError};
 use crate::clock;
 use crate::deliver::after;
+use crate::deliver::circuit::TryEnd;
 use crate::delivery::{Delivery, ENVELOPE_VERSION, Format, GLOBAL_SCOPE};
 use crate::documents::{Document, Key};
 use crate::errand::{Errand, Of, Refusal, Tested};
@@ -53,6 +54,11 @@ pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refus
     let ok = outcome.state == State::Sent;
     let whose = destination.whose(spec.kind);
     tools.failing.note(&outcome, &spec, whose).await;
+    if ok {
+        // Those who were held back need not wait for the next probe. A test that fails is somebody's try-out.
+        let end = TryEnd { probe: None, whose, some_reached: false };
+        tools.circuits.note(&delivery, &spec, &outcome, end).await;
+    }
     let revision = if ok && !is_of_file(&owner) {
         standing::verify(&tools.bus, workspace, &spec, &errand.by).await?
     } else {
