@@ -4,6 +4,7 @@
 //! moved it tells the world (`channel:unhealthy`, `channel:recovered`), so that it is told once. A try that works closes it.
 
 pub mod account;
+mod gone;
 pub mod state;
 
 use std::collections::HashMap;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::circuit::state::Whose;
+use super::gone::There;
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
 use crate::channel::standing::{Cause, ChannelStanding, Disabled, Failing as Since, digest_of};
@@ -78,6 +79,10 @@ impl Failing {
             tracing::warn!(workspace = %id.0, channel = %id.1, %error, "what a try says about its channel was not noted");
             self.runs().remove(&id);
         }
+    }
+
+    pub fn forget_gone(&self, there: &There<'_>) {
+        self.runs().retain(|channel, _| there.has(channel));
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<Id, Run>> {
