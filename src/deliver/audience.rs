@@ -1,5 +1,7 @@
 //! Devices that a delivery is for, some at a time; and what a try with them leads to besides its outcome.
 
+mod pass;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -53,12 +55,7 @@ async fn next(tools: &Tools, kind: Kind, delivery: &Delivery) -> Result<Audience
             rest.after = None;
             tools.people.devices.of(bus, workspace, kind, user).await?
         }
-        (Some(after), None) => {
-            let of = (workspace, Some(kind), None);
-            let page = devices::page(bus, of, after, DEVICES_PER_TRY_MAX).await?;
-            rest.after = page.next;
-            page.devices
-        }
+        (Some(after), None) => pass::step(bus, (workspace, kind), after, &mut rest).await?,
     };
     Ok(Audience { devices, rest })
 }

@@ -29,6 +29,12 @@ pub struct Reach {
     /// After those: the devices that lie behind this place of the bucket. None: there are no others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// Those others lie up to this place, where the bucket ended when the first of them were looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// Up to this place it is known who moved since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<u64>,
     /// Tried in this attempt, and not reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<DeviceKey>,
@@ -55,6 +61,8 @@ impl Default for Reach {
         Self {
             todo: Vec::new(),
             after: Some(0),
+            until: None,
+            heard: None,
             left: Vec::new(),
             why: None,
             reached: 0,
@@ -272,6 +280,7 @@ mod tests {
             user: None,
             created_at: at,
             last_seen_at: at,
+            moved_from: None,
             revision: 1,
         }
     }

@@ -29,6 +29,7 @@ pub(in crate::channel) fn browser(endpoint: &str) -> Device {
         user: None,
         created_at: Timestamp::UNIX_EPOCH,
         last_seen_at: Timestamp::UNIX_EPOCH,
+        moved_from: None,
         revision: 1,
     }
 }

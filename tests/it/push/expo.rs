@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 
+use crate::support::pause;
+
 const PER_SECOND: usize = 600;
 
 #[derive(Default)]
@@ -30,6 +32,7 @@ struct World {
     projects: HashMap<String, &'static str>,
     issued: HashMap<String, String>,
     asked: usize,
+    holds: bool,
 }
 
 #[derive(Clone)]
@@ -76,6 +79,15 @@ impl Expo {
     /// The next requests pass, whatever comes behind them.
     pub fn lets_pass(&self, requests: usize) {
         self.world().whole.extend(vec![None; requests]);
+    }
+
+    /// Takes requests and does not answer them, as long as it holds.
+    pub fn holds_its_answers(&self, holds: bool) {
+        self.world().holds = holds;
+    }
+
+    pub fn was_asked_for(&self, token: &str) -> bool {
+        self.world().requests.iter().flatten().any(|asked| asked == token)
     }
 
     pub fn belongs_to(&self, token: &str, project: &'static str) {
@@ -133,8 +145,11 @@ async fn send(State(expo): State<Expo>, headers: HeaderMap, body: Bytes) -> Resp
             sent.push((token.as_str().unwrap().to_owned(), message.clone()));
         }
     }
+    expo.world().requests.push(sent.iter().map(|(token, _)| token.clone()).collect());
+    while expo.world().holds {
+        pause(Duration::from_millis(20)).await;
+    }
     let mut world = expo.world();
-    world.requests.push(sent.iter().map(|(token, _)| token.clone()).collect());
     if let Some((status, code)) = world.whole.pop_front().flatten() {
         return error(status, code, &Value::Null);
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::expo::{ACCESS_TOKEN, Expo};
 use super::{assert_no_leak, metric, phones, subscribe, subscribed, token};
+use crate::support::api::Api;
 use crate::support::bugle::{Bugle, Role, rule, webhook, with};
 use crate::support::sink::Sink;
 use crate::support::{LATER, SOON, ensure, eventually, steadily};
@@ -61,9 +62,8 @@ async fn a_workspace_of_250_devices_is_three_batches_and_each_device_gets_it_onc
     assert_eq!(subscribed(&api, "limit=100").await.len(), 250);
 }
 
-#[tokio::test]
-async fn more_devices_than_fit_a_try_follow_in_the_same_attempt() {
-    let (bugle, expo, api) = phones(&json!({})).await;
+/// More than fit a try, by twenty.
+async fn subscribe_520(api: &Api) {
     let posts = (0..520).map(|number| {
         let api = api.clone();
         async move { subscribe(&api, &format!("d-{number}"), None).await }
@@ -73,6 +73,36 @@ async fn more_devices_than_fit_a_try_follow_in_the_same_attempt() {
         let some = posts.split_off(posts.len().saturating_sub(20));
         futures_util::future::join_all(some).await;
     }
+}
+
+#[tokio::test]
+async fn whoever_registers_anew_during_a_broadcast_gets_it_once() {
+    let (bugle, expo, api) = phones(&json!({})).await;
+    subscribe_520(&api).await;
+    expo.holds_its_answers(true);
+    bugle.wire().await.event("all:hands", "e-1", &json!({})).await;
+    let asked = async || ensure(expo.batches().len() == 5, format!("{:?}", expo.batches()));
+    eventually("the first 500 are on their way", SOON, asked).await;
+    let all: Vec<String> = (0..520).map(|number| format!("d-{number}")).collect();
+    let (first, later): (Vec<_>, Vec<_>) = all.iter().partition(|name| expo.was_asked_for(&token(name)));
+    assert_eq!((first.len(), later.len()), (500, 20));
+    for name in [first[0], first[250], first[499], later[0], later[7], later[19]] {
+        let anew = json!({"expoPushToken": token(name), "platform": "ios", "deviceName": "opened just now"});
+        api.post("/v1/push-subscriptions", &anew).await.expect(200);
+    }
+    subscribe(&api, "new", None).await;
+    expo.holds_its_answers(false);
+    let sent = api.shows_within(LATER, 1, "status=sent").await;
+    assert_eq!(sent[0]["detail"], "520 of 520 devices");
+    let shown = expo.shown_to();
+    assert!(shown.len() == 520 && shown.values().all(|times| *times == 1), "{shown:?}");
+    assert!(!shown.contains_key(&token("new")));
+}
+
+#[tokio::test]
+async fn more_devices_than_fit_a_try_follow_in_the_same_attempt() {
+    let (bugle, expo, api) = phones(&json!({})).await;
+    subscribe_520(&api).await;
     expo.next_ticket(&token("d-3"), "MessageRateExceeded");
     // Five for the first step; the second one is too early.
     expo.lets_pass(5);
