@@ -9,6 +9,7 @@ pub mod errands;
 pub mod failing;
 pub mod failover;
 pub mod finished;
+pub mod gone;
 mod hand;
 pub mod handler;
 pub mod pace;

@@ -157,9 +157,12 @@ pub struct Delivery {
     /// How often an operator sent it again after it was given up.
     #[serde(default)]
     pub redrive: u32,
-    /// Tries in a row that cost no attempt: the provider or we ourselves were not ready.
+    /// Tries of this attempt that did not end it: they tell its outcomes apart.
     #[serde(default)]
     pub postponed: u32,
+    /// What `postponed` was when the last step of a broadcast went well: waits grow by what came since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stepped: u32,
     /// How often it was put off without a try, in a row.
     #[serde(default)]
     pub held: u32,
@@ -208,9 +211,8 @@ pub struct Origin {
     pub via: Vec<ChannelId>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
 }
 
 impl Delivery {
@@ -230,6 +232,12 @@ impl Delivery {
         }
     }
 
+    /// True when some of its devices have it.
+    #[must_use]
+    pub fn has_reached_some(&self) -> bool {
+        self.reach.as_ref().is_some_and(|reach| reach.reached > 0)
+    }
+
     /// Its body in Markdown, as the history keeps all bodies: one in HTML without its styles.
     #[must_use]
     pub fn body_in_markdown(&self) -> String {
@@ -245,13 +253,27 @@ impl Delivery {
     /// The same delivery on its next try.
     #[must_use]
     pub fn next_attempt(&self) -> Self {
-        Self { attempt: self.attempt + 1, postponed: 0, held: 0, once: false, turn: None, ..self.clone() }
+        let attempt = self.attempt + 1;
+        Self { attempt, postponed: 0, stepped: 0, held: 0, once: false, turn: None, ..self.clone() }
     }
 
     /// The same attempt once more, after a try that cost none.
     #[must_use]
     pub fn postponed(&self) -> Self {
         Self { postponed: self.postponed.saturating_add(1), held: 0, once: false, turn: None, ..self.clone() }
+    }
+
+    /// The same attempt for the devices that come next, after a step that went well.
+    #[must_use]
+    pub fn continued(&self) -> Self {
+        let next = self.postponed();
+        Self { stepped: next.postponed, ..next }
+    }
+
+    /// Tries in a row that cost no attempt: the provider or we ourselves were not ready.
+    #[must_use]
+    pub fn postponed_in_a_row(&self) -> u32 {
+        self.postponed.saturating_sub(self.stepped)
     }
 
     /// The same try, put off once more before it was made.
@@ -278,6 +300,7 @@ impl Delivery {
             attempt: 1,
             redrive: 0,
             postponed: 0,
+            stepped: 0,
             held: 0,
             cancelled: false,
             once: false,
@@ -308,6 +331,7 @@ impl Delivery {
         Self {
             attempt: 1,
             postponed: 0,
+            stepped: 0,
             held: 0,
             redrive: self.redrive + 1,
             cancelled: false,

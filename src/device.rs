@@ -127,6 +127,9 @@ pub struct Device {
     pub created_at: Timestamp,
     /// To the hour.
     pub last_seen_at: Timestamp,
+    /// The place in the bucket that it had before it was written anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<u64>,
     /// Its place in the bucket; 0 before it has one.
     #[serde(skip)]
     pub revision: u64,
@@ -144,6 +147,7 @@ impl Device {
         let same = Self {
             created_at: known.created_at,
             last_seen_at: known.last_seen_at,
+            moved_from: known.moved_from,
             revision: known.revision,
             ..self.clone()
         };
@@ -262,6 +266,7 @@ pub fn read(body: Value, policy: &HttpPolicy, now: Timestamp) -> Result<Device, 
         user: sent.user,
         created_at: now,
         last_seen_at: now,
+        moved_from: None,
         revision: 0,
     })
 }

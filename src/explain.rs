@@ -195,7 +195,11 @@ async fn look_up_addresses(
             }
             (Some(Addressing::Devices), recipient) => {
                 let of = (&event.workspace, spec.map(|spec| spec.kind), recipient.as_ref());
-                devices::page(bus, of, 0, 1).await?.devices.is_empty().then_some(Reason::NoAddress)
+                devices::page(bus, of, devices::Span::behind(0), 1)
+                    .await?
+                    .devices
+                    .is_empty()
+                    .then_some(Reason::NoAddress)
             }
             (Some(Addressing::Contact(_)), None)
             | (Some(Addressing::Fixed | Addressing::Named) | None, _) => None,

@@ -216,6 +216,8 @@ pub struct Outcome {
 /// Longer details are cut: a provider's page of HTML is not history.
 const DETAIL_CHARS_MAX: usize = 500;
 
+const TOO_LARGE: &str = "given up: with what is left to do it is larger than the broker carries";
+
 /// What is said about a delivery, beside what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -276,6 +278,23 @@ impl Outcome {
             provider_id: verdict.provider_id,
             fallback_of: delivery.origin.as_ref().map(|origin| origin.delivery.clone()),
         }
+    }
+}
+
+impl Outcome {
+    /// In place of this one, when what it leads to is more than the broker carries.
+    #[must_use]
+    pub fn given_up_too_large(&self) -> Self {
+        let cause = self.detail.as_deref().unwrap_or(self.reason.as_str());
+        let detail = cut(&format!("{TOO_LARGE}; {cause}"));
+        let (state, reason, next_at) = (State::Failed, Reason::TooLarge, None);
+        Self { state, reason, next_at, detail: Some(detail), ..self.clone() }
+    }
+
+    /// As the history has it when the broker does not carry it whole.
+    #[must_use]
+    pub fn without_body(&self) -> Self {
+        Self { body: String::new(), ..self.clone() }
     }
 }
 

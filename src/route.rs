@@ -251,6 +251,7 @@ impl Draft<'_> {
             attempt: 1,
             redrive: 0,
             postponed: 0,
+            stepped: 0,
             held: 0,
             cancelled: false,
             once: false,

@@ -324,6 +324,7 @@ fn delivery(
         attempt: 1,
         redrive: 0,
         postponed: 0,
+        stepped: 0,
         held: 0,
         cancelled: false,
         once: true,

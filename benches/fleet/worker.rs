@@ -130,6 +130,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         attempt: 1,
         redrive: 0,
         postponed: 0,
+        stepped: 0,
         held: 0,
         cancelled: false,
         once: false,

@@ -154,7 +154,8 @@ pub async fn list(
     let kind = query.get("kind").map(pushed).transpose()?;
     let after = query.get("cursor").map(place).transpose()?.unwrap_or(0);
     let of = (&workspace, kind, user.as_ref());
-    let Page { devices, next } = devices::page(&api.bus, of, after, query.limit()? as usize).await?;
+    let Page { devices, next } =
+        devices::page(&api.bus, of, devices::Span::behind(after), query.limit()? as usize).await?;
     Ok(Json(DeviceList {
         subscriptions: devices.into_iter().map(|device| DeviceView::of(&workspace, device)).collect(),
         next_cursor: next.map(|place| BASE64URL_NOPAD.encode(place.to_string().as_bytes())),

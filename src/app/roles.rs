@@ -24,6 +24,7 @@ use crate::deliver::circuit::Circuits;
 use crate::deliver::errands;
 use crate::deliver::failing::Failing;
 use crate::deliver::finished::Finished;
+use crate::deliver::gone;
 use crate::deliver::handler::{Tools, Worker};
 use crate::deliver::pace::Pace;
 use crate::deliver::pauses::Pauses;
@@ -260,6 +261,7 @@ impl Parts<'_> {
         });
         let kinds = self.settings.worker_kinds().to_vec();
         self.running.spawn("errands", errands::answer(Arc::clone(&tools), kinds, self.stop.clone()));
+        let mut workers = Vec::new();
         for kind in self.settings.worker_kinds() {
             for lane in Lane::ALL {
                 let slots = match lane {
@@ -267,7 +269,8 @@ impl Parts<'_> {
                     Lane::Urgent | Lane::Retry => settings.slots.div_ceil(SIDE_LANES_PART),
                 };
                 let shares = Shares::new(slots, settings.channel_share, settings.workspace_share);
-                let worker = Worker { tools: Arc::clone(&tools), shares };
+                let worker = Arc::new(Worker { tools: Arc::clone(&tools), shares });
+                workers.push(Arc::clone(&worker));
                 let source = Source {
                     origin: Origin::Own(Own {
                         stream: StreamName::Deliveries,
@@ -278,9 +281,11 @@ impl Parts<'_> {
                     slots: Slots::new(slots),
                     gate: None,
                 };
-                self.consume("worker", source, Arc::new(worker));
+                self.consume("worker", source, worker);
             }
         }
+        let forgotten = gone::follow(Arc::clone(directory), tools, workers, self.stop.soft.clone());
+        self.running.spawn("channels that are gone", forgotten);
         Ok(())
     }
 

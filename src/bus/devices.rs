@@ -40,6 +40,24 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
+/// The places of the bucket that lie behind one, up to another.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    pub after: u64,
+    pub until: Option<u64>,
+}
+
+impl Span {
+    #[must_use]
+    pub fn behind(after: u64) -> Self {
+        Self { after, until: None }
+    }
+
+    fn ends_before(self, place: u64) -> bool {
+        self.until.is_some_and(|until| place > until)
+    }
+}
+
 /// What lies under a subject.
 struct Last {
     subject: String,
@@ -78,19 +96,28 @@ pub async fn find(
     Ok(live(bus, last(bus, &[filter]).await?.0))
 }
 
-/// Devices behind a place of the bucket: up to `limit`, of one kind and one user where they are named.
+/// The place of the bucket's last change.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn last_place(bus: &Bus) -> Result<u64, BusError> {
+    let stream = bus.js.get_stream(bus.names.people_stream()).await.map_err(BusError::request)?;
+    Ok(stream.cached_info().state.last_sequence)
+}
+
+/// Devices in a span of the bucket: up to `limit`, of one kind and one user where they are named.
 ///
 /// # Errors
 /// When the broker does not answer.
 pub async fn page(
     bus: &Bus,
     (workspace, kind, user): (&WorkspaceId, Option<Kind>, Option<&Recipient>),
-    after: u64,
+    span: Span,
     limit: usize,
 ) -> Result<Page, BusError> {
     let filter = bus.names.devices(workspace, kind, user.map(Some), None);
     let stream = bus.names.people_stream();
-    let mut reader = Reader::open_stream(bus, &stream, filter, From::Sequence(after + 1)).await?;
+    let mut reader = Reader::open_stream(bus, &stream, filter, From::Sequence(span.after + 1)).await?;
     let (mut devices, mut pending) = (Vec::new(), reader.pending_at_start);
     while pending > 0 {
         let entries = reader.next(PAGE_MAX).await?;
@@ -98,6 +125,9 @@ pub async fn page(
         let Some(last) = entries.last() else { break };
         pending = last.pending;
         for entry in entries {
+            if span.ends_before(entry.sequence) {
+                return Ok(Page { devices, next: None });
+            }
             if devices.len() == limit {
                 let next = devices.last().map(|device: &Device| device.revision);
                 return Ok(Page { devices, next });
@@ -129,7 +159,7 @@ pub async fn upsert(bus: &Bus, workspace: &WorkspaceId, device: &Device) -> Resu
             None => find(bus, workspace, None, &device.id).await?,
         };
         if let Some(known) = known.as_ref().or(others.first()) {
-            written.created_at = known.created_at;
+            (written.created_at, written.moved_from) = (known.created_at, Some(known.revision));
         }
         let stored = bus.publish(subject.clone(), expecting(revision), serde_json::to_vec(&written)?.into());
         match stored.await {

@@ -1,7 +1,8 @@
 //! Web Push: to browsers, each through the push service that its subscription names (RFC 8030), encrypted for it alone.
 //!
 //! The payload is declarative: browsers that know it show it without a line of script, the others hand the same JSON to the page's
-//! service worker. A push service answers for one browser: what it refuses while others accept says nothing about the channel.
+//! service worker. Subscribers name their push services themselves: what one of them answers says something of that browser,
+//! and never pauses the channel.
 //! Sources: <https://www.rfc-editor.org/rfc/rfc8030>, <https://www.w3.org/TR/push-api/#declarative-push-message>.
 
 mod encrypt;
@@ -52,6 +53,8 @@ const TTL_S_MAX: u64 = 28 * 24 * 3600;
 const AT_ONCE: usize = 32;
 /// Beyond the time of a try: who has answered by then counts, and who has not is left.
 const GRACE: Duration = Duration::from_secs(1);
+/// No push service keeps a browser waiting for longer, whatever it asks for: others may wait beside it.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -277,27 +280,41 @@ fn count(
             Err(error) => (None, Answered::Failed(error)),
         })
         .collect();
-    let accepted = judged.iter().any(|(_, answered)| matches!(answered, Answered::Reached(_)));
+    let ours = is_our_key_refused(devices.iter().zip(judged.iter().map(|(_, answered)| answered)));
     let mut count = Count::default();
     for (device, (code, answered)) in devices.iter().zip(judged) {
         if let (Some(code), Answered::Reached(_)) = (code, &answered) {
             count.code(code);
         }
-        count.add(device.key(), if accepted { of_that_browser_alone(answered) } else { answered });
+        count.add(device.key(), if ours { answered } else { of_that_browser_alone(answered) });
     }
     count.result(Duration::ZERO)
 }
 
-/// While others accept, a refused key is one that this browser did not subscribe with, and a pause is one push service's.
+/// A refused key is one that the browser did not subscribe with. It is ours that is wrong when nobody accepts it, and not only
+/// the browsers of one user.
+fn is_our_key_refused<'a>(judged: impl Iterator<Item = (&'a Device, &'a Answered)>) -> bool {
+    let mut refusing: Vec<&Device> = Vec::new();
+    for (device, answered) in judged {
+        match answered {
+            Answered::Reached(_) => return false,
+            Answered::Failed(SendError::Ours(failure)) if failure.reason == Reason::Unauthorized => {
+                refusing.push(device);
+            }
+            Answered::Gone(_) | Answered::Failed(_) => {}
+        }
+    }
+    let of_one = |pair: &[&Device]| pair[0].user.is_some() && pair[0].user == pair[1].user;
+    refusing.len() > 1 && !refusing.windows(2).all(of_one)
+}
+
 fn of_that_browser_alone(answered: Answered) -> Answered {
     match answered {
-        Answered::Failed(SendError::Ours(failure)) => Answered::Failed(SendError::Permanent(failure)),
-        Answered::Failed(SendError::RateLimited { failure, retry_after }) => {
-            Answered::Failed(SendError::Transient { failure, retry_after })
+        // Its subscription's, unless it is our signature that could not be made.
+        Answered::Failed(SendError::Ours(failure)) if failure.reason == Reason::Unauthorized => {
+            Answered::Failed(SendError::Permanent(failure))
         }
-        Answered::Reached(_)
-        | Answered::Gone(_)
-        | Answered::Failed(SendError::Transient { .. } | SendError::Permanent(_)) => answered,
+        Answered::Reached(_) | Answered::Gone(_) | Answered::Failed(_) => answered,
     }
 }
 
@@ -307,14 +324,18 @@ fn classify(answer: &Answer) -> Answered {
         404 | 410 => Answered::Gone(failure(Reason::Gone, "the subscription is no more")),
         401 | 403 => Answered::Failed(SendError::Ours(failure(
             Reason::Unauthorized,
-            "the push service refuses the VAPID key: browsers subscribed with another one",
+            "the push service refuses the VAPID key: the browser subscribed with another one",
         ))),
         413 => Answered::Failed(SendError::Permanent(failure(
             Reason::Rejected,
             "the push service finds it too large",
         ))),
-        status => match classify_provider_status(status, answer.retry_after) {
+        status => match classify_provider_status(status, answer.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX))) {
             Ok(()) => Answered::Reached(None),
+            // A pause for that browser, not for all of the channel.
+            Err(SendError::RateLimited { failure, retry_after }) => {
+                Answered::Failed(SendError::Transient { failure, retry_after })
+            }
             Err(error) => Answered::Failed(error),
         },
     }

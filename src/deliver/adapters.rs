@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::RETRY_SCHEDULE;
+use super::gone::There;
 use super::pace::Place;
 use crate::bus::directory::Directory;
 use crate::channel::secret::expand_value;
@@ -76,6 +77,12 @@ impl Adapters {
         let fresh = Arc::new(self.build(workspace, spec, connection));
         built.insert(key, Arc::clone(&fresh));
         fresh
+    }
+
+    /// Lets go of those whose channel is gone, with their secrets and their connections.
+    pub fn forget_gone(&self, there: &There<'_>) {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.retain(|channel, _| there.has(channel));
     }
 
     fn build(

@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 
 use super::audience;
+use super::circuit::state::Whose;
 use super::handler::Tools;
 use crate::bus::BusError;
 use crate::bus::people::People;
 use crate::channel::secret::Redacted;
-use crate::channel::{ChannelSpec, Try};
+use crate::channel::{ChannelSpec, Kind, Try};
 use crate::delivery::Delivery;
 use crate::device::Device;
 use crate::device::reach::Audience;
@@ -38,10 +39,14 @@ impl Destination {
         self.audience.as_ref().map_or(&[], |audience| &audience.devices)
     }
 
-    /// True when it goes where only its recipient is: what is wrong there is not the channel's.
+    /// Whom the failures of a try there concern.
     #[must_use]
-    pub fn is_the_recipients(&self) -> bool {
-        self.to.is_some() || self.audience.is_some()
+    pub fn whose(&self, kind: Kind) -> Whose {
+        match (&self.audience, &self.to) {
+            (Some(_), _) if kind == Kind::WebPush => Whose::Device,
+            (Some(_), _) | (None, Some(_)) => Whose::Recipient,
+            (None, None) => Whose::Channel,
+        }
     }
 }
 

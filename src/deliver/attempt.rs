@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::adapters::Built;
 use super::addresses::Destination;
 use super::circuit::{Probe, TryEnd};
+use super::failing::Seen;
 use super::hand::Hand;
 use super::thread::Claim;
 use super::{Decision, Next, Standing, decide, failover};
@@ -66,12 +67,6 @@ struct Among {
     tally: Tally,
 }
 
-impl Among {
-    fn nobody_reached(&self) -> bool {
-        self.delivery.reach.as_ref().is_none_or(|reach| reach.reached == 0)
-    }
-}
-
 impl Hand<'_> {
     pub(super) async fn attempt(&self, built: &Built, standpoint: Standpoint<'_>, claim: Option<&Claim>) {
         let Standpoint { destination, probe, narrowest } = standpoint;
@@ -92,16 +87,19 @@ impl Hand<'_> {
         let now = clock::now();
         let standing = Standing {
             attempt: delivery.attempt,
-            postponed: delivery.postponed,
+            postponed: delivery.postponed_in_a_row(),
             expires_at: delivery.expires_at,
             schedule: &built.schedule,
             now,
             dice: clock::chance(),
         };
         let (mut decision, among) = self.decide(destination, sent, &standing);
-        // Whom some devices have told needs no other channel.
-        let given_up = decision.next == Next::GiveUp && among.as_ref().is_none_or(Among::nobody_reached);
-        let stand_in = if given_up { self.stand_in(&built.spec) } else { None };
+        // As the try left it: whom some devices have told needs no other channel.
+        let left = among.as_ref().map_or(delivery, |among| &among.delivery);
+        let stand_in = match decision.next {
+            Next::GiveUp => Hand { delivery: left, ..*self }.stand_in(&built.spec),
+            Next::Settled | Next::Retry(_) | Next::Postpone(_) | Next::GoOn => None,
+        };
         if let Some(stand_in) = &stand_in {
             decision.verdict.detail = Some(failover::told(decision.verdict.detail.as_deref(), stand_in));
         }
@@ -109,23 +107,24 @@ impl Hand<'_> {
         self.log(&outcome, took);
         let some_reached = among.as_ref().is_some_and(|among| among.tally.reached > 0);
         let led = Led { decision: &decision, outcome: &outcome, stand_in: stand_in.as_deref(), narrowest };
-        match among {
+        let stored = match among {
             None => self.store(&led).await,
             Some(Among { delivery, tally }) => {
                 let hand = Hand { delivery: &delivery, ..*self };
                 Box::pin(hand.after_devices(tally, destination.devices(), &decision)).await;
-                hand.store(&led).await;
+                hand.store(&led).await
             }
-        }
-        if outcome.state.is_final() {
+        };
+        if stored.is_final() {
             self.tools.finished.insert(delivery);
         }
         metrics::attempt_finished(delivery, &outcome, took);
-        let own_address = destination.is_the_recipients();
-        let end = TryEnd { probe, own_address, some_reached };
+        let whose = destination.whose(built.spec.kind);
+        let end = TryEnd { probe, whose, some_reached };
         self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
         if outcome.state == State::Sent || !some_reached {
-            self.tools.failing.note(&outcome, &built.spec, wants_no_more && !own_address).await;
+            let seen = Seen { outcome: &outcome, spec: &built.spec, whose, wants_no_more };
+            self.tools.failing.note(&seen).await;
         }
     }
 
@@ -170,17 +169,37 @@ impl Hand<'_> {
         );
     }
 
-    /// Stores what a try led to, however long that takes.
-    async fn store(&self, led: &Led<'_>) {
+    /// Stores what a try led to, however long that takes, and says what stands of it: what the broker does not carry on is
+    /// given up, since it never will.
+    async fn store(&self, led: &Led<'_>) -> State {
         loop {
-            match self.store_once(led).await {
-                Ok(()) => return,
+            let stored = match self.store_once(led).await {
+                Ok(()) => return led.outcome.state,
+                Err(BusError::TooLarge { .. }) => Box::pin(self.give_up_too_large(led.outcome)).await,
+                Err(error) => Err(error),
+            };
+            match stored {
+                Ok(()) => return State::Failed,
                 Err(error) => {
                     metrics::outcome_store_failed();
                     tracing::warn!(delivery = %self.delivery.id, %error, "an outcome is not stored yet");
                     clock::sleep(clock::jittered(STORE_AGAIN)).await;
                 }
             }
+        }
+    }
+
+    /// The letter has no names of devices: sent again it goes to those whose turn had not come.
+    async fn give_up_too_large(&self, outcome: &Outcome) -> Result<(), BusError> {
+        let reach = self.delivery.reach.as_ref().filter(|reach| reach.reached > 0);
+        let reach = reach.map(|reach| Box::new(reach.without_names()));
+        let delivery = Delivery { reach, ..self.delivery.clone() };
+        let (bus, outcome, id) = (&self.tools.bus, outcome.given_up_too_large(), self.message_id());
+        match Box::pin(dead::record_failure(bus, &delivery, &outcome, &id)).await {
+            Err(BusError::TooLarge { .. }) => {
+                Box::pin(dead::record_failure(bus, &delivery, &outcome.without_body(), &id)).await
+            }
+            recorded => recorded,
         }
     }
 
@@ -200,10 +219,13 @@ impl Hand<'_> {
             Next::GiveUp => return Box::pin(dead::record_failure(bus, delivery, outcome, &id)).await,
             Next::Settled => {}
             Next::Retry(due) => Box::pin(self.schedule(delivery.next_attempt(), due)).await?,
-            Next::GoOn => self.requeue(&delivery.postponed()).await?,
+            Next::GoOn => self.requeue(&delivery.continued()).await?,
             Next::Postpone(due) => Box::pin(self.schedule(delivery.postponed(), due)).await?,
         }
-        bus.record(outcome, &id).await?;
+        match bus.record(outcome, &id).await {
+            Err(BusError::TooLarge { .. }) => bus.record(&outcome.without_body(), &id).await?,
+            recorded => recorded?,
+        };
         metrics::outcome(outcome);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Devices that a delivery is for, some at a time; and what a try with them leads to besides its outcome.
 
+mod pass;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -53,12 +55,7 @@ async fn next(tools: &Tools, kind: Kind, delivery: &Delivery) -> Result<Audience
             rest.after = None;
             tools.people.devices.of(bus, workspace, kind, user).await?
         }
-        (Some(after), None) => {
-            let of = (workspace, Some(kind), None);
-            let page = devices::page(bus, of, after, DEVICES_PER_TRY_MAX).await?;
-            rest.after = page.next;
-            page.devices
-        }
+        (Some(after), None) => pass::step(bus, (workspace, kind), after, &mut rest).await?,
     };
     Ok(Audience { devices, rest })
 }
@@ -84,15 +81,29 @@ impl Hand<'_> {
                 again: 0,
                 why: None,
             };
-            let (due, asking) = (after(now, tally.ask_after), self.asking(receipts));
-            while let Err(error) = self.beside(&asking, due, "receipts").await {
-                metrics::outcome_store_failed();
-                tracing::warn!(delivery = %self.delivery.id, %error, "the time to ask for receipts is not stored yet");
-                clock::sleep(clock::jittered(STORE_AGAIN)).await;
-            }
+            self.ask_then(receipts, after(now, tally.ask_after)).await;
         }
         let gone: Vec<&Device> = tried.iter().filter(|device| tally.gone.contains(&device.key())).collect();
         self.remove_gone(&gone).await;
+    }
+
+    /// Sets the time to ask for receipts, however long that takes; to know what became of it is not worth more than it is.
+    async fn ask_then(&self, receipts: Receipts, due: Timestamp) {
+        let asking = self.asking(receipts);
+        loop {
+            match self.beside(&asking, due, "receipts").await {
+                Ok(()) => return,
+                Err(error @ BusError::TooLarge { .. }) => {
+                    tracing::warn!(delivery = %self.delivery.id, %error, "receipts are not asked for");
+                    return;
+                }
+                Err(error) => {
+                    metrics::outcome_store_failed();
+                    tracing::warn!(delivery = %self.delivery.id, %error, "the time to ask for receipts is not stored yet");
+                    clock::sleep(clock::jittered(STORE_AGAIN)).await;
+                }
+            }
+        }
     }
 
     /// The message that asks for receipts when its time comes.

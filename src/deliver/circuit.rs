@@ -4,6 +4,7 @@
 //! moves it tells the world first (`channel:unhealthy`, `channel:recovered`). A try that works closes it.
 
 pub mod account;
+mod gone;
 mod moves;
 pub mod state;
 
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use self::state::{Circuit, Evidence, Mode, Passage, Run, evidence};
+use self::state::{Circuit, Evidence, Mode, Passage, Run, Whose, evidence};
 use super::after;
 use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, StreamName, claim, topology};
@@ -62,8 +63,7 @@ pub struct Probe(Circuit, u64);
 /// What there is to know of a try beside its outcome.
 pub struct TryEnd {
     pub probe: Option<Probe>,
-    /// It went to an address of the recipient's own.
-    pub own_address: bool,
+    pub whose: Whose,
     /// Of several devices some have it, whatever became of the others.
     pub some_reached: bool,
 }
@@ -174,7 +174,7 @@ impl Circuits {
         let evidence = if end.some_reached {
             Evidence::Works
         } else {
-            evidence(outcome.state, outcome.reason, end.own_address)
+            evidence(outcome.state, outcome.reason, end.whose)
         };
         let idle = !self.any_known.load(Ordering::Relaxed) && !self.any_runs.load(Ordering::Relaxed);
         if evidence == Evidence::Works && idle && end.probe.is_none() {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::circuit::state::Whose;
+use super::gone::There;
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
 use crate::channel::ChannelSpec;
@@ -36,6 +38,15 @@ struct Run {
     noted: Timestamp,
 }
 
+/// What a try shows of its channel.
+pub struct Seen<'a> {
+    pub outcome: &'a Outcome,
+    pub spec: &'a ChannelSpec,
+    pub whose: Whose,
+    /// Whoever is there said so, for good.
+    pub wants_no_more: bool,
+}
+
 /// What a try changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Turn {
@@ -59,12 +70,13 @@ impl Failing {
         Self { bus, directory, runs: Mutex::default() }
     }
 
-    /// Takes note of a try. `ends` says that whoever is at the channel's own address, not a recipient's, wants no more.
-    pub async fn note(&self, outcome: &Outcome, spec: &ChannelSpec, ends: bool) {
+    /// Takes note of a try.
+    pub async fn note(&self, seen: &Seen<'_>) {
+        let outcome = seen.outcome;
         let id = (outcome.workspace.clone(), outcome.channel.clone());
         let snapshot = self.directory.snapshot();
         let standing = snapshot.channels.standing(&id);
-        let turn = turn(&mut self.runs(), &id, (outcome, spec, ends), standing.map(Arc::as_ref));
+        let turn = turn(&mut self.runs(), &id, seen, standing.map(Arc::as_ref));
         let done = match turn {
             Turn::Nothing => return,
             Turn::Begins(digest) => Box::pin(self.begins(outcome, digest)).await,
@@ -75,6 +87,10 @@ impl Failing {
             tracing::warn!(workspace = %id.0, channel = %id.1, %error, "what a try says about its channel was not noted");
             self.runs().remove(&id);
         }
+    }
+
+    pub fn forget_gone(&self, there: &There<'_>) {
+        self.runs().retain(|channel, _| there.has(channel));
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<Id, Run>> {
@@ -139,7 +155,7 @@ fn why(cause: Cause, since: Option<Timestamp>, outcome: &Outcome) -> String {
 fn turn(
     runs: &mut HashMap<Id, Run>,
     id: &Id,
-    (outcome, spec, ends): (&Outcome, &ChannelSpec, bool),
+    Seen { outcome, spec, whose, wants_no_more }: &Seen<'_>,
     standing: Option<&ChannelStanding>,
 ) -> Turn {
     let failing = standing.and_then(|standing| standing.failing.as_ref());
@@ -158,10 +174,11 @@ fn turn(
         (run.tries, run.noted) = (0, at);
         return Turn::Ends;
     }
-    if ends {
+    if *whose == Whose::Channel && *wants_no_more {
         return Turn::Disables(Cause::Gone, digest_of(spec));
     }
-    let Some(bears) = spec.disable_after().filter(|_| counts(outcome.reason)) else { return Turn::Nothing };
+    let counts = *whose != Whose::Device && counts(outcome.reason);
+    let Some(bears) = spec.disable_after().filter(|_| counts) else { return Turn::Nothing };
     let bears = SignedDuration::from_millis(i64::try_from(bears).unwrap_or(i64::MAX));
     let digest = digest_of(spec);
     let Some(failing) = failing.filter(|failing| failing.digest == digest) else {
@@ -250,12 +267,17 @@ mod tests {
 
     /// What tries at these seconds change, with what they change noted.
     fn turns(spec: &ChannelSpec, tries: &[(&str, &str, i64)]) -> Vec<String> {
+        turns_at(Whose::Channel, spec, tries)
+    }
+
+    fn turns_at(whose: Whose, spec: &ChannelSpec, tries: &[(&str, &str, i64)]) -> Vec<String> {
         let (mut runs, mut standing) = (HashMap::new(), ChannelStanding::default());
         let id = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
         let mut words = Vec::new();
         for (state, reason, second) in tries {
             let outcome = outcome(state, reason, 500, *second);
-            words.push(match turn(&mut runs, &id, (&outcome, spec, false), Some(&standing)) {
+            let seen = Seen { outcome: &outcome, spec, whose, wants_no_more: false };
+            words.push(match turn(&mut runs, &id, &seen, Some(&standing)) {
                 Turn::Nothing => "-".to_owned(),
                 Turn::Begins(digest) => {
                     standing.failing = Some(Since { digest, since: outcome.at });
@@ -290,6 +312,12 @@ mod tests {
     }
 
     #[test]
+    fn what_hosts_of_devices_do_switches_no_channel_off() {
+        let tries: Vec<_> = (0..9).map(|n| ("retrying", "timeout", n * 100)).collect();
+        assert!(turns_at(Whose::Device, &spec(10_000), &tries).iter().all(|word| word == "-"));
+    }
+
+    #[test]
     fn our_own_faults_and_pauses_count_for_nothing_and_zero_means_never() {
         for reason in ["rate_limited", "misconfigured", "blocked_address", "internal"] {
             let tries: Vec<_> = (0..9).map(|n| ("retrying", reason, n * 100)).collect();
@@ -303,8 +331,12 @@ mod tests {
     fn a_receiver_that_wants_no_more_is_heard_at_once() {
         let id = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
         let (gone, spec) = (outcome("failed", "gone", 410, 0), spec(0));
-        let seen = |ends| turn(&mut HashMap::new(), &id, (&gone, &spec, ends), None);
-        assert_eq!(seen(true), Turn::Disables(Cause::Gone, digest_of(&spec)));
-        assert_eq!(seen(false), Turn::Nothing);
+        let seen = |whose, wants_no_more| {
+            let seen = Seen { outcome: &gone, spec: &spec, whose, wants_no_more };
+            turn(&mut HashMap::new(), &id, &seen, None)
+        };
+        assert_eq!(seen(Whose::Channel, true), Turn::Disables(Cause::Gone, digest_of(&spec)));
+        assert_eq!(seen(Whose::Recipient, true), Turn::Nothing);
+        assert_eq!(seen(Whose::Channel, false), Turn::Nothing);
     }
 }

@@ -67,9 +67,9 @@ pub fn patience_over(delivery: &Delivery, spec: &ChannelSpec) -> Timestamp {
 }
 
 impl Hand<'_> {
-    /// Who gets it when it is given up.
+    /// Who gets it when it is given up. Nobody, where some devices have it: they would be told twice.
     pub(super) fn stand_in(&self, spec: &ChannelSpec) -> Option<Arc<ChannelSpec>> {
-        if spec.fallback.is_empty() {
+        if spec.fallback.is_empty() || self.delivery.has_reached_some() {
             return None;
         }
         let (workspace, now) = (&self.delivery.workspace, clock::now());

@@ -90,7 +90,7 @@ impl Hand<'_> {
     }
 
     /// What switches a channel off with its connection.
-    fn connection_off(&self, spec: &ChannelSpec) -> Option<String> {
+    pub(super) fn connection_off(&self, spec: &ChannelSpec) -> Option<String> {
         let id = spec.connection.as_ref()?;
         let key = (self.delivery.workspace.clone(), id.clone());
         let off = self.tools.directory.snapshot().connections.get(&key).is_some_and(|found| !found.enabled);

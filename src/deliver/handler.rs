@@ -64,7 +64,13 @@ impl Handler for Worker {
             sequence: message.sequence,
             lease: &message.lease,
         };
-        let result = hand.deliver(&self.shares).await;
+        let result = match hand.deliver(&self.shares).await {
+            // Put off it would be larger than the broker carries: in hand it would stay for ever.
+            Err(BusError::TooLarge { .. }) => {
+                Box::pin(hand.give_up(None, Reason::TooLarge, "it is too large to be put off")).await
+            }
+            result => result,
+        };
         settle(&delivery, result)
     }
 

@@ -32,17 +32,20 @@ const STEPS_PER_ATTEMPT: u32 = 1_000;
 impl Hand<'_> {
     pub(super) async fn ask_for_receipts(&self, asked: &Receipts) -> Result<(), BusError> {
         let delivery = self.delivery;
-        let spec = self
-            .channel()
-            .await?
-            .map(|(spec, _)| spec)
-            .filter(|spec| spec.enabled == Enabled::On && Some(spec.kind) == delivery.kind);
-        let Some(spec) = spec else {
-            tracing::debug!(delivery = %delivery.id, "the channel is off or gone: its receipts are not asked for");
-            return Ok(());
-        };
-        let built = self.tools.adapters.get(&delivery.workspace, &spec);
+        let spec = self.channel().await?.map(|(spec, _)| spec);
+        let spec = spec.filter(|spec| Some(spec.kind) == delivery.kind);
         let now = clock::now();
+        let Some(spec) = spec else {
+            return self.record_receipts(&asked.with_reason("the channel is gone"), now).await;
+        };
+        if spec.enabled != Enabled::On || self.connection_off(&spec).is_some() {
+            // It may be on again while the provider still knows.
+            if self.later(asked, now).await? {
+                return Ok(());
+            }
+            return self.record_receipts(&asked.with_reason("the channel is off"), now).await;
+        }
+        let built = self.tools.adapters.get(&delivery.workspace, &spec);
         let told = ask(&built, asked, now).await;
         self.still_ours()?;
         match told {
@@ -96,15 +99,20 @@ impl Hand<'_> {
 
     /// Asks again for what is not known yet, as long as it may be known; else records what is known.
     async fn later_or_never(&self, receipts: Receipts, now: Timestamp) -> Result<(), BusError> {
+        if self.later(&receipts, now).await? { Ok(()) } else { self.record_receipts(&receipts, now).await }
+    }
+
+    /// False when there is nothing to ask for, or nobody knows it any more.
+    async fn later(&self, receipts: &Receipts, now: Timestamp) -> Result<bool, BusError> {
         let first = Duration::from_millis(receipts.after_ms);
         let wait =
             first.saturating_mul(2_u32.saturating_pow(receipts.asked.min(20))).min(WAIT_MAX.max(first));
         let due = after(now, wait);
-        if !receipts.tickets.is_empty() && due < after(receipts.sent_at, KEPT_FOR) {
-            let next = self.asking(Receipts { asked: receipts.asked + 1, ..receipts });
-            return self.beside(&next, due, "receipts").await;
+        if receipts.tickets.is_empty() || due >= after(receipts.sent_at, KEPT_FOR) {
+            return Ok(false);
         }
-        self.record_receipts(&receipts, now).await
+        let next = self.asking(Receipts { asked: receipts.asked + 1, ..receipts.clone() });
+        self.beside(&next, due, "receipts").await.map(|()| true)
     }
 
     async fn record_receipts(&self, receipts: &Receipts, now: Timestamp) -> Result<(), BusError> {

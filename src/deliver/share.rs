@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::gone::There;
 use crate::ids::{ChannelId, WorkspaceId};
 
 /// Nobody waits for a slot of its own channel when that should take longer: meanwhile the wait keeps others out.
@@ -63,6 +64,12 @@ impl Shares {
         let channel = self.channels.enter((workspace.clone(), channel.clone())).await?;
         let workspace = self.workspaces.enter(workspace.clone()).await?;
         Ok(Share { _channel: channel, _workspace: workspace })
+    }
+
+    /// Slots that are still held stay counted.
+    pub fn forget_gone(&self, there: &There<'_>) {
+        self.channels.keep(|channel| there.has(channel));
+        self.workspaces.keep(|workspace| there.has_workspace(workspace));
     }
 }
 
@@ -178,6 +185,12 @@ impl<K: Eq + Hash> Pool<K> {
         Ok(Held { user, _permit: permit })
     }
 
+    /// Whoever holds a slot or waits for one has a part of its user.
+    fn keep(&self, is_there: impl Fn(&K) -> bool) {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.retain(|key, user| is_there(key) || Arc::strong_count(user) > 1);
+    }
+
     fn user(&self, key: K) -> Arc<User> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(users.entry(key).or_insert_with(|| Arc::new(User::new(self.max))))
@@ -187,6 +200,7 @@ impl<K: Eq + Hash> Pool<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::channels::Channels;
 
     #[tokio::test]
     async fn a_stuck_channel_leaves_the_rest_of_the_slots_to_others() {
@@ -201,6 +215,25 @@ mod tests {
         assert!(shares.enter(&workspace, &quick).await.is_ok());
         held.pop();
         assert!(shares.enter(&workspace, &slow).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_is_gone_is_forgotten_when_it_holds_nothing() {
+        let shares = Shares::new(8, 0.75, 1.0);
+        let (workspace, channel) = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
+        let held = shares.enter(&workspace, &channel).await.expect("within its share");
+        let known =
+            || shares.channels.users.lock().unwrap().len() + shares.workspaces.users.lock().unwrap().len();
+        let mut channels = Channels::new();
+        shares.forget_gone(&There::of(&channels));
+        assert_eq!(known(), 2);
+        drop(held);
+        let spec = serde_json::json!({"id": "c", "kind": "console"});
+        channels.put((workspace, channel), Arc::new(serde_json::from_value(spec).unwrap()), "api");
+        shares.forget_gone(&There::of(&channels));
+        assert_eq!(known(), 2);
+        shares.forget_gone(&There::of(&Channels::new()));
+        assert_eq!(known(), 0);
     }
 
     #[test]

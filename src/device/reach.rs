@@ -15,8 +15,9 @@ use crate::outcome::Reason;
 
 /// Devices of one try: five batches of Expo's, within its limit of a second, and quick enough for browsers one by one.
 pub const DEVICES_PER_TRY_MAX: usize = 500;
-/// When so many are left the pass stops: their names travel with the delivery.
-const LEFT_MAX: usize = 3_000;
+/// When the names of those who are left are so long together, the pass stops: they travel with the delivery. With those of
+/// one more try (at most 190 kB), an event's data, its files and its texts that is within the broker's usual 1 MiB.
+const LEFT_BYTES_MAX: usize = 128 * 1024;
 
 /// How far it has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ pub struct Reach {
     /// After those: the devices that lie behind this place of the bucket. None: there are no others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// Those others lie up to this place, where the bucket ended when the first of them were looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// Up to this place it is known who moved since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<u64>,
     /// Tried in this attempt, and not reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<DeviceKey>,
@@ -54,6 +61,8 @@ impl Default for Reach {
         Self {
             todo: Vec::new(),
             after: Some(0),
+            until: None,
+            heard: None,
             left: Vec::new(),
             why: None,
             reached: 0,
@@ -84,6 +93,14 @@ pub struct Receipts {
     pub again: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+impl Receipts {
+    /// Not asked for, and why: the provider's own words stand, where there are some.
+    #[must_use]
+    pub fn with_reason(&self, why: &str) -> Self {
+        Self { why: self.why.clone().or_else(|| Some(why.to_owned())), ..self.clone() }
+    }
 }
 
 /// The devices of one try, and what is to be done after them.
@@ -120,7 +137,7 @@ impl Audience {
         let nobody_reached = tally.reached == 0 && !tally.left.is_empty();
         let stops = nobody_reached
             || matches!(result, Err(SendError::RateLimited { .. } | SendError::Ours(_)))
-            || reach.left.len() + tally.left.len() > LEFT_MAX;
+            || written_bytes(reach.left.iter().chain(&tally.left)) > LEFT_BYTES_MAX;
         if let (Err(error), false) = (&result, tally.left.is_empty()) {
             reach.why = Some(error.failure().reason);
         }
@@ -154,7 +171,20 @@ impl Audience {
     }
 }
 
+/// In a message, with quotes and comma.
+fn written_bytes<'a>(keys: impl Iterator<Item = &'a DeviceKey>) -> usize {
+    keys.map(|key| key.to_string().len() + 3).sum()
+}
+
 impl Reach {
+    /// Without the names of those who are left: they will never get it.
+    #[must_use]
+    pub fn without_names(&self) -> Self {
+        let lost = u32::try_from(self.todo.len() + self.left.len()).unwrap_or(u32::MAX);
+        let refused = self.refused.saturating_add(lost);
+        Self { todo: Vec::new(), left: Vec::new(), refused, ..self.clone() }
+    }
+
     #[must_use]
     pub fn has_more(&self) -> bool {
         !self.todo.is_empty() || self.after.is_some()
@@ -235,7 +265,7 @@ pub fn counted(reached: u32, all: u32, gone: u32, refused: u32) -> String {
 mod tests {
     use super::*;
     use crate::device::{Keys, Way};
-    use crate::ids::DeviceId;
+    use crate::ids::{DeviceId, Recipient};
 
     fn device(name: &str) -> Device {
         let keys = Keys { p256dh: String::new(), auth: String::new() };
@@ -250,6 +280,7 @@ mod tests {
             user: None,
             created_at: at,
             last_seen_at: at,
+            moved_from: None,
             revision: 1,
         }
     }
@@ -307,6 +338,32 @@ mod tests {
         let concluded = audience(&["a", "b"], rest).conclude(transient(None));
         assert!(!concluded.goes_on);
         assert_eq!((&concluded.reach.todo, concluded.reach.after), (&keys(&["a", "b"]), Some(7)));
+    }
+
+    #[test]
+    fn the_pass_stops_before_the_names_of_those_who_are_left_are_too_long_to_travel() {
+        let long = |number: usize| DeviceKey {
+            user: Some(Recipient::parse(&format!("{number:0>256}")).unwrap()),
+            id: DeviceId::of(&number.to_string()),
+        };
+        let (mut reach, mut steps) = (Reach { after: Some(7), ..Reach::default() }, 0);
+        loop {
+            let left = (0..DEVICES_PER_TRY_MAX - 1).map(|number| long(steps * 1_000 + number)).collect();
+            let tally = Tally { reached: 1, left, ..Tally::default() };
+            let concluded = audience(&["a"], reach).conclude(transient(Some(tally)));
+            reach = concluded.reach;
+            steps += 1;
+            if !concluded.goes_on {
+                break;
+            }
+        }
+        let bytes = serde_json::to_vec(&reach).unwrap().len();
+        assert!((LEFT_BYTES_MAX..330_000).contains(&bytes), "{bytes} bytes after {steps} steps");
+        let cut = reach.without_names();
+        assert_eq!(
+            (cut.summary(), cut.after),
+            (reach.summary().map(|all| format!("{all}; 499 refused")), Some(7))
+        );
     }
 
     #[test]

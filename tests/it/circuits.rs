@@ -146,6 +146,34 @@ async fn who_waited_long_enough_for_an_open_circuit_goes_to_the_fallback() {
 }
 
 #[tokio::test]
+async fn a_test_that_arrives_closes_the_circuit() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    sink.script("/dead", [Answer::Status(503)]);
+    let documents = json!({"channels": [broken("dead", &sink.url("/dead"), &json!({}))], "rules": [rule("all", "a:*", "dead")]});
+    bugle.start_with(&documents).await;
+    events(&bugle, "e", 5).await;
+    let api = bugle.api();
+    let becomes = async |state: &str| {
+        eventually(&format!("its circuit is {state}"), LATER, async || {
+            let shown = api.get("/v1/notification-channels/dead").await.expect(200);
+            ensure(shown["circuit"]["state"] == state, format!("{shown:#}"))
+        })
+        .await;
+    };
+    becomes("open").await;
+    // One that fails is no reason to close it.
+    api.post("/v1/notification-channels/dead/test", &json!({})).await.expect_problem(502);
+    becomes("open").await;
+    sink.script("/dead", [Answer::Status(200)]);
+    assert_eq!(api.post("/v1/notification-channels/dead/test", &json!({})).await.expect(200)["ok"], true);
+    // The next probe is half a minute away.
+    let shown = api.get("/v1/notification-channels/dead").await.expect(200);
+    assert_eq!(shown["circuit"]["state"], "closed", "{shown:#}");
+    events(&bugle, "later", 1).await;
+    api.shows(1, "channel=dead&status=sent&event=later-0").await;
+}
+
+#[tokio::test]
 async fn a_fallback_that_does_not_exist_is_refused() {
     let bugle = Bugle::new().await;
     bugle.start().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bugle::bus::Bus;
 use bugle::channel::ChannelSpec;
 use bugle::config::Settings;
-use bugle::deliver::circuit::state::Mode;
+use bugle::deliver::circuit::state::{Mode, Whose};
 use bugle::deliver::circuit::{self, Circuits, TryEnd};
 use bugle::deliver::pauses::Pauses;
 use bugle::delivery::Delivery;
@@ -33,7 +33,7 @@ fn delivery() -> Value {
     json!({
         "v": 1, "id": "d_aaaaaaaaaaaaaaaaaaaaaaaa", "workspace": "default", "scope": "global", "channel": "hook",
         "event": {"id": "e", "source": "s", "type": "a:b", "time": "2026-01-01T00:00:00Z"}, "severity": "info",
-        "kind": "webhook", "title": "t", "body": "b", "data": null, "expiresAt": "2027-01-02T00:00:00Z", "attempt": 1,
+        "kind": "webhook", "title": "t", "body": "b", "data": null, "expiresAt": "2126-01-02T00:00:00Z", "attempt": 1,
     })
 }
 
@@ -46,7 +46,7 @@ async fn tried(circuits: &Circuits, state: &str, reason: &str, second: i64) {
     let ended = json!({"delivery": delivery.id, "state": state, "reason": reason, "redrive": 0, "at": at});
     let outcome: Outcome = serde_json::from_value(with(whole, &ended)).unwrap();
     let spec: ChannelSpec = serde_json::from_value(webhook("hook", "https://a.example/")).unwrap();
-    let end = TryEnd { probe: None, own_address: false, some_reached: false };
+    let end = TryEnd { probe: None, whose: Whose::Channel, some_reached: false };
     circuits.note(&delivery, &spec, &outcome, end).await;
 }
 

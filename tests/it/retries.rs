@@ -284,3 +284,29 @@ async fn retries_that_hang_and_a_full_lane_delay_neither_first_attempts_nor_what
     wire.event("critical:one", "while the lane is full", &json!({})).await;
     sink.receives_within(Duration::from_secs(4), 2, "/quick").await;
 }
+
+/// Such a one cannot come of an event; a broker whose largest message was made smaller meanwhile has some.
+#[tokio::test]
+async fn a_retry_that_is_larger_than_the_broker_carries_is_given_up_and_blocks_nobody() {
+    let sink = Sink::start().await;
+    sink.script("/hook", [Answer::Status(503), Answer::Status(200)]);
+    let bugle = fleet(&sink, &json!({ "retry": { "scheduleMs": [200] } })).await;
+    let event = json!({"id": "e", "source": "s", "type": "a:b", "time": "2026-01-01T00:00:00Z"});
+    // As short as it may be written; a worker writes what is left out here.
+    let mut large = json!({
+        "v": 1, "id": "d_aaaaaaaaaaaaaaaaaaaaaaaa", "workspace": "default", "event": event, "scope": "global", "channel": "hook",
+        "kind": "webhook", "severity": "info", "title": "large", "body": "", "expiresAt": "2100-01-01T00:00:00Z", "attempt": 1,
+        "data": "",
+    });
+    let room = 1_024 * 1_024 - large.to_string().len() - 10;
+    large["data"] = json!("x".repeat(room));
+    let wire = bugle.wire().await;
+    wire.put(&wire.subject("deliveries.webhook.normal.default.hook"), &[], large.to_string()).await;
+    let failed = bugle.api().shows_within(LATER, 1, "status=failed").await;
+    assert_eq!(failed[0]["reason"], "too_large", "{failed:#?}");
+    assert!(failed[0]["detail"].as_str().unwrap().ends_with("answered 503"), "{failed:#?}");
+    assert_eq!(bugle.buries(1).await[0]["reason"], "too_large");
+    assert_eq!(sink.requests("/hook").len(), 1);
+    wire.event("a:b", "after", &json!({})).await;
+    bugle.api().shows(1, "status=sent").await;
+}

@@ -24,11 +24,11 @@ pub(super) fn subjects() -> Vec<Subject> {
 fn documented() -> Vec<Documented> {
     vec![
         (400, "", "permanent", Reason::Rejected),
-        (401, "", "ours", Reason::Unauthorized),
+        (401, "", "permanent", Reason::Unauthorized),
         (
             403,
             "the key in the authorization header does not correspond to the sender ID",
-            "ours",
+            "permanent",
             Reason::Unauthorized,
         ),
         (404, "", "permanent", Reason::Gone),

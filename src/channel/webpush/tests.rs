@@ -4,7 +4,7 @@ use super::vapid::tests::{PRIVATE, PUBLIC};
 use super::*;
 use crate::channel::conformance::{sample, workshop};
 use crate::device::Keys;
-use crate::ids::DeviceId;
+use crate::ids::{DeviceId, Recipient};
 
 pub(in crate::channel) fn config() -> Value {
     serde_json::json!({
@@ -29,6 +29,7 @@ pub(in crate::channel) fn browser(endpoint: &str) -> Device {
         user: None,
         created_at: Timestamp::UNIX_EPOCH,
         last_seen_at: Timestamp::UNIX_EPOCH,
+        moved_from: None,
         revision: 1,
     }
 }
@@ -118,10 +119,40 @@ fn answers_come_to_one_end_and_a_browser_that_is_gone_is_named() {
 }
 
 #[test]
-fn what_one_push_service_refuses_while_others_accept_is_no_fault_of_the_channel() {
-    assert!(matches!(counted(&[403, 401]), Err(SendError::Ours(_))));
+fn a_push_service_speaks_for_its_browser_and_never_for_the_channel() {
     assert_eq!(counted(&[403, 201]).unwrap().tally.unwrap().refused, 1);
-    assert!(matches!(counted(&[429]), Err(SendError::RateLimited { .. })));
-    let wait = Some(Duration::from_secs(7));
-    assert!(matches!(counted(&[429, 201]), Err(SendError::Transient { retry_after, .. }) if retry_after == wait));
+    for statuses in [&[429][..], &[429, 201], &[429, 429, 429]] {
+        let error = counted(statuses).unwrap_err();
+        let wait = Some(Duration::from_secs(7));
+        assert!(matches!(&error, SendError::Transient { retry_after, .. } if *retry_after == wait), "{error:?}");
+        assert_eq!(error.failure().reason, Reason::RateLimited);
+    }
+}
+
+#[test]
+fn no_push_service_makes_others_wait_for_a_day() {
+    for status in [429, 503] {
+        let answer = Answer { status, retry_after: Some(Duration::from_secs(86_400)), body: Vec::new() };
+        let error = count(&[browser("a")], vec![Some(Ok(answer))], || SendError::late(Duration::ZERO)).unwrap_err();
+        assert!(matches!(error, SendError::Transient { retry_after: Some(RETRY_AFTER_MAX), .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_key_that_nobody_accepts_is_ours_and_one_that_one_user_refuses_is_theirs() {
+    let refused = |users: &[Option<&str>]| {
+        let devices: Vec<Device> = users.iter().enumerate().map(|(index, user)| Device {
+            user: user.map(|user| Recipient::parse(user).unwrap()),
+            ..browser(&index.to_string())
+        }).collect();
+        let answer = |_| Some(Ok(Answer { status: 403, retry_after: None, body: Vec::new() }));
+        count(&devices, users.iter().map(answer).collect(), || SendError::late(Duration::ZERO)).unwrap_err()
+    };
+    for theirs in [&[Some("ann")][..], &[None], &[Some("ann"), Some("ann"), Some("ann")]] {
+        let error = refused(theirs);
+        assert!(matches!(&error, SendError::Permanent(failure) if failure.reason == Reason::Unauthorized), "{error:?}");
+    }
+    for ours in [&[Some("ann"), Some("bob")][..], &[None, None], &[Some("ann"), None]] {
+        assert!(matches!(refused(ours), SendError::Ours(_)));
+    }
 }

@@ -179,10 +179,24 @@ pub enum Evidence {
     Nothing,
 }
 
-/// `own_address`: it went to an address of the recipient's own, and one that is gone is theirs.
+/// Whose place a try goes to, and so whom its failures concern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The one place of the channel.
+    Channel,
+    /// An address of the recipient's own, at the channel's provider: one that is gone is theirs.
+    Recipient,
+    /// Hosts that the devices brought along: whoever subscribes names one, and makes it answer what they like.
+    Device,
+}
+
 #[must_use]
-pub fn evidence(state: State, reason: Reason, own_address: bool) -> Evidence {
-    let theirs = own_address && reason == Reason::Gone;
+pub fn evidence(state: State, reason: Reason, whose: Whose) -> Evidence {
+    let theirs = match whose {
+        Whose::Channel => false,
+        Whose::Recipient => reason == Reason::Gone,
+        Whose::Device => reason != Reason::Misconfigured,
+    };
     if state == State::Sent {
         Evidence::Works
     } else if is_the_channels(reason) && !theirs {
@@ -306,12 +320,22 @@ mod tests {
 
     #[test]
     fn what_one_message_came_to_says_nothing_about_its_channel() {
-        assert_eq!(evidence(State::Failed, Reason::Rejected, false), Evidence::Nothing);
-        assert_eq!(evidence(State::Failed, Reason::Gone, true), Evidence::Nothing);
-        assert_eq!(evidence(State::Failed, Reason::Gone, false), Evidence::Fails);
-        assert_eq!(evidence(State::Retrying, Reason::RateLimited, false), Evidence::Nothing);
-        assert_eq!(evidence(State::Retrying, Reason::Deferred, true), Evidence::Nothing);
-        assert_eq!(evidence(State::Retrying, Reason::Unauthorized, false), Evidence::Fails);
-        assert_eq!(evidence(State::Sent, Reason::Accepted, true), Evidence::Works);
+        assert_eq!(evidence(State::Failed, Reason::Rejected, Whose::Channel), Evidence::Nothing);
+        assert_eq!(evidence(State::Failed, Reason::Gone, Whose::Recipient), Evidence::Nothing);
+        assert_eq!(evidence(State::Failed, Reason::Gone, Whose::Channel), Evidence::Fails);
+        assert_eq!(evidence(State::Retrying, Reason::RateLimited, Whose::Channel), Evidence::Nothing);
+        assert_eq!(evidence(State::Retrying, Reason::Deferred, Whose::Recipient), Evidence::Nothing);
+        assert_eq!(evidence(State::Retrying, Reason::Unauthorized, Whose::Recipient), Evidence::Fails);
+        assert_eq!(evidence(State::Sent, Reason::Accepted, Whose::Recipient), Evidence::Works);
+    }
+
+    #[test]
+    fn hosts_of_devices_say_nothing_about_the_channel_but_that_it_works() {
+        for reason in [Reason::Timeout, Reason::Unreachable, Reason::ProviderError, Reason::Unauthorized] {
+            assert_eq!(evidence(State::Retrying, reason, Whose::Device), Evidence::Nothing, "{reason}");
+        }
+        assert_eq!(evidence(State::Sent, Reason::Accepted, Whose::Device), Evidence::Works);
+        // What is wrong before anybody is asked is ours.
+        assert_eq!(evidence(State::Retrying, Reason::Misconfigured, Whose::Device), Evidence::Fails);
     }
 }

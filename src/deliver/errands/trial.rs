@@ -16,6 +16,8 @@ use crate::channel::standing::{Disabled, is_of_file};
 use crate::channel::{ChannelSpec, Enabled, Receipt, SendError};
 use crate::clock;
 use crate::deliver::after;
+use crate::deliver::circuit::TryEnd;
+use crate::deliver::failing::Seen;
 use crate::delivery::{Delivery, ENVELOPE_VERSION, Format, GLOBAL_SCOPE};
 use crate::documents::{Document, Key};
 use crate::errand::{Errand, Of, Refusal, Tested};
@@ -52,7 +54,13 @@ pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refus
     let outcome = Outcome::of(&delivery, verdict(sent), Some(took), clock::now());
     log(&outcome, errand);
     let ok = outcome.state == State::Sent;
-    tools.failing.note(&outcome, &spec, wants_no_more && !destination.is_the_recipients()).await;
+    let whose = destination.whose(spec.kind);
+    tools.failing.note(&Seen { outcome: &outcome, spec: &spec, whose, wants_no_more }).await;
+    if ok {
+        // Those who were held back need not wait for the next probe. A test that fails is somebody's try-out.
+        let end = TryEnd { probe: None, whose, some_reached: false };
+        tools.circuits.note(&delivery, &spec, &outcome, end).await;
+    }
     let revision = if ok && !is_of_file(&owner) {
         standing::verify(&tools.bus, workspace, &spec, &errand.by).await?
     } else {
@@ -159,6 +167,7 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         attempt: 1,
         redrive: 0,
         postponed: 0,
+        stepped: 0,
         held: 0,
         cancelled: false,
         once: false,

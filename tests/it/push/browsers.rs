@@ -122,6 +122,28 @@ async fn a_browser_that_is_gone_is_removed_and_one_that_was_away_is_tried_again_
 }
 
 #[tokio::test]
+async fn a_push_service_that_asks_for_a_pause_or_refuses_the_key_stops_nobody_elses_browser() {
+    let (bugle, sink, api) = fleet().await;
+    for user in ["ann", "eve", "bob"] {
+        subscribe(&api, &sink, &format!("/push/{user}"), user).await;
+    }
+    sink.script("/push/ann", [Answer::Header(429, "retry-after", "86400".to_owned())]);
+    sink.script("/push/eve", [Answer::Status(403)]);
+    sink.script("/push/bob", [Answer::Status(201)]);
+    let wire = bugle.wire().await;
+    for (number, user) in ["ann", "eve", "bob"].into_iter().enumerate() {
+        wire.event("own:ping", &format!("e-{number}"), &json!({"to": user})).await;
+        sink.receives(1, &format!("/push/{user}")).await;
+    }
+    assert_eq!(api.shows(1, "status=sent").await[0]["recipient"], "bob");
+    assert_eq!(api.shows(1, "status=failed").await[0]["reason"], "unauthorized");
+    let waits = api.shows(1, "status=retrying").await.remove(0);
+    let next = api.delivery(waits["id"].as_str().unwrap()).await["timeline"][0]["nextAt"].clone();
+    let next: jiff::Timestamp = next.as_str().unwrap().parse().unwrap();
+    assert!(next < jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3_601), "{waits:#}");
+}
+
+#[tokio::test]
 async fn pages_are_told_the_public_key_and_nothing_else() {
     let (bugle, _sink, api) = fleet().await;
     let token = api.post("/v1/tokens", &json!({"name": "a", "role": "agent", "recipient": "ann"})).await;

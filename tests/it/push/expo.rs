@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 
+use crate::support::pause;
+
 const PER_SECOND: usize = 600;
 
 #[derive(Default)]
@@ -25,11 +27,12 @@ struct World {
     tickets: HashMap<String, VecDeque<&'static str>>,
     /// What the receipts of a token tell; ok where nothing is said.
     receipts: HashMap<String, VecDeque<&'static str>>,
-    /// Whole requests that are answered so.
-    whole: VecDeque<(u16, &'static str)>,
+    /// Whole requests that are answered so; None passes.
+    whole: VecDeque<Option<(u16, &'static str)>>,
     projects: HashMap<String, &'static str>,
     issued: HashMap<String, String>,
     asked: usize,
+    holds: bool,
 }
 
 #[derive(Clone)]
@@ -70,7 +73,21 @@ impl Expo {
     }
 
     pub fn next_request(&self, status: u16, code: &'static str) {
-        self.world().whole.push_back((status, code));
+        self.world().whole.push_back(Some((status, code)));
+    }
+
+    /// The next requests pass, whatever comes behind them.
+    pub fn lets_pass(&self, requests: usize) {
+        self.world().whole.extend(vec![None; requests]);
+    }
+
+    /// Takes requests and does not answer them, as long as it holds.
+    pub fn holds_its_answers(&self, holds: bool) {
+        self.world().holds = holds;
+    }
+
+    pub fn was_asked_for(&self, token: &str) -> bool {
+        self.world().requests.iter().flatten().any(|asked| asked == token)
     }
 
     pub fn belongs_to(&self, token: &str, project: &'static str) {
@@ -128,9 +145,12 @@ async fn send(State(expo): State<Expo>, headers: HeaderMap, body: Bytes) -> Resp
             sent.push((token.as_str().unwrap().to_owned(), message.clone()));
         }
     }
+    expo.world().requests.push(sent.iter().map(|(token, _)| token.clone()).collect());
+    while expo.world().holds {
+        pause(Duration::from_millis(20)).await;
+    }
     let mut world = expo.world();
-    world.requests.push(sent.iter().map(|(token, _)| token.clone()).collect());
-    if let Some((status, code)) = world.whole.pop_front() {
+    if let Some((status, code)) = world.whole.pop_front().flatten() {
         return error(status, code, &Value::Null);
     }
     if sent.len() > 100 {

@@ -1,10 +1,16 @@
 //! Through Expo: batches, tickets, receipts.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::expo::{ACCESS_TOKEN, Expo};
 use super::{assert_no_leak, metric, phones, subscribe, subscribed, token};
-use crate::support::bugle::Role;
-use crate::support::{LATER, SOON, ensure, eventually};
+use crate::support::api::Api;
+use crate::support::bugle::{Bugle, Role, rule, webhook, with};
+use crate::support::sink::Sink;
+use crate::support::{LATER, SOON, ensure, eventually, steadily};
 
 fn tries(delivery: &Value) -> Vec<(String, String, u64)> {
     let steps = delivery["timeline"].as_array().unwrap().iter();
@@ -56,9 +62,8 @@ async fn a_workspace_of_250_devices_is_three_batches_and_each_device_gets_it_onc
     assert_eq!(subscribed(&api, "limit=100").await.len(), 250);
 }
 
-#[tokio::test]
-async fn more_devices_than_fit_a_try_follow_in_the_same_attempt() {
-    let (bugle, expo, api) = phones(&json!({})).await;
+/// More than fit a try, by twenty.
+async fn subscribe_520(api: &Api) {
     let posts = (0..520).map(|number| {
         let api = api.clone();
         async move { subscribe(&api, &format!("d-{number}"), None).await }
@@ -68,19 +73,56 @@ async fn more_devices_than_fit_a_try_follow_in_the_same_attempt() {
         let some = posts.split_off(posts.len().saturating_sub(20));
         futures_util::future::join_all(some).await;
     }
+}
+
+#[tokio::test]
+async fn whoever_registers_anew_during_a_broadcast_gets_it_once() {
+    let (bugle, expo, api) = phones(&json!({})).await;
+    subscribe_520(&api).await;
+    expo.holds_its_answers(true);
+    bugle.wire().await.event("all:hands", "e-1", &json!({})).await;
+    let asked = async || ensure(expo.batches().len() == 5, format!("{:?}", expo.batches()));
+    eventually("the first 500 are on their way", SOON, asked).await;
+    let all: Vec<String> = (0..520).map(|number| format!("d-{number}")).collect();
+    let (first, later): (Vec<_>, Vec<_>) = all.iter().partition(|name| expo.was_asked_for(&token(name)));
+    assert_eq!((first.len(), later.len()), (500, 20));
+    for name in [first[0], first[250], first[499], later[0], later[7], later[19]] {
+        let anew = json!({"expoPushToken": token(name), "platform": "ios", "deviceName": "opened just now"});
+        api.post("/v1/push-subscriptions", &anew).await.expect(200);
+    }
+    subscribe(&api, "new", None).await;
+    expo.holds_its_answers(false);
+    let sent = api.shows_within(LATER, 1, "status=sent").await;
+    assert_eq!(sent[0]["detail"], "520 of 520 devices");
+    let shown = expo.shown_to();
+    assert!(shown.len() == 520 && shown.values().all(|times| *times == 1), "{shown:?}");
+    assert!(!shown.contains_key(&token("new")));
+}
+
+#[tokio::test]
+async fn more_devices_than_fit_a_try_follow_in_the_same_attempt() {
+    let (bugle, expo, api) = phones(&json!({})).await;
+    subscribe_520(&api).await;
     expo.next_ticket(&token("d-3"), "MessageRateExceeded");
+    // Five for the first step; the second one is too early.
+    expo.lets_pass(5);
+    expo.next_request(429, "TOO_MANY_REQUESTS");
     bugle.wire().await.event("all:hands", "e-1", &json!({})).await;
     let sent = api.shows_within(LATER, 1, "status=sent").await;
     assert_eq!((&sent[0]["detail"], &sent[0]["attempts"]), (&json!("520 of 520 devices"), &json!(2)));
     let shown = expo.shown_to();
     assert!(shown.len() == 520 && shown.values().all(|times| *times == 1), "{}", shown.len());
     let delivery = api.delivery(sent[0]["id"].as_str().unwrap()).await;
-    let expected = [("retrying", "continued", 1), ("retrying", "rate_limited", 1), ("sent", "accepted", 2)];
+    let limited = ("retrying", "rate_limited", 1);
+    let expected = [("retrying", "continued", 1), limited, limited, ("sent", "accepted", 2)];
     let seen = tries(&delivery);
     assert!(
         expected.iter().zip(&seen).all(|(one, other)| (one.0, one.1, one.2) == (&other.0, &other.1, other.2)),
         "{seen:?}"
     );
+    // It waits as long as after any first 429: 5 to 10 seconds. A step that went well is no sign of a provider in trouble.
+    let moment = |field: &str| delivery["timeline"][1][field].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert!(moment("nextAt").duration_since(moment("at")).as_secs() < 10, "{delivery:#}");
 }
 
 #[tokio::test]
@@ -237,4 +279,76 @@ async fn receipts_are_asked_for_also_when_the_worker_was_killed_meanwhile() {
     })
     .await;
     assert_eq!((expo.asked(), expo.batches()), (1, vec![2]));
+}
+
+#[tokio::test]
+async fn receipts_of_a_channel_that_is_off_are_asked_for_when_it_is_on_again() {
+    let (bugle, expo) = (Bugle::new().await, Expo::start().await);
+    let config = json!({"accessToken": ACCESS_TOKEN, "apiBase": expo.base, "receiptsAfterMs": 1_500});
+    let stays = json!({"id": "console", "kind": "console"});
+    let documents = |enabled: bool| {
+        let channel = json!({"id": "phones", "kind": "expo", "config": config, "enabled": enabled});
+        json!({"channels": [channel, stays], "rules": [with(rule("own", "own:*", "phones"), &json!({"recipients": ["{{to}}"]}))]})
+    };
+    bugle.start_with(&documents(true)).await;
+    let api = bugle.api();
+    let ends_with = async |id: &str, detail: &str| {
+        eventually(&format!("{id} ends with {detail}"), LATER, async || {
+            let delivery = api.delivery(id).await;
+            let told = delivery["timeline"].as_array().unwrap().iter().any(|step| step["detail"] == detail);
+            ensure(told, format!("{delivery:#}"))
+        })
+        .await;
+    };
+    let sends_to = async |user: &str| {
+        subscribe(&api, user, Some(user)).await;
+        bugle.wire().await.event("own:ping", user, &json!({ "to": user })).await;
+        api.shows(1, &format!("recipient={user}&status=sent")).await[0]["id"].as_str().unwrap().to_owned()
+    };
+    let ann = sends_to("ann").await;
+    bugle.apply(&documents(false)).await;
+    let nobody = async || ensure(expo.asked() == 0, "Expo was asked");
+    steadily("nobody is asked", Duration::from_secs(2), nobody).await;
+    bugle.apply(&documents(true)).await;
+    ends_with(&ann, "confirmed for 1 of 1 device").await;
+    // A channel that is gone cannot be asked any more, and that is the end of it.
+    let bob = sends_to("bob").await;
+    bugle.apply(&json!({"channels": [stays], "rules": []})).await;
+    ends_with(&bob, "confirmed for 0 of 1 device; nothing was told of 1; the channel is gone").await;
+}
+
+#[tokio::test]
+async fn whoever_has_it_on_one_device_does_not_get_it_on_another_channel_too() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let expo = Expo::start().await;
+    let config = json!({"accessToken": ACCESS_TOKEN, "apiBase": expo.base});
+    bugle
+        .start_with(&json!({
+            "channels": [{"id": "phones", "kind": "expo", "config": config, "fallback": ["hook"],
+                          "retry": {"scheduleMs": [2_000]}, "expiresInMs": 4_000}, webhook("hook", &sink.url("/hook"))],
+            "rules": [with(rule("own", "own:*", "phones"), &json!({"recipients": ["{{to}}"]}))],
+        }))
+        .await;
+    let api = bugle.api();
+    for (name, user) in [("one", "ann"), ("two", "ann"), ("three", "bob")] {
+        subscribe(&api, name, Some(user)).await;
+    }
+    expo.next_ticket(&token("two"), "ExpoError");
+    expo.next_ticket(&token("three"), "ExpoError");
+    let wire = bugle.wire().await;
+    for user in ["ann", "bob"] {
+        wire.event("own:ping", user, &json!({ "to": user })).await;
+    }
+    api.shows(2, "status=retrying").await;
+    // Their time is over before the next try.
+    bugle.kill_9(Role::Worker);
+    steadily("nothing is sent", Duration::from_secs(4), async || {
+        ensure(expo.batches().len() == 2, "it is sent")
+    })
+    .await;
+    bugle.start_roles(&[Role::Worker]).await;
+    let failed = api.shows_within(LATER, 2, "status=failed").await;
+    assert!(failed.iter().all(|delivery| delivery["reason"] == "expired"), "{failed:#?}");
+    let handed = api.shows(1, "channel=hook&status=sent").await;
+    assert_eq!((handed.len(), &handed[0]["recipient"]), (1, &json!("bob")), "{handed:#?}");
 }
