@@ -86,6 +86,14 @@ impl Directory {
         Ok(directory)
     }
 
+    /// What a test puts there.
+    #[cfg(test)]
+    pub(crate) fn holding(snapshot: Snapshot) -> Arc<Self> {
+        let directory = Self { current: RwLock::default(), changed: tokio::sync::watch::Sender::new(0) };
+        directory.publish(snapshot);
+        Arc::new(directory)
+    }
+
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))

@@ -157,3 +157,27 @@ impl Adapters {
         expanded.map_err(|fault| fault.below("/config"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::directory::Snapshot;
+    use crate::channel::http::{HttpClient, HttpPolicy};
+    use crate::route::channels::Channels;
+
+    #[test]
+    fn an_adapter_is_kept_for_as_long_as_its_channel_is_there() {
+        let workshop = Workshop { http: HttpClient::new(HttpPolicy::default()).unwrap(), bus: None };
+        let directory = Directory::holding(Snapshot::default());
+        let adapters = Adapters::new(workshop, KeyRing::default(), directory);
+        let (workspace, mut channels) = (WorkspaceId::default(), Channels::new());
+        let spec = serde_json::json!({"id": "c", "kind": "console"});
+        let spec: Arc<ChannelSpec> = Arc::new(serde_json::from_value(spec).unwrap());
+        channels.put((workspace.clone(), spec.id.clone()), Arc::clone(&spec), "api");
+        let built = Arc::downgrade(&adapters.get(&workspace, &spec));
+        adapters.forget_gone(&There::of(&channels));
+        assert!(built.upgrade().is_some());
+        adapters.forget_gone(&There::of(&Channels::new()));
+        assert!(built.upgrade().is_none());
+    }
+}
