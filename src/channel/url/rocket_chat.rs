@@ -21,8 +21,10 @@ const TITLE_UNITS_MAX: usize = 250;
 /// A server takes 5,000 as it comes.
 const TEXT_BYTES_MAX: usize = 4_000;
 
+type Class = fn(Failure) -> SendError;
+
 /// A part of the error, what it asks for, and what is said about it. It decides under any status.
-const REFUSALS: [(&str, fn(Failure) -> SendError, Reason, &str); 3] = [
+const REFUSALS: [(&str, Class, Reason, &str); 3] = [
     (
         "Invalid integration id or token",
         SendError::Permanent,
