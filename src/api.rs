@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod channels;
 pub mod connections;
+mod custody;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod documents;

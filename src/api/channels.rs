@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::Shared;
 use super::auth::{Permission, Principal};
-use super::documents::{condition, merge, named};
+use super::documents::{condition, named, patched};
 use super::problem::Problem;
 use super::query::Query;
 use crate::apply::plan;
@@ -272,9 +272,10 @@ pub async fn patch(
     let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (patch, key) = (body::sent(&body)?, key_in(workspace, &id)?);
     let change = |held: Option<&Held>| {
-        let mut spec = held.ok_or_else(|| missing(&id))?.document.spec.clone();
-        merge(&mut spec, Value::Object(patch.clone()));
-        let Value::Object(fields) = spec else { return Err(Problem::invalid("the channel is no object")) };
+        let stored = &held.ok_or_else(|| missing(&id))?.document.spec;
+        let Value::Object(fields) = patched(&key, stored, &patch) else {
+            return Err(Problem::invalid("the channel is no object"));
+        };
         body::checked(&principal, &key, named(fields, "id", &id)?, held)
     };
     let written = write(&api, &principal, &key, &headers, change).await?;
@@ -336,7 +337,7 @@ async fn write(
     change: impl Fn(Option<&Held>) -> Result<Value, Problem>,
 ) -> Result<Written, Problem> {
     let before = shelf::get(&api.bus, key).await?;
-    body::check_named(api, key, change(before.as_ref())?).await?;
+    body::check_named(api, principal, key, (before.as_ref(), change(before.as_ref())?)).await?;
     api.write_document(principal, key, condition(headers)?, change).await
 }
 
@@ -369,13 +370,13 @@ fn key_in(workspace: WorkspaceId, id: &str) -> Result<Key, Problem> {
 
 impl Principal {
     /// Whoever may see channels may test them too.
-    fn tests_channels(&self) -> Result<(), Problem> {
+    pub(super) fn tests_channels(&self) -> Result<(), Problem> {
         self.may(Permission::TestChannels)?;
         self.unbound()
     }
 
-    /// The workspace whose channels are to be changed.
-    fn manages_channels(&self, query: &Query) -> Result<WorkspaceId, Problem> {
+    /// The workspace whose channels, or the accounts that they share, are to be changed.
+    pub(super) fn manages_channels(&self, query: &Query) -> Result<WorkspaceId, Problem> {
         self.may(Permission::ManageChannels)?;
         self.unbound()?;
         self.writes(query.workspace()?)

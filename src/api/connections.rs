@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::auth::Principal;
-use super::documents::{answer_with, condition, merge, named, sent};
+use super::documents::{answer_with, condition, named, patched, sent};
 use super::problem::Problem;
 use super::query::Query;
-use super::{Api, Shared};
+use super::{Api, Shared, custody};
 use crate::apply::files::check_on;
 use crate::channel::ChannelSpec;
 use crate::connection::health::{self, Health, HealthState};
@@ -135,15 +135,15 @@ pub async fn put(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (key, id) = key_in(&workspace, &id)?;
     let mut fields = named(sent(&body)?, "id", id.as_str())?;
     fields.remove(HEALTH);
     let change = |held: Option<&Held>| {
         let mut value = Value::Object(fields.clone());
-        secrets::unmask_document(&key, &mut value, held.map(|held| &held.document.spec))
-            .map_err(Problem::fault)?;
-        checked(&api, &workspace, value)
+        let stored = held.map(|held| &held.document.spec);
+        secrets::unmask_document(&key, &mut value, stored).map_err(Problem::fault)?;
+        checked(&api, &principal, &workspace, (stored, value))
     };
     let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
     let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -177,17 +177,17 @@ pub async fn patch(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (key, id) = key_in(&workspace, &id)?;
     let mut patch = sent(&body)?;
     patch.remove(HEALTH);
     let change = |held: Option<&Held>| {
         let stored = &held.ok_or_else(|| missing(id.as_str()))?.document.spec;
-        let mut spec = stored.clone();
-        merge(&mut spec, Value::Object(patch.clone()));
+        let mut spec = patched(&key, stored, &patch);
         secrets::unmask_document(&key, &mut spec, Some(stored)).map_err(Problem::fault)?;
         let Value::Object(fields) = spec else { return Err(Problem::invalid("the connection is no object")) };
-        checked(&api, &workspace, Value::Object(named(fields, "id", id.as_str())?))
+        let value = Value::Object(named(fields, "id", id.as_str())?);
+        checked(&api, &principal, &workspace, (Some(stored), value))
     };
     let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
     answered(&api, StatusCode::OK, (&key, &workspace, &id), &written.held).await
@@ -217,7 +217,7 @@ pub async fn remove(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (key, id) = key_in(&workspace, &id)?;
     let mut users: Vec<String> = channels_on(&api, &workspace, &id).map(|spec| spec.id.to_string()).collect();
     if !users.is_empty() {
@@ -251,7 +251,8 @@ pub async fn check(
     query: Query,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    principal.tests_channels()?;
+    let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
     let (key, id) = key_in(&workspace, &id)?;
     let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(id.as_str()))?;
     let spec: ConnectionSpec =
@@ -270,8 +271,9 @@ impl Api {
     /// 400 with the place in the channel; 409 that says why the connection is not healthy.
     pub async fn check_connection(
         &self,
+        principal: &Principal,
         workspace: &WorkspaceId,
-        channel: &ChannelSpec,
+        (before, channel): (Option<&ChannelSpec>, &ChannelSpec),
     ) -> Result<(), Problem> {
         let Some(id) = &channel.connection else { return Ok(()) };
         // Another process may have made it just now.
@@ -286,6 +288,7 @@ impl Api {
             serde_json::from_value(held.document.spec).map_err(crate::bus::BusError::from)?;
         let checked = connection::check_on(&spec, channel).and_then(|()| check_on(channel, Some(&spec)));
         checked.map_err(Problem::fault)?;
+        custody::check_on(principal, &spec, (before, channel))?;
         let health = health::read(&self.bus, workspace, id).await?;
         match health.and_then(|health| health.objection(id)) {
             Some(why) => Err(Problem::conflict(why)),
@@ -325,10 +328,17 @@ fn channels_on<'a>(
 }
 
 /// A connection that fits all channels that are on it.
-fn checked(api: &Api, workspace: &WorkspaceId, value: Value) -> Result<Value, Problem> {
+fn checked(
+    api: &Api,
+    principal: &Principal,
+    workspace: &WorkspaceId,
+    (stored, value): (Option<&Value>, Value),
+) -> Result<Value, Problem> {
     let spec: ConnectionSpec = strict(value).map_err(Problem::fault)?;
     connection::check(&spec).map_err(Problem::fault)?;
+    custody::check_variables(principal, &spec.config)?;
     for channel in channels_on(api, workspace, &spec.id) {
+        custody::check_under(principal, (stored, &spec), &channel)?;
         connection::check_on(&spec, &channel).map_err(|fault| {
             Problem::invalid(format!("the channel {} on it could not use it: {fault}", channel.id))
         })?;
