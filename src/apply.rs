@@ -15,6 +15,7 @@ use crate::channel::secret::variables_without_default;
 use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::config;
+use crate::connection::health;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, DocumentFile, Key};
 use crate::rule::fault::Fault;
@@ -85,10 +86,21 @@ pub async fn apply(
             }
         }
         if apply_once(&bucket, planned.changes, &mut done.changes).await? {
+            ask_soon(bus, done.changes.iter().flatten()).await;
             return Ok(done);
         }
     }
     Err(ApplyError::Contended)
+}
+
+/// A changed connection is asked about at once.
+async fn ask_soon(bus: &Bus, changes: impl Iterator<Item = &Change>) {
+    for change in changes.filter(|change| change.after.is_some()) {
+        let Key::Connection(workspace, id) = &change.key else { continue };
+        if let Err(error) = health::ask_soon(bus, workspace, id).await {
+            tracing::warn!(connection = %id, %error, "a changed connection is asked about in its turn only");
+        }
+    }
 }
 
 /// What is Bugle's own under this installation's prefix is no source.

@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use crate::connection::{self, ConnectionSpec, probes};
 use crate::documents::{Key, strict};
 use crate::ids::{ConnectionId, WorkspaceId};
 use crate::secrets;
-use crate::shelf::{self, Held};
+use crate::shelf::{self, Held, Written};
 
 /// What stands beside a connection and is no part of it.
 const HEALTH: &str = "health";
@@ -74,7 +75,8 @@ pub async fn list(
         let of = connection["meta"]["workspace"].as_str().and_then(|of| WorkspaceId::parse(of).ok());
         let id = connection["id"].as_str().and_then(|id| ConnectionId::parse(id).ok());
         if let (Some(of), Some(id)) = (of, id) {
-            connection[HEALTH] = health_of(&api, &of, &id).await?;
+            let written = connection["meta"]["updatedAt"].as_str().and_then(|at| at.parse().ok());
+            connection[HEALTH] = health_of(&api, (&of, &id), written.unwrap_or_default()).await?;
         }
     }
     Ok(Json(ConnectionPage { connections, next_cursor }))
@@ -146,6 +148,7 @@ pub async fn put(
         checked(&api, &principal, &workspace, (stored, value))
     };
     let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    ask_soon(&api, &workspace, &id, &written).await;
     let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     answered(&api, status, (&key, &workspace, &id), &written.held).await
 }
@@ -190,6 +193,7 @@ pub async fn patch(
         checked(&api, &principal, &workspace, (Some(stored), value))
     };
     let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    ask_soon(&api, &workspace, &id, &written).await;
     answered(&api, StatusCode::OK, (&key, &workspace, &id), &written.held).await
 }
 
@@ -265,7 +269,8 @@ pub async fn check(
 }
 
 impl Api {
-    /// Refuses a channel whose connection is not there, does not go with it, or is not healthy.
+    /// Refuses a channel whose connection is not there or does not go with it, and one that comes to a connection which is not
+    /// healthy: what is on it already can be mended meanwhile, or given a channel to fall back on.
     ///
     /// # Errors
     /// 400 with the place in the channel; 409 that says why the connection is not healthy.
@@ -284,12 +289,16 @@ impl Api {
             let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
             return Err(Problem::fault(connection::unknown(id, &known)));
         };
+        let written = held.document.updated_at;
         let spec: ConnectionSpec =
             serde_json::from_value(held.document.spec).map_err(crate::bus::BusError::from)?;
         let checked = connection::check_on(&spec, channel).and_then(|()| check_on(channel, Some(&spec)));
         checked.map_err(Problem::fault)?;
         custody::check_on(principal, &spec, (before, channel))?;
-        let health = health::read(&self.bus, workspace, id).await?;
+        if before.is_some_and(|before| before.connection == channel.connection) {
+            return Ok(());
+        }
+        let health = health::read(&self.bus, (workspace, id), written).await?;
         match health.and_then(|health| health.objection(id)) {
             Some(why) => Err(Problem::conflict(why)),
             None => Ok(()),
@@ -303,13 +312,27 @@ async fn answered(
     (key, workspace, id): (&Key, &WorkspaceId, &ConnectionId),
     held: &Held,
 ) -> Result<Response, Problem> {
-    let health = health_of(api, workspace, id).await?;
+    let health = health_of(api, (workspace, id), held.document.updated_at).await?;
     Ok(answer_with(status, (key, held), (HEALTH, health)))
 }
 
-async fn health_of(api: &Api, workspace: &WorkspaceId, id: &ConnectionId) -> Result<Value, Problem> {
-    let found = health::read(&api.bus, workspace, id).await?;
+async fn health_of(
+    api: &Api,
+    of: (&WorkspaceId, &ConnectionId),
+    written: Timestamp,
+) -> Result<Value, Problem> {
+    let found = health::read(&api.bus, of, written).await?;
     Ok(found.map_or_else(|| unasked("nobody asked its provider yet"), |health| json!(health)))
+}
+
+/// Another account may be in it: what was said of the last one says nothing, and nobody waits for its turn.
+async fn ask_soon(api: &Api, workspace: &WorkspaceId, id: &ConnectionId, written: &Written) {
+    if !written.changed {
+        return;
+    }
+    if let Err(error) = health::ask_soon(&api.bus, workspace, id).await {
+        tracing::warn!(%workspace, connection = %id, %error, "a changed connection is asked about in its turn only");
+    }
 }
 
 fn unasked(why: &str) -> Value {

@@ -315,3 +315,49 @@ async fn what_is_stored_goes_to_no_other_address_through_a_connection_or_a_chann
         patch(&team, &format!("{channels}/own"), &json!({ "connection": null })).await.expect_problem(400);
     assert_eq!(elsewhere["pointer"], "/config/botToken", "{elsewhere}");
 }
+
+#[tokio::test]
+async fn while_an_account_is_sick_its_channels_can_be_mended_and_none_comes_to_it() {
+    let sink = Sink::start().await;
+    let asked = format!("/bot{TOKEN}/getMe");
+    sink.script(&asked, [known()]);
+    let bugle = Bugle::new().await;
+    bugle.start_with(&json!({ "channels": [webhook("ops", &sink.url("/ops"))] })).await;
+    let api = bugle.api();
+    let channel = |id: &str| format!("/v1/notification-channels/{id}");
+    put(&api, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
+    let on =
+        |connection: &str| json!({ "kind": "telegram", "connection": connection, "config": { "chatId": 1 } });
+    put(&api, &channel("chat"), &on("bot")).await.expect(201);
+    sink.script(&asked, [unauthorized()]);
+    let health = async |state: &str| {
+        eventually(&format!("the connection is {state}"), LATER, async || {
+            let health = api.get("/v1/connections/bot").await.expect(200)["health"].clone();
+            ensure(health["state"] == state, health.to_string())
+        })
+        .await;
+    };
+    eventually("a worker hears that it is sick", SOON, async || {
+        let reply = api.post("/v1/connections/bot/check", &json!({})).await;
+        ensure(reply.body["state"] == "unhealthy", format!("{reply:?}"))
+    })
+    .await;
+    let refused = put(&api, &channel("new"), &on("bot")).await.expect_problem(409);
+    assert!(refused["detail"].as_str().unwrap().contains("the connection bot is not healthy"), "{refused}");
+    let own = json!({ "kind": "telegram", "config": { "chatId": 1, "botToken": "1:own" } });
+    put(&api, &channel("mover"), &own).await.expect(201);
+    put(&api, &channel("mover"), &on("bot")).await.expect_problem(409);
+    for change in [json!({ "fallback": ["ops"] }), json!({ "enabled": false }), json!({ "timeoutMs": 900 })] {
+        patch(&api, &channel("chat"), &change).await.expect(200);
+    }
+
+    // Another token is another account: nothing is known of it, and somebody asks long before the five minutes are over.
+    sink.script("/bot1:another-token/getMe", [known()]);
+    let anew = json!({ "config": { "botToken": "1:another-token" } });
+    let written = patch(&api, "/v1/connections/bot", &anew).await.expect(200);
+    assert_eq!(written["health"]["state"], "unknown", "{written}");
+    put(&api, &channel("new"), &on("bot")).await.expect(201);
+    health("healthy").await;
+    let listed = api.get("/v1/connections").await.expect(200);
+    assert_eq!(listed["connections"][0]["health"]["state"], "healthy", "{listed}");
+}
