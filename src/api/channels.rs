@@ -26,7 +26,7 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::apply::plan;
 use crate::bus::topology;
-use crate::channel::standing::{ChannelStanding, Verification};
+use crate::channel::standing::Verification;
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::documents::Key;
 use crate::ids::{ChannelId, WorkspaceId};
@@ -81,11 +81,14 @@ pub async fn list(
         // Channels come first.
         let Key::Channel(of, id) = key else { return None };
         let own = workspace.as_ref().is_none_or(|wanted| wanted == of);
-        Some(own && filter.holds(held, &standing(of, id)))
+        let verification = |spec: &ChannelSpec| {
+            standing(of, id).verification(&held.document.owner, &snapshot.address_of(of, spec))
+        };
+        Some(own && filter.holds(held, verification))
     };
     let shown = |key: &Key, held: &Held| {
         let Key::Channel(of, id) = key else { return Value::Null };
-        view::shown(key, held, &standing(of, id))
+        view::shown(key, held, &standing(of, id), &snapshot)
     };
     let (channels, next_cursor) = api.page_of(&query, wanted, shown)?;
     Ok(Json(ChannelPage { channels, next_cursor }))
@@ -117,9 +120,8 @@ impl Filter {
         })
     }
 
-    fn holds(&self, held: &Held, standing: &ChannelStanding) -> bool {
-        let owner = &held.document.owner;
-        if self.owner.as_ref().is_some_and(|wanted| wanted != owner) {
+    fn holds(&self, held: &Held, verification: impl Fn(&ChannelSpec) -> Verification) -> bool {
+        if self.owner.as_ref().is_some_and(|wanted| *wanted != held.document.owner) {
             return false;
         }
         let Ok(spec) = serde_json::from_value::<ChannelSpec>(held.document.spec.clone()) else {
@@ -127,7 +129,7 @@ impl Filter {
         };
         self.kind.is_none_or(|kind| spec.kind == kind)
             && self.enabled.is_none_or(|enabled| (spec.enabled == Enabled::On) == enabled)
-            && self.verification.is_none_or(|wanted| standing.verification(owner, &spec) == wanted)
+            && self.verification.is_none_or(|wanted| verification(&spec) == wanted)
     }
 }
 

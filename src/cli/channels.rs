@@ -13,7 +13,7 @@ use super::paint::Paint;
 use super::say;
 use crate::app::{Failure, roles};
 use crate::bus::Bus;
-use crate::channel::standing::{ChannelStanding, Verification};
+use crate::channel::standing::{ChannelStanding, Verification, digest_of};
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::config::Settings;
 use crate::documents::{Key, unknown_channel};
@@ -87,11 +87,12 @@ struct Row {
     spec: ChannelSpec,
     owner: String,
     standing: ChannelStanding,
+    address: String,
 }
 
 impl Row {
     fn verification(&self) -> Verification {
-        self.standing.verification(&self.owner, &self.spec)
+        self.standing.verification(&self.owner, &self.address)
     }
 
     fn is_on(&self) -> bool {
@@ -109,11 +110,15 @@ async fn rows(bus: &Bus, workspace: &WorkspaceId) -> Result<Vec<Row>, Failure> {
             continue;
         }
         let spec = serde_json::from_value(held.document.spec.clone());
-        let spec = spec.map_err(|_| Failure::run(format!("channel {id} cannot be read by this version")))?;
+        let spec: ChannelSpec =
+            spec.map_err(|_| Failure::run(format!("channel {id} cannot be read by this version")))?;
+        let connection = spec.connection.clone().and_then(|id| found.get(&Key::Connection(of.clone(), id)));
+        let connection = connection.and_then(|held| serde_json::from_value(held.document.spec.clone()).ok());
+        let address = digest_of(&spec, connection.as_ref());
         let standing = found.get(&Key::Standing(of.clone(), id.clone()));
         let standing = standing.and_then(|held| serde_json::from_value(held.document.spec.clone()).ok());
         let owner = held.document.owner.clone();
-        rows.push(Row { spec, owner, standing: standing.unwrap_or_default() });
+        rows.push(Row { spec, owner, standing: standing.unwrap_or_default(), address });
     }
     Ok(rows)
 }
@@ -123,7 +128,7 @@ async fn list(bus: &Bus, arguments: &List) -> Result<(), Failure> {
     let rows = rows(bus, &workspace).await?;
     if arguments.json {
         return rows.iter().try_for_each(|row| {
-            let disabled = row.standing.disabled(&row.spec);
+            let disabled = row.standing.disabled(&row.address);
             let line = json!({
                 "id": row.spec.id, "kind": row.spec.kind, "enabled": row.is_on(), "owner": row.owner,
                 "verificationStatus": row.verification(), "disabled": disabled.map(|found| json!({

@@ -124,7 +124,7 @@ impl Hand<'_> {
         let end = TryEnd { probe, own_address, some_reached };
         self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
         if outcome.state == State::Sent || !some_reached {
-            self.tools.failing.note(&outcome, &built.spec, !own_address).await;
+            self.tools.failing.note(&outcome, built, !own_address).await;
         }
     }
 

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::adapters::Built;
 use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
 use crate::channel::standing::{Cause, ChannelStanding, Disabled, Failing as Since, digest_of};
 use crate::channel::{ChannelSpec, Kind};
+use crate::connection::ConnectionSpec;
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State};
 use crate::own_events::disabled;
@@ -62,11 +64,13 @@ impl Failing {
     }
 
     /// Takes note of a try. `own` says that the address is the channel's, not a recipient's.
-    pub async fn note(&self, outcome: &Outcome, spec: &ChannelSpec, own: bool) {
+    pub async fn note(&self, outcome: &Outcome, built: &Built, own: bool) {
         let id = (outcome.workspace.clone(), outcome.channel.clone());
         let snapshot = self.directory.snapshot();
         let standing = snapshot.channels.standing(&id);
-        let turn = turn(&mut self.runs(), &id, (outcome, spec, own), standing.map(Arc::as_ref));
+        let (spec, connection) = (built.spec.as_ref(), built.connection.as_deref());
+        let tried = Tried { outcome, spec, connection, own };
+        let turn = turn(&mut self.runs(), &id, &tried, standing.map(Arc::as_ref));
         let done = match turn {
             Turn::Nothing => return,
             Turn::Begins(digest) => Box::pin(self.begins(outcome, digest)).await,
@@ -85,9 +89,10 @@ impl Failing {
 
     async fn begins(&self, outcome: &Outcome, digest: String) -> Result<(), BusError> {
         let since = Since { digest, since: outcome.at };
-        let begins = |standing: &mut ChannelStanding| match &standing.failing {
-            Some(failing) if failing.digest == since.digest => {}
-            Some(_) | None => standing.failing = Some(since.clone()),
+        let begins = |standing: &mut ChannelStanding| {
+            if standing.failing(&since.digest).is_none() {
+                standing.failing = Some(since.clone());
+            }
         };
         standing::change(&self.bus, (&outcome.workspace, &outcome.channel), AUTHOR, begins).await.map(|_| ())
     }
@@ -102,10 +107,8 @@ impl Failing {
         let of = (&outcome.workspace, &outcome.channel);
         loop {
             let (mut known, revision) = standing::read(&self.bus, of.0, of.1).await?;
-            let since = known.failing.as_ref().filter(|failing| failing.digest == digest);
-            let since = since.map(|failing| failing.since);
-            let off = known.disabled.as_ref().is_some_and(|disabled| disabled.digest == digest);
-            if off || (cause == Cause::Failing && since.is_none()) {
+            let since = known.failing(&digest).map(|failing| failing.since);
+            if known.disabled(&digest).is_some() || (cause == Cause::Failing && since.is_none()) {
                 return Ok(());
             }
             let why = why(cause, since, outcome);
@@ -134,17 +137,27 @@ fn why(cause: Cause, since: Option<Timestamp>, outcome: &Outcome) -> String {
     }
 }
 
+/// A try that is over.
+struct Tried<'a> {
+    outcome: &'a Outcome,
+    spec: &'a ChannelSpec,
+    connection: Option<&'a ConnectionSpec>,
+    /// It went to an address of the channel's, not of a recipient's.
+    own: bool,
+}
+
 /// What a try changes, and counts it.
 fn turn(
     runs: &mut HashMap<Id, Run>,
     id: &Id,
-    (outcome, spec, own): (&Outcome, &ChannelSpec, bool),
+    Tried { outcome, spec, connection, own }: &Tried<'_>,
     standing: Option<&ChannelStanding>,
 ) -> Turn {
-    let failing = standing.and_then(|standing| standing.failing.as_ref());
     let at = outcome.at;
     if outcome.state == State::Sent {
-        let Some(failing) = failing else { return Turn::Nothing };
+        let Some(failing) = standing.and_then(|standing| standing.failing.as_ref()) else {
+            return Turn::Nothing;
+        };
         // Others that went out meanwhile say the same.
         let run = runs.entry(id.clone()).or_insert(Run {
             since: failing.since,
@@ -157,13 +170,13 @@ fn turn(
         (run.tries, run.noted) = (0, at);
         return Turn::Ends;
     }
-    if own && spec.kind == Kind::Webhook && outcome.code == Some(GONE) {
-        return Turn::Disables(Cause::Gone, digest_of(spec));
+    if *own && spec.kind == Kind::Webhook && outcome.code == Some(GONE) {
+        return Turn::Disables(Cause::Gone, digest_of(spec, *connection));
     }
     let Some(bears) = spec.disable_after().filter(|_| counts(outcome.reason)) else { return Turn::Nothing };
     let bears = SignedDuration::from_millis(i64::try_from(bears).unwrap_or(i64::MAX));
-    let digest = digest_of(spec);
-    let Some(failing) = failing.filter(|failing| failing.digest == digest) else {
+    let digest = digest_of(spec, *connection);
+    let Some(failing) = standing.and_then(|standing| standing.failing(&digest)) else {
         let again = SignedDuration::try_from(NOTED_AGAIN).unwrap_or_default().min(bears / 10);
         let known = runs.get(id).is_some_and(|run| at.duration_since(run.noted) < again);
         if known {
@@ -253,7 +266,8 @@ mod tests {
         let mut words = Vec::new();
         for (state, reason, second) in tries {
             let outcome = outcome(state, reason, 500, *second);
-            words.push(match turn(&mut runs, &id, (&outcome, spec, true), Some(&standing)) {
+            let tried = Tried { outcome: &outcome, spec, connection: None, own: true };
+            words.push(match turn(&mut runs, &id, &tried, Some(&standing)) {
                 Turn::Nothing => "-".to_owned(),
                 Turn::Begins(digest) => {
                     standing.failing = Some(Since { digest, since: outcome.at });
@@ -301,8 +315,11 @@ mod tests {
     fn a_receiver_that_wants_no_more_is_heard_at_once_where_the_address_is_the_channels_own() {
         let id = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
         let (gone, spec) = (outcome("failed", "gone", 410, 0), spec(0));
-        let seen = |own| turn(&mut HashMap::new(), &id, (&gone, &spec, own), None);
-        assert_eq!(seen(true), Turn::Disables(Cause::Gone, digest_of(&spec)));
+        let seen = |own| {
+            let tried = Tried { outcome: &gone, spec: &spec, connection: None, own };
+            turn(&mut HashMap::new(), &id, &tried, None)
+        };
+        assert_eq!(seen(true), Turn::Disables(Cause::Gone, digest_of(&spec, None)));
         assert_eq!(seen(false), Turn::Nothing);
     }
 }

@@ -3,14 +3,22 @@
 //! A bucket keeps the last versions of a document. They would be opened with the old key, or lie there in plain: those of what
 //! was sealed anew are removed.
 
-use futures_util::TryStreamExt;
+use std::collections::BTreeMap;
 
-use super::{KeyRing, Purpose, open_document, published, seal_document};
+use futures_util::TryStreamExt;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{KeyRing, Purpose, SealingKey, open_document, published, seal_document};
 use crate::bus::{Bus, BusError, topology};
-use crate::channel::standing::{ChannelStanding, OWN_OWNER};
+use crate::channel::ChannelSpec;
+use crate::channel::standing::{ChannelStanding, OWN_OWNER, digest_of};
 use crate::clock;
+use crate::connection::{ConnectionSpec, health};
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, Key};
+use crate::ids::{ChannelId, WorkspaceId};
+use crate::rule::fault::Fault;
 use crate::shelf::{self, Held, standing};
 
 /// What became of the secrets.
@@ -31,6 +39,7 @@ pub struct Rotated {
 pub async fn rotate(bus: &Bus, keys: &KeyRing) -> Result<Rotated, BusError> {
     let mut rotated = Rotated::default();
     let found = shelf::read_all(bus).await?;
+    let mut current = BTreeMap::new();
     for purpose in Purpose::ALL {
         let Some(to) = published::current(bus, *purpose).await? else {
             rotated.without_key.push(*purpose);
@@ -38,26 +47,40 @@ pub async fn rotate(bus: &Bus, keys: &KeyRing) -> Result<Rotated, BusError> {
         };
         for (key, held) in found.iter().filter(|(key, _)| Purpose::of(key) == Some(*purpose)) {
             let spec = &held.document.spec;
-            let anew = open_document(key, spec, keys).and_then(|mut opened| {
-                seal_document(key, &mut opened, &to, (keys, Some(spec)))?;
-                Ok(opened)
-            });
-            match anew {
+            match sealed_anew(key, spec, &to, keys) {
                 Ok(anew) if anew == *spec => {}
-                Ok(anew) if replace(bus, key, held, anew.clone()).await? => rotated.sealed.push(key.clone()),
+                Ok(anew) if replace(bus, &found, key, anew.clone()).await? => {
+                    rotated.sealed.push(key.clone())
+                }
                 Ok(_) => rotated.failed.push((key.clone(), "changed meanwhile: rotate again".to_owned())),
                 Err(fault) => rotated.failed.push((key.clone(), fault.to_string())),
             }
         }
+        current.insert(*purpose, to);
     }
     if rotated.failed.is_empty() {
-        forget_removed(bus, |key| found.contains_key(key)).await?;
+        let is_stale = |key: &Key, spec: &Value| {
+            let to = Purpose::of(key).and_then(|purpose| current.get(&purpose));
+            to.is_some_and(|to| !sealed_anew(key, spec, to, keys).is_ok_and(|anew| anew == *spec))
+        };
+        forget_older(bus, |key| found.contains_key(key), is_stale).await?;
     }
     Ok(rotated)
 }
 
-/// What a removed document was is kept for a while too.
-async fn forget_removed(bus: &Bus, is_there: impl Fn(&Key) -> bool) -> Result<(), BusError> {
+/// The same where all is sealed to that key.
+fn sealed_anew(key: &Key, spec: &Value, to: &SealingKey, keys: &KeyRing) -> Result<Value, Fault> {
+    let mut opened = open_document(key, spec, keys)?;
+    seal_document(key, &mut opened, to, (keys, Some(spec)))?;
+    Ok(opened)
+}
+
+/// What a removed document was is kept for a while, and so is what a document was before a run that was cut short sealed it.
+async fn forget_older(
+    bus: &Bus,
+    is_there: impl Fn(&Key) -> bool,
+    is_stale: impl Fn(&Key, &Value) -> bool,
+) -> Result<(), BusError> {
     let bucket = bus.names.config_bucket();
     let stream = bus.js.get_stream_no_info(format!("KV_{bucket}")).await.map_err(BusError::request)?;
     for head in ["channels", "connections", "sources"] {
@@ -66,7 +89,10 @@ async fn forget_removed(bus: &Bus, is_there: impl Fn(&Key) -> bool) -> Result<()
         let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(BusError::request)?;
         for (subject, messages) in subjects {
             let key = subject.strip_prefix(&format!("$KV.{bucket}.")).and_then(Key::parse);
-            if messages > 1 && key.is_some_and(|key| !is_there(&key)) {
+            let Some(key) = key.filter(|_| messages > 1) else { continue };
+            let versions = if is_there(&key) { shelf::versions(bus, &key).await? } else { Vec::new() };
+            let mut kept = versions.iter().filter_map(|version| version.document.as_ref());
+            if !is_there(&key) || kept.any(|document| is_stale(&key, &document.spec)) {
                 stream.purge().keep(1).filter(subject).await.map_err(BusError::request)?;
             }
         }
@@ -75,19 +101,9 @@ async fn forget_removed(bus: &Bus, is_there: impl Fn(&Key) -> bool) -> Result<()
 }
 
 /// False when somebody changed it meanwhile.
-async fn replace(bus: &Bus, key: &Key, held: &Held, spec: serde_json::Value) -> Result<bool, BusError> {
-    // Whether a channel is verified is about its address, which stays.
-    if let Key::Channel(workspace, channel) = key
-        && let (Ok(before), Ok(after)) =
-            (serde_json::from_value(held.document.spec.clone()), serde_json::from_value(spec.clone()))
-    {
-        let reseal = |standing: &mut ChannelStanding| {
-            if *standing != ChannelStanding::default() {
-                standing.reseal(&before, &after);
-            }
-        };
-        standing::change(bus, (workspace, channel), OWN_OWNER, reseal).await?;
-    }
+async fn replace(bus: &Bus, found: &BTreeMap<Key, Held>, key: &Key, spec: Value) -> Result<bool, BusError> {
+    let Some(held) = found.get(key) else { return Ok(false) };
+    keep_standings(bus, found, key, (&held.document.spec, &spec)).await?;
     let bucket = topology::config_bucket(bus).await?;
     let document = Document {
         v: ENVELOPE_VERSION,
@@ -99,9 +115,70 @@ async fn replace(bus: &Bus, key: &Key, held: &Held, spec: serde_json::Value) -> 
     if shelf::put(&bucket, key, &document, held.revision).await?.is_none() {
         return Ok(false);
     }
+    if let Key::Connection(workspace, id) = key {
+        health::ask_soon(bus, workspace, id).await?;
+    }
     let name = format!("KV_{}", bus.names.config_bucket());
     let stream = bus.js.get_stream_no_info(name).await.map_err(BusError::request)?;
     let subject = format!("$KV.{}.{key}", bus.names.config_bucket());
     stream.purge().keep(1).filter(subject).await.map_err(BusError::request)?;
     Ok(true)
+}
+
+/// Whether a channel is verified is about its address, which stays: also where it is its connection that is sealed anew.
+async fn keep_standings(
+    bus: &Bus,
+    found: &BTreeMap<Key, Held>,
+    key: &Key,
+    (before, after): (&Value, &Value),
+) -> Result<(), BusError> {
+    if let Key::Connection(workspace, id) = key
+        && let (Some(before), Some(after)) = (read::<ConnectionSpec>(before), read(after))
+    {
+        for key in found.keys().filter(|key| is_channel_of(key, workspace)) {
+            // As it is by now: it may have been sealed anew a moment ago.
+            let Some(spec) = now::<ChannelSpec>(bus, key).await? else { continue };
+            if spec.connection.as_ref() == Some(id) {
+                let digests = [&before, &after].map(|connection| digest_of(&spec, Some(connection)));
+                reseal(bus, (workspace, &spec.id), digests).await?;
+            }
+        }
+    }
+    if let Key::Channel(workspace, channel) = key
+        && let (Some(before), Some(after)) = (read::<ChannelSpec>(before), read(after))
+    {
+        let connection = match &before.connection {
+            Some(id) => now(bus, &Key::Connection(workspace.clone(), id.clone())).await?,
+            None => None,
+        };
+        let digests = [before, after].map(|spec| digest_of(&spec, connection.as_ref()));
+        reseal(bus, (workspace, channel), digests).await?;
+    }
+    Ok(())
+}
+
+async fn reseal(
+    bus: &Bus,
+    channel: (&WorkspaceId, &ChannelId),
+    [from, to]: [String; 2],
+) -> Result<(), BusError> {
+    let reseal = |standing: &mut ChannelStanding| {
+        if *standing != ChannelStanding::default() {
+            standing.reseal(from.clone(), to.clone());
+        }
+    };
+    standing::change(bus, channel, OWN_OWNER, reseal).await.map(drop)
+}
+
+fn is_channel_of(key: &Key, workspace: &WorkspaceId) -> bool {
+    matches!(key, Key::Channel(of, _) if of == workspace)
+}
+
+/// A document that this version cannot read stands as it stood.
+fn read<T: DeserializeOwned>(spec: &Value) -> Option<T> {
+    serde_json::from_value(spec.clone()).ok()
+}
+
+async fn now<T: DeserializeOwned>(bus: &Bus, key: &Key) -> Result<Option<T>, BusError> {
+    Ok(shelf::get(bus, key).await?.and_then(|held| read(&held.document.spec)))
 }

@@ -13,6 +13,9 @@ use crate::support::{SOON, ensure, eventually};
 
 const TOKEN: &str = "the-token-of-the-receiver-8675309";
 
+/// A channel of the API's.
+const MINE: &str = "/v1/notification-channels/mine";
+
 /// A webhook that sends a secret header.
 fn hook(sink: &Sink) -> Value {
     let config = json!({ "url": sink.url("/hook"), "headers": { "X-Token": TOKEN } });
@@ -36,11 +39,15 @@ async fn bucket(wire: &Wire) -> String {
     found.join("\n")
 }
 
+async fn raw(wire: &Wire, key: &str) -> Vec<u8> {
+    let bucket = wire.js.get_key_value(wire.stream_name("CONFIG")).await.unwrap();
+    bucket.get(key).await.unwrap().unwrap().to_vec()
+}
+
 /// The id of the key that a channel's address is sealed with, as it lies in the bucket.
 async fn key_of(wire: &Wire, channel: &str) -> String {
-    let bucket = wire.js.get_key_value(wire.stream_name("CONFIG")).await.unwrap();
-    let bytes = bucket.get(format!("channels.default.{channel}")).await.unwrap().unwrap();
-    let document: Value = serde_json::from_slice(&bytes).unwrap();
+    let document: Value =
+        serde_json::from_slice(&raw(wire, &format!("channels.default.{channel}")).await).unwrap();
     let url = document["spec"]["config"]["url"].as_str().unwrap().to_owned();
     url.split(':').nth(2).unwrap_or(&url).to_owned()
 }
@@ -155,6 +162,13 @@ async fn keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten() 
     let old = key_of(&wire, "hook").await;
     let early = bugle.cli(&["secrets", "rotate"]).await.ok();
     assert!(early.contains("nothing to seal"), "{early}");
+    let shared = json!({ "kind": "webhook", "config": { "url": sink.url("/shared") } });
+    put(&api, "/v1/connections/hooks", &shared).await.expect(201);
+    let mine =
+        json!({ "kind": "webhook", "connection": "hooks", "config": { "headers": { "X-Token": TOKEN } } });
+    put(&api, MINE, &mine).await.expect(201);
+    api.post(&format!("{MINE}/test"), &json!({})).await.expect(200);
+    let first = raw(&wire, "channels.default.hook").await;
 
     // A key made in the same second as the first is no newer one: wait for the next.
     eventually("a newer key is made", SOON, async || {
@@ -177,7 +191,32 @@ async fn keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten() 
     assert!(rotated.contains("sealed channels.default.hook"), "{rotated}");
     let new = key_of(&wire, "hook").await;
     assert_ne!(old, new);
-    assert!(!bucket(&wire).await.contains(&format!("sealed:v1:{old}:")), "an old version is left");
+    let is_left = async || bucket(&wire).await.contains(&format!("sealed:v1:{old}:"));
+    assert!(!is_left().await, "an old version is left");
+    // The address of a channel is what it was, whichever of its secrets were sealed anew.
+    assert!(
+        rotated.contains("connections.default.hooks") && rotated.contains("channels.default.mine"),
+        "{rotated}"
+    );
+    assert_eq!(api.get(MINE).await.expect(200)["verificationStatus"], "verified");
+
+    // As a run leaves it that was killed between the new document and the removal of the old ones.
+    let store = wire.js.get_key_value(wire.stream_name("CONFIG")).await.unwrap();
+    let sealed = raw(&wire, "channels.default.hook").await;
+    for document in [first, sealed] {
+        store.put("channels.default.hook", document.into()).await.unwrap();
+    }
+    put(&api, MINE, &with(mine, &json!({ "timeoutMs": 4_000 }))).await.expect(200);
+    assert!(is_left().await);
+    let again = bugle.cli(&["secrets", "rotate"]).await.ok();
+    assert!(again.contains("nothing to seal"), "{again}");
+    assert!(!is_left().await, "what lay there before is left");
+    let versions = api.get(&format!("{MINE}/versions")).await.expect(200);
+    assert_eq!(
+        versions["versions"].as_array().map(Vec::len),
+        Some(2),
+        "what the new key opens stays: {versions}"
+    );
 
     // The old key may go, and the fleet goes on with the new one.
     let keys = std::fs::read_to_string(&file).unwrap();

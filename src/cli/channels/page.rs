@@ -37,7 +37,7 @@ fn doubtful(paint: Paint, text: &str) -> String {
 pub(super) fn list(rows: &[Row], paint: Paint) -> String {
     let mut cells = vec![header(["channel", "kind", "state", "owner", ""])];
     for row in rows {
-        let disabled = row.standing.disabled(&row.spec);
+        let disabled = row.standing.disabled(&row.address);
         let (state, why): (Cell, String) = match (row.is_on(), disabled, row.verification()) {
             (false, ..) => (("off".to_owned(), faint), String::new()),
             (true, Some(disabled), _) => (("switched off".to_owned(), bad), disabled.why.clone()),
@@ -104,15 +104,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::channel::standing::ChannelStanding;
+    use crate::channel::standing::{ChannelStanding, digest_of};
     use crate::ids::ChannelId;
     use crate::outcome::Reason;
 
     fn row(id: &str, owner: &str, enabled: bool) -> Row {
         let config = json!({"url": "https://a.example/"});
         let spec = json!({"id": id, "kind": "webhook", "enabled": enabled, "config": config});
-        let spec = serde_json::from_value(spec).unwrap();
-        Row { spec, owner: owner.to_owned(), standing: ChannelStanding::default() }
+        let spec: crate::channel::ChannelSpec = serde_json::from_value(spec).unwrap();
+        let address = digest_of(&spec, None);
+        Row { spec, owner: owner.to_owned(), standing: ChannelStanding::default(), address }
     }
 
     #[test]
