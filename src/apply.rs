@@ -20,6 +20,7 @@ use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, DocumentFile, Key};
 use crate::rule::fault::Fault;
 use crate::secrets::KeyRing;
+use crate::secrets::resealed::keep_standings;
 use crate::shelf;
 use objection::Objection;
 use plan::{Change, Plan, plan};
@@ -77,13 +78,16 @@ pub async fn apply(
         if options.dry_run {
             return Ok(planned);
         }
-        for objection in planned.objections {
+        for objection in std::mem::take(&mut planned.objections) {
             if !options.force {
                 return Err(ApplyError::Refused(objection));
             }
             if !done.objections.contains(&objection) {
                 done.objections.push(objection);
             }
+        }
+        for (key, before, after) in sealing.blind(&planned) {
+            keep_standings(bus, &found, key, (before, after)).await?;
         }
         if apply_once(&bucket, planned.changes, &mut done.changes).await? {
             ask_soon(bus, done.changes.iter().flatten()).await;

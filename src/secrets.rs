@@ -12,6 +12,7 @@ pub mod load;
 pub mod mask;
 pub mod places;
 pub mod published;
+pub mod resealed;
 pub mod rotate;
 pub mod seal;
 

@@ -125,6 +125,25 @@ async fn applying_the_same_again_changes_nothing_for_who_has_the_key() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_applied_again_without_the_key_leaves_its_channels_verified() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let file = |path: &str| json!({ "connections": [{ "id": "hooks", "kind": "webhook", "config": { "url": sink.url(path) } }] });
+    bugle.start_with(&file("/first")).await;
+    let api = bugle.api();
+    put(&api, MINE, &json!({ "kind": "webhook", "connection": "hooks" })).await.expect(201);
+    api.post(&format!("{MINE}/test"), &json!({})).await.expect(200);
+    let stands = async || api.get(MINE).await.expect(200)["verificationStatus"].clone();
+    let key = bugle.variables().into_iter().find(|(name, _)| name.ends_with("SECRETS__KEY")).unwrap().1;
+    bugle.set("SECRETS__KEY", "");
+    let blind = bugle.apply_as("documents", &file("/first")).await.ok();
+    assert!(blind.contains("updated connections.default.hooks"), "{blind}");
+    assert_eq!(stands().await, "verified");
+    bugle.set("SECRETS__KEY", &key);
+    bugle.apply_as("documents", &file("/second")).await.ok();
+    assert_eq!(stands().await, "pending");
+}
+
+#[tokio::test]
 async fn a_sealed_text_may_stand_in_a_file_that_everybody_reads() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
     bugle.start().await;
