@@ -25,7 +25,9 @@ pub async fn tell(
     publish(bus, workspace, about_connection(connection, channels, health, sick)).await;
     for channel in channels {
         // Nothing goes out through a channel whose account is sick, and what was held back goes out when it works again.
-        match account::set(bus, workspace, channel, !sick, (health.since, health.checked_at)).await {
+        match account::set(bus, workspace, (channel, connection), !sick, (health.since, health.checked_at))
+            .await
+        {
             Ok(true) => publish(bus, workspace, about_channel(connection, channel, health, sick)).await,
             Ok(false) => {}
             Err(error) => {

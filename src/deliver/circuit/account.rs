@@ -6,6 +6,7 @@ use super::state::{Circuit, Mode};
 use super::{document, kept};
 use crate::bus::{Bus, BusError, StreamName, claim};
 use crate::channel::ChannelSpec;
+use crate::connection::ConnectionSpec;
 use crate::ids::WorkspaceId;
 
 /// Opens or closes it. True when that moved it: whoever moved it tells it.
@@ -15,7 +16,7 @@ use crate::ids::WorkspaceId;
 pub async fn set(
     bus: &Bus,
     workspace: &WorkspaceId,
-    spec: &ChannelSpec,
+    (spec, connection): (&ChannelSpec, &ConnectionSpec),
     works: bool,
     (since, now): (Timestamp, Timestamp),
 ) -> Result<bool, BusError> {
@@ -29,7 +30,7 @@ pub async fn set(
         let (circuit, expected) = match found {
             Some((circuit, sequence)) if works => (circuit.closed(now), sequence),
             found => {
-                let opened = Circuit::opened(Some(spec.kind), document(spec), since, now);
+                let opened = Circuit::opened(Some(spec.kind), document(spec, Some(connection)), since, now);
                 (opened, found.map_or(0, |(_, sequence)| sequence))
             }
         };
