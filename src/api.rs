@@ -139,7 +139,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
             push_subscriptions::subscribe,
             push_subscriptions::unsubscribe
         ))
-        .routes(routes!(push_subscriptions::vapid_public_key))
+        .routes(routes!(push_subscriptions::vapid::public_key))
         .routes(routes!(push_subscriptions::get, push_subscriptions::remove))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
