@@ -47,7 +47,7 @@ pub async fn rotate(bus: &Bus, keys: &KeyRing) -> Result<Rotated, BusError> {
             match sealed_anew(key, spec, &to, keys) {
                 Ok(anew) if anew == *spec => {}
                 Ok(anew) if replace(bus, &found, key, anew.clone()).await? => {
-                    rotated.sealed.push(key.clone())
+                    rotated.sealed.push(key.clone());
                 }
                 Ok(_) => rotated.failed.push((key.clone(), "changed meanwhile: rotate again".to_owned())),
                 Err(fault) => rotated.failed.push((key.clone(), fault.to_string())),
