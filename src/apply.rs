@@ -15,10 +15,12 @@ use crate::channel::secret::variables_without_default;
 use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::config;
+use crate::connection::health;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, DocumentFile, Key};
 use crate::rule::fault::Fault;
 use crate::secrets::KeyRing;
+use crate::secrets::resealed::keep_standings;
 use crate::shelf;
 use objection::Objection;
 use plan::{Change, Plan, plan};
@@ -76,7 +78,7 @@ pub async fn apply(
         if options.dry_run {
             return Ok(planned);
         }
-        for objection in planned.objections {
+        for objection in std::mem::take(&mut planned.objections) {
             if !options.force {
                 return Err(ApplyError::Refused(objection));
             }
@@ -84,11 +86,25 @@ pub async fn apply(
                 done.objections.push(objection);
             }
         }
+        for (key, before, after) in sealing.blind(&planned) {
+            keep_standings(bus, &found, key, (before, after)).await?;
+        }
         if apply_once(&bucket, planned.changes, &mut done.changes).await? {
+            ask_soon(bus, done.changes.iter().flatten()).await;
             return Ok(done);
         }
     }
     Err(ApplyError::Contended)
+}
+
+/// A changed connection is asked about at once.
+async fn ask_soon(bus: &Bus, changes: impl Iterator<Item = &Change>) {
+    for change in changes.filter(|change| change.after.is_some()) {
+        let Key::Connection(workspace, id) = &change.key else { continue };
+        if let Err(error) = health::ask_soon(bus, workspace, id).await {
+            tracing::warn!(connection = %id, %error, "a changed connection is asked about in its turn only");
+        }
+    }
 }
 
 /// What is Bugle's own under this installation's prefix is no source.

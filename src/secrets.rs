@@ -12,6 +12,7 @@ pub mod load;
 pub mod mask;
 pub mod places;
 pub mod published;
+pub mod resealed;
 pub mod rotate;
 pub mod seal;
 
@@ -29,10 +30,12 @@ use crate::schema;
 use crate::source::SourceSpec;
 pub use key::{KeyRing, SealingKey};
 pub use mask::{MASK, mask, unmask};
-pub use places::places;
+pub use places::{addresses, moved, places};
 
 /// Where a channel's settings are in its document.
 const CONFIG: &str = "config";
+/// What says, beside the addresses in its settings, to whom the secrets of a document are sent.
+const LEADS: [&str; 2] = ["kind", "connection"];
 
 crate::outcome::words! {
     /// What secrets are for, and so who opens them. Each has a key of its own, which may be the same one.
@@ -106,12 +109,22 @@ pub fn mask_document(key: &Key, spec: &mut Value) {
 /// Puts what is stored back where a document has the mask.
 ///
 /// # Errors
-/// The place in the document of a mask that stands for nothing.
+/// The place in the document of a mask that stands for nothing, or for what was stored for another address.
 pub fn unmask_document(key: &Key, spec: &mut Value, stored: Option<&Value>) -> Result<(), Fault> {
     let Some((place, schema)) = secretive(key, spec) else { return Ok(()) };
+    let moved = stored.and_then(|stored| LEADS.into_iter().find(|name| stored.get(name) != spec.get(name)));
     let Some(part) = spec.pointer_mut(place) else { return Ok(()) };
+    if let Some(moved) = moved {
+        mask::check_written(&schema, part, moved).map_err(|fault| fault.below(place))?;
+    }
     let stored = stored.and_then(|stored| stored.pointer(place));
     unmask(&schema, part, stored).map_err(|fault| fault.below(place))
+}
+
+/// True for settings that hold a secret, or name a variable in the place of one.
+#[must_use]
+pub fn has_any(kind: Kind, config: &Value) -> bool {
+    !places(&config_schema(kind), config).is_empty()
 }
 
 /// The places of secrets that a document holds literally.

@@ -262,7 +262,8 @@ async fn channel(bus: &Bus, workspace: &WorkspaceId, id: &ChannelId) -> Result<C
         serde_json::from_slice(&found.ok_or_else(unknown)?).map_err(BusError::from)?;
     if !is_of_file(&document.owner) {
         let (standing, _) = standing::read(bus, workspace, id).await?;
-        match standing.verification(&document.owner, &document.spec) {
+        let address = standing::address(bus, workspace, &document.spec).await?;
+        match standing.verification(&document.owner, &address) {
             Verification::Verified => {}
             Verification::Pending => return Err(SendFailure::Unverified(id.clone())),
         }

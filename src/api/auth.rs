@@ -55,8 +55,8 @@ impl Permission {
             Self::WriteDocuments => "change rules and scopes",
             Self::ManageSources => "see and change sources",
             Self::ManageTokens => "manage tokens",
-            Self::TestChannels => "see and test channels",
-            Self::ManageChannels => "change channels",
+            Self::TestChannels => "see and test channels, and check connections",
+            Self::ManageChannels => "change channels and connections",
         }
     }
 }

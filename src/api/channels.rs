@@ -21,12 +21,12 @@ use serde_json::Value;
 
 use super::Shared;
 use super::auth::{Permission, Principal};
-use super::documents::{condition, merge, named};
+use super::documents::{condition, named, patched};
 use super::problem::Problem;
 use super::query::Query;
 use crate::apply::plan;
 use crate::bus::topology;
-use crate::channel::standing::{ChannelStanding, Verification, is_of_file};
+use crate::channel::standing::{Verification, is_of_file};
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::documents::Key;
 use crate::ids::{ChannelId, WorkspaceId};
@@ -81,11 +81,14 @@ pub async fn list(
         // Channels come first.
         let Key::Channel(of, id) = key else { return None };
         let own = workspace.as_ref().is_none_or(|wanted| wanted == of);
-        Some(own && filter.holds(held, &standing(of, id)))
+        let verification = |spec: &ChannelSpec| {
+            standing(of, id).verification(&held.document.owner, &snapshot.address_of(of, spec))
+        };
+        Some(own && filter.holds(held, verification))
     };
     let shown = |key: &Key, held: &Held| {
         let Key::Channel(of, id) = key else { return Value::Null };
-        view::shown(key, held, &standing(of, id))
+        view::shown(key, held, &standing(of, id), &snapshot)
     };
     let (channels, next_cursor) = api.page_of(&query, wanted, shown)?;
     Ok(Json(ChannelPage { channels, next_cursor }))
@@ -117,9 +120,8 @@ impl Filter {
         })
     }
 
-    fn holds(&self, held: &Held, standing: &ChannelStanding) -> bool {
-        let owner = &held.document.owner;
-        if self.owner.as_ref().is_some_and(|wanted| wanted != owner) {
+    fn holds(&self, held: &Held, verification: impl Fn(&ChannelSpec) -> Verification) -> bool {
+        if self.owner.as_ref().is_some_and(|wanted| *wanted != held.document.owner) {
             return false;
         }
         let Ok(spec) = serde_json::from_value::<ChannelSpec>(held.document.spec.clone()) else {
@@ -127,7 +129,7 @@ impl Filter {
         };
         self.kind.is_none_or(|kind| spec.kind == kind)
             && self.enabled.is_none_or(|enabled| (spec.enabled == Enabled::On) == enabled)
-            && self.verification.is_none_or(|wanted| standing.verification(owner, &spec) == wanted)
+            && self.verification.is_none_or(|wanted| verification(&spec) == wanted)
     }
 }
 
@@ -272,9 +274,10 @@ pub async fn patch(
     let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (patch, key) = (body::sent(&body)?, key_in(workspace, &id)?);
     let change = |held: Option<&Held>| {
-        let mut spec = held.ok_or_else(|| missing(&id))?.document.spec.clone();
-        merge(&mut spec, Value::Object(patch.clone()));
-        let Value::Object(fields) = spec else { return Err(Problem::invalid("the channel is no object")) };
+        let stored = &held.ok_or_else(|| missing(&id))?.document.spec;
+        let Value::Object(fields) = patched(&key, stored, &patch) else {
+            return Err(Problem::invalid("the channel is no object"));
+        };
         body::checked(&principal, &key, named(fields, "id", &id)?, held)
     };
     let written = write(&api, &principal, &key, &headers, change).await?;
@@ -338,7 +341,7 @@ async fn write(
     change: impl Fn(Option<&Held>) -> Result<Value, Problem>,
 ) -> Result<Written, Problem> {
     let before = shelf::get(&api.bus, key).await?;
-    body::check_named(api, key, change(before.as_ref())?).await?;
+    body::check_named(api, principal, key, (before.as_ref(), change(before.as_ref())?)).await?;
     api.write_document(principal, key, condition(headers)?, change).await
 }
 
@@ -371,13 +374,13 @@ fn key_in(workspace: WorkspaceId, id: &str) -> Result<Key, Problem> {
 
 impl Principal {
     /// Whoever may see channels may test them too.
-    fn tests_channels(&self) -> Result<(), Problem> {
+    pub(super) fn tests_channels(&self) -> Result<(), Problem> {
         self.may(Permission::TestChannels)?;
         self.unbound()
     }
 
-    /// The workspace whose channels are to be changed.
-    fn manages_channels(&self, query: &Query) -> Result<WorkspaceId, Problem> {
+    /// The workspace whose channels, or the accounts that they share, are to be changed.
+    pub(super) fn manages_channels(&self, query: &Query) -> Result<WorkspaceId, Problem> {
         self.may(Permission::ManageChannels)?;
         self.unbound()?;
         self.writes(query.workspace()?)

@@ -5,14 +5,15 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::auth::Principal;
-use super::documents::{answer_with, condition, merge, named, sent};
+use super::documents::{answer_with, condition, named, patched, sent};
 use super::problem::Problem;
 use super::query::Query;
-use super::{Api, Shared};
+use super::{Api, Shared, custody};
 use crate::apply::files::check_on;
 use crate::channel::ChannelSpec;
 use crate::connection::health::{self, Health, HealthState};
@@ -20,7 +21,7 @@ use crate::connection::{self, ConnectionSpec, probes};
 use crate::documents::{Key, strict};
 use crate::ids::{ConnectionId, WorkspaceId};
 use crate::secrets;
-use crate::shelf::{self, Held};
+use crate::shelf::{self, Held, Written};
 
 /// What stands beside a connection and is no part of it.
 const HEALTH: &str = "health";
@@ -74,7 +75,8 @@ pub async fn list(
         let of = connection["meta"]["workspace"].as_str().and_then(|of| WorkspaceId::parse(of).ok());
         let id = connection["id"].as_str().and_then(|id| ConnectionId::parse(id).ok());
         if let (Some(of), Some(id)) = (of, id) {
-            connection[HEALTH] = health_of(&api, &of, &id).await?;
+            let written = connection["meta"]["updatedAt"].as_str().and_then(|at| at.parse().ok());
+            connection[HEALTH] = health_of(&api, (&of, &id), written.unwrap_or_default()).await?;
         }
     }
     Ok(Json(ConnectionPage { connections, next_cursor }))
@@ -135,17 +137,18 @@ pub async fn put(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (key, id) = key_in(&workspace, &id)?;
     let mut fields = named(sent(&body)?, "id", id.as_str())?;
     fields.remove(HEALTH);
     let change = |held: Option<&Held>| {
         let mut value = Value::Object(fields.clone());
-        secrets::unmask_document(&key, &mut value, held.map(|held| &held.document.spec))
-            .map_err(Problem::fault)?;
-        checked(&api, &workspace, value)
+        let stored = held.map(|held| &held.document.spec);
+        secrets::unmask_document(&key, &mut value, stored).map_err(Problem::fault)?;
+        checked(&api, &principal, &workspace, (stored, value))
     };
     let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    ask_soon(&api, &workspace, &id, &written).await;
     let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     answered(&api, status, (&key, &workspace, &id), &written.held).await
 }
@@ -177,19 +180,20 @@ pub async fn patch(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (key, id) = key_in(&workspace, &id)?;
     let mut patch = sent(&body)?;
     patch.remove(HEALTH);
     let change = |held: Option<&Held>| {
         let stored = &held.ok_or_else(|| missing(id.as_str()))?.document.spec;
-        let mut spec = stored.clone();
-        merge(&mut spec, Value::Object(patch.clone()));
+        let mut spec = patched(&key, stored, &patch);
         secrets::unmask_document(&key, &mut spec, Some(stored)).map_err(Problem::fault)?;
         let Value::Object(fields) = spec else { return Err(Problem::invalid("the connection is no object")) };
-        checked(&api, &workspace, Value::Object(named(fields, "id", id.as_str())?))
+        let value = Value::Object(named(fields, "id", id.as_str())?);
+        checked(&api, &principal, &workspace, (Some(stored), value))
     };
     let written = api.write_document(&principal, &key, condition(&headers)?, change).await?;
+    ask_soon(&api, &workspace, &id, &written).await;
     answered(&api, StatusCode::OK, (&key, &workspace, &id), &written.held).await
 }
 
@@ -217,7 +221,7 @@ pub async fn remove(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (key, id) = key_in(&workspace, &id)?;
     let mut users: Vec<String> = channels_on(&api, &workspace, &id).map(|spec| spec.id.to_string()).collect();
     if !users.is_empty() {
@@ -251,7 +255,8 @@ pub async fn check(
     query: Query,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    principal.tests_channels()?;
+    let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
     let (key, id) = key_in(&workspace, &id)?;
     let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(id.as_str()))?;
     let spec: ConnectionSpec =
@@ -264,14 +269,16 @@ pub async fn check(
 }
 
 impl Api {
-    /// Refuses a channel whose connection is not there, does not go with it, or is not healthy.
+    /// Refuses a channel whose connection is not there or does not go with it, and one that comes to a connection which is not
+    /// healthy: what is on it already can be mended meanwhile, or given a channel to fall back on.
     ///
     /// # Errors
     /// 400 with the place in the channel; 409 that says why the connection is not healthy.
     pub async fn check_connection(
         &self,
+        principal: &Principal,
         workspace: &WorkspaceId,
-        channel: &ChannelSpec,
+        (before, channel): (Option<&ChannelSpec>, &ChannelSpec),
     ) -> Result<(), Problem> {
         let Some(id) = &channel.connection else { return Ok(()) };
         // Another process may have made it just now.
@@ -282,11 +289,16 @@ impl Api {
             let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
             return Err(Problem::fault(connection::unknown(id, &known)));
         };
+        let written = held.document.updated_at;
         let spec: ConnectionSpec =
             serde_json::from_value(held.document.spec).map_err(crate::bus::BusError::from)?;
         let checked = connection::check_on(&spec, channel).and_then(|()| check_on(channel, Some(&spec)));
         checked.map_err(Problem::fault)?;
-        let health = health::read(&self.bus, workspace, id).await?;
+        custody::check_on(principal, &spec, (before, channel))?;
+        if before.is_some_and(|before| before.connection == channel.connection) {
+            return Ok(());
+        }
+        let health = health::read(&self.bus, (workspace, id), written).await?;
         match health.and_then(|health| health.objection(id)) {
             Some(why) => Err(Problem::conflict(why)),
             None => Ok(()),
@@ -300,13 +312,27 @@ async fn answered(
     (key, workspace, id): (&Key, &WorkspaceId, &ConnectionId),
     held: &Held,
 ) -> Result<Response, Problem> {
-    let health = health_of(api, workspace, id).await?;
+    let health = health_of(api, (workspace, id), held.document.updated_at).await?;
     Ok(answer_with(status, (key, held), (HEALTH, health)))
 }
 
-async fn health_of(api: &Api, workspace: &WorkspaceId, id: &ConnectionId) -> Result<Value, Problem> {
-    let found = health::read(&api.bus, workspace, id).await?;
+async fn health_of(
+    api: &Api,
+    of: (&WorkspaceId, &ConnectionId),
+    written: Timestamp,
+) -> Result<Value, Problem> {
+    let found = health::read(&api.bus, of, written).await?;
     Ok(found.map_or_else(|| unasked("nobody asked its provider yet"), |health| json!(health)))
+}
+
+/// Another account may be in it: what was said of the last one says nothing, and nobody waits for its turn.
+async fn ask_soon(api: &Api, workspace: &WorkspaceId, id: &ConnectionId, written: &Written) {
+    if !written.changed {
+        return;
+    }
+    if let Err(error) = health::ask_soon(&api.bus, workspace, id).await {
+        tracing::warn!(%workspace, connection = %id, %error, "a changed connection is asked about in its turn only");
+    }
 }
 
 fn unasked(why: &str) -> Value {
@@ -325,10 +351,17 @@ fn channels_on<'a>(
 }
 
 /// A connection that fits all channels that are on it.
-fn checked(api: &Api, workspace: &WorkspaceId, value: Value) -> Result<Value, Problem> {
+fn checked(
+    api: &Api,
+    principal: &Principal,
+    workspace: &WorkspaceId,
+    (stored, value): (Option<&Value>, Value),
+) -> Result<Value, Problem> {
     let spec: ConnectionSpec = strict(value).map_err(Problem::fault)?;
     connection::check(&spec).map_err(Problem::fault)?;
+    custody::check_variables(principal, &spec.config)?;
     for channel in channels_on(api, workspace, &spec.id) {
+        custody::check_under(principal, (stored, &spec), &channel)?;
         connection::check_on(&spec, &channel).map_err(|fault| {
             Problem::invalid(format!("the channel {} on it could not use it: {fault}", channel.id))
         })?;

@@ -175,6 +175,15 @@ pub fn merge(target: &mut Value, patch: Value) {
     }
 }
 
+/// A document with a patch. What the patch leaves as it is has its masks, as if it had been read and sent back.
+#[must_use]
+pub fn patched(key: &Key, stored: &Value, patch: &Map<String, Value>) -> Value {
+    let mut spec = stored.clone();
+    secrets::mask_document(key, &mut spec);
+    merge(&mut spec, Value::Object(patch.clone()));
+    spec
+}
+
 impl Api {
     /// A page of documents in the order of their keys, and the cursor behind it where there are more. `wanted` as in
     /// [`Library::page`](crate::bus::library::Library::page).

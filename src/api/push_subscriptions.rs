@@ -3,6 +3,8 @@
 //! Whoever holds a token of a recipient manages that recipient's own devices; whoever may send manages all. Answers show enough of a
 //! device to tell it from others, and no address.
 
+pub mod vapid;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -11,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::Shared;
 use super::auth::{Permission, Principal, permits};
@@ -19,13 +20,11 @@ use super::documents::unique_json;
 use super::problem::Problem;
 use super::query::Query;
 use crate::bus::devices::{self, Page};
-use crate::channel::secret::expand;
-use crate::channel::{ChannelSpec, Kind};
+use crate::channel::Kind;
 use crate::clock;
-use crate::config;
 use crate::device::{self, Device, Platform, Subscribe};
 use crate::documents::strict;
-use crate::ids::{ChannelId, DeviceId, Recipient, WorkspaceId};
+use crate::ids::{DeviceId, Recipient, WorkspaceId};
 use crate::rule::fault::Fault;
 
 /// A device, as it is shown.
@@ -238,57 +237,6 @@ pub async fn unsubscribe(
         return Err(Problem::fault(Fault::here("needs one of expoPushToken and endpoint")));
     };
     forget(&principal, &api, &workspace, &DeviceId::of(&address)).await
-}
-
-/// The key that pages subscribe with, of a channel for Web Push.
-#[utoipa::path(
-    get,
-    path = "/v1/push-subscriptions/vapid-public-key",
-    operation_id = "getVapidPublicKey",
-    tag = "push",
-    params(("workspace" = Option<String>, Query), ("channel" = Option<String>, Query)),
-    responses(
-        (status = 200, description = "`{publicKey}`", body = Object),
-        (status = 400, description = "there are several such channels: name one", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "there is no such channel", body = Problem, content_type = "application/problem+json"),
-    )
-)]
-pub async fn vapid_public_key(
-    principal: Principal,
-    State(api): State<Shared>,
-    query: Query,
-) -> Result<Json<Value>, Problem> {
-    let query = query.only(&["workspace", "channel"])?;
-    let workspace = principal.writes(query.workspace()?)?;
-    let wanted = query.get("channel").map(ChannelId::parse).transpose();
-    let wanted = wanted.map_err(|error| Problem::invalid(error.to_string()))?;
-    let snapshot = api.directory.snapshot();
-    let found = snapshot.channels.iter().filter(|((of, id), spec)| {
-        *of == workspace && spec.kind == Kind::WebPush && wanted.as_ref().is_none_or(|wanted| wanted == id)
-    });
-    let mut keys: Vec<String> = Vec::new();
-    for (_, spec) in found {
-        let key = public_key(spec)?;
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    match (keys.pop(), keys.is_empty()) {
-        (Some(key), true) => Ok(Json(json!({ "publicKey": key }))),
-        (Some(_), false) => {
-            Err(Problem::invalid("channels for Web Push have several keys: name one by channel=…"))
-        }
-        (None, _) => Err(Problem::not_found("there is no such channel for Web Push")),
-    }
-}
-
-/// As the worker reads it: its variables have to be set where the API runs, too.
-fn public_key(spec: &ChannelSpec) -> Result<String, Problem> {
-    let text = spec.config.get("vapidPublicKey").and_then(Value::as_str).unwrap_or_default();
-    expand(text, &config::environment).map_err(|error| {
-        Problem::unavailable(format!("the public key of channel {} cannot be told here: {error}", spec.id))
-    })
 }
 
 async fn forget(

@@ -120,6 +120,46 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Let a channel send to a recipient again who has unsubscribed from it.
+#[utoipa::path(
+    delete,
+    path = "/v1/recipients/{id}/unsubscribed/{channel}",
+    operation_id = "resubscribeRecipient",
+    tag = "recipients",
+    params(
+        ("id" = String, Path), ("channel" = String, Path), ("workspace" = Option<String>, Query),
+        ("If-Match" = Option<String>, Header),
+    ),
+    responses(
+        (status = 204, description = "it may"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "they have not unsubscribed from it", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "it is another one by now", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn resubscribe(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+    Path((id, channel)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
+    let key = Key::Recipient(workspace, recipient_id(&id)?);
+    let missing = || Problem::not_found(format!("{id} has not unsubscribed from {channel}"));
+    let change = |held: Option<&shelf::Held>| {
+        let mut spec = held.ok_or_else(missing)?.document.spec.clone();
+        let left = spec.get_mut("unsubscribed").and_then(Value::as_array_mut).ok_or_else(missing)?;
+        let place = left.iter().position(|left| *left == *channel).ok_or_else(missing)?;
+        left.remove(place);
+        Ok::<Value, Problem>(spec)
+    };
+    shelf::write(&api.bus, &key, &principal.name, condition(&headers)?, change).await?;
+    tracing::info!(%key, channel, by = principal.name, "recipient subscribed again");
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn recipient_id(text: &str) -> Result<Recipient, Problem> {
     Recipient::parse(text).map_err(|error| Problem::invalid(error.to_string()))
 }

@@ -23,10 +23,22 @@ const AUTHOR: &str = "unsubscribe";
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
 
-/// `GET /v1/unsubscribe/{token}`: asks.
+/// Ask whether a channel is to send nothing more to a recipient.
 ///
-/// # Errors
-/// When the broker does not answer.
+/// The link at the end of a message leads here. Nothing changes yet.
+#[utoipa::path(
+    get,
+    path = "/v1/unsubscribe/{token}",
+    operation_id = "askToUnsubscribe",
+    tag = "recipients",
+    security(()),
+    params(("token" = String, Path, description = "of a message")),
+    responses(
+        (status = 200, description = "a page with a button", body = String, content_type = "text/html"),
+        (status = 404, description = "no link of ours: a page that says so", body = String, content_type = "text/html"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub async fn ask(State(api): State<Shared>, Path(token): Path<String>) -> Result<Response, Problem> {
     let Some(leave) = opened(&api, &token).await? else { return Ok(unknown()) };
     let channel = escape_html(leave.channel.as_str());
@@ -38,10 +50,24 @@ pub async fn ask(State(api): State<Shared>, Path(token): Path<String>) -> Result
     Ok(page(StatusCode::OK, &form))
 }
 
-/// `POST /v1/unsubscribe/{token}`: acts. Again it changes nothing.
+/// End what a channel sends to a recipient.
 ///
-/// # Errors
-/// When it does not say what a mail client or the form says, or the broker does not answer.
+/// As RFC 8058 has it, from a mail client or from the page. Again it changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/unsubscribe/{token}",
+    operation_id = "unsubscribe",
+    tag = "recipients",
+    security(()),
+    params(("token" = String, Path, description = "of a message")),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`List-Unsubscribe=One-Click`"),
+    responses(
+        (status = 200, description = "a page that says so", body = String, content_type = "text/html"),
+        (status = 400, description = "the body says something else", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no link of ours: a page that says so", body = String, content_type = "text/html"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub async fn act(
     State(api): State<Shared>,
     Path(token): Path<String>,

@@ -253,6 +253,7 @@ impl Parts<'_> {
             failing: Failing::new(self.bus.clone(), Arc::clone(directory)),
             circuits: Circuits::start(
                 self.bus.clone(),
+                Arc::clone(directory),
                 self.settings.keep,
                 self.stop.hard.clone(),
                 self.health.pulse("the channels' circuits"),

@@ -105,6 +105,16 @@ pub async fn last_in<T: DeserializeOwned>(
     }
 }
 
+/// Whoever comes next is first again.
+///
+/// # Errors
+/// When the broker did not answer.
+pub async fn forget(bus: &Bus, subject: String) -> Result<(), BusError> {
+    let throttle = topology::stream_handle(bus, StreamName::Throttle).await?;
+    throttle.purge().filter(subject).await.map_err(BusError::request)?;
+    Ok(())
+}
+
 /// The winner's message cannot be read yet, or expired just now.
 pub async fn again() {
     clock::sleep(LOOK_AGAIN).await;

@@ -310,7 +310,7 @@ impl Entries {
                 channels::stand(self, (workspace.clone(), id.clone()), payload)?;
             }
             Key::Connection(workspace, id) => {
-                connections::put(&mut self.connections, workspace, id, payload)?;
+                connections::put(self, workspace, id, payload)?;
             }
             Key::Rule(workspace, id) => {
                 let document: Document<RuleSpec> = read(payload)?;
@@ -340,7 +340,7 @@ impl Entries {
             Key::Standing(workspace, id) => {
                 Arc::make_mut(&mut self.channels).stand((workspace.clone(), id.clone()), None);
             }
-            Key::Connection(workspace, id) => connections::remove(&mut self.connections, workspace, id),
+            Key::Connection(workspace, id) => connections::remove(self, workspace, id),
             Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
             Key::Source(workspace, id) => sources::remove(&mut self.sources, workspace, id),
@@ -371,7 +371,7 @@ impl Entries {
                 channels::keep_standing(self, before, (workspace.clone(), id.clone()));
             }
             Key::Connection(workspace, id) => {
-                connections::keep(&mut self.connections, &before.connections, workspace, id);
+                connections::keep(self, before, workspace, id);
             }
             Key::Recipient(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {

@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::Stream;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, BusError, StreamName, claim, reader, topology};
+use super::{Bus, BusError, StreamName, claim, reader};
 use crate::clock;
 use crate::task;
 
@@ -94,9 +94,7 @@ pub async fn start_in(bus: &Bus, stream: &str, durable: &str) -> Result<Option<u
 /// # Errors
 /// When the broker does not answer.
 pub async fn forget(bus: &Bus, stream: &str, durable: &str) -> Result<(), BusError> {
-    let throttle = topology::stream_handle(bus, StreamName::Throttle).await?;
-    throttle.purge().filter(bus.names.floor(stream, durable)).await.map_err(BusError::request)?;
-    Ok(())
+    claim::forget(bus, bus.names.floor(stream, durable)).await
 }
 
 /// The stream, its epoch and its last sequence.

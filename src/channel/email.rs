@@ -49,13 +49,17 @@ const RESEND_PER_SECOND: u32 = 2;
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EmailConfig {
+    #[schemars(extend("x-address" = true))]
     #[serde(default)]
     provider: Provider,
     /// The mail server's name.
+    #[schemars(extend("x-address" = true))]
     host: Option<String>,
     /// Default: by `security`.
+    #[schemars(extend("x-address" = true))]
     port: Option<Port>,
     /// Default: `tls` on port 465, else `starttls`.
+    #[schemars(extend("x-address" = true))]
     security: Option<Security>,
     username: Option<String>,
     password: Option<Redacted<String>>,
@@ -66,6 +70,7 @@ pub struct EmailConfig {
     /// One or several. None: each recipient's own address.
     to: Option<OneOrMany>,
     /// Takes the place of the provider's own address.
+    #[schemars(extend("x-address" = true))]
     api_base: Option<String>,
 }
 

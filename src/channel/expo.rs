@@ -76,6 +76,7 @@ pub struct ExpoConfig {
     #[schemars(range(min = 1, max = RECEIPTS_AFTER_MS_MAX))]
     receipts_after_ms: Option<u64>,
     /// Takes the place of `https://exp.host`.
+    #[schemars(extend("x-address" = true))]
     api_base: Option<String>,
 }
 

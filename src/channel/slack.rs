@@ -53,6 +53,7 @@ const EDITS_BURST: u32 = 10;
 ))]
 pub struct SlackConfig {
     /// An incoming webhook. This, or `botToken` and `channelId`.
+    #[schemars(extend("x-address" = true))]
     webhook_url: Option<Redacted<String>>,
     /// `xoxb-…`, with the scope `chat:write`; for files also `files:write`.
     bot_token: Option<Redacted<String>>,
@@ -63,6 +64,7 @@ pub struct SlackConfig {
     /// Answers are shown in the channel too.
     reply_broadcast: Option<bool>,
     /// Takes the place of `https://hooks.slack.com` or `https://slack.com`; the path stays.
+    #[schemars(extend("x-address" = true))]
     api_base: Option<String>,
 }
 

@@ -1,14 +1,15 @@
 //! How a channel stands, apart from its document: whether a test reached somebody, since when nothing works, whether it was
 //! switched off for that.
 //!
-//! Each of these is about one address: it holds the digest of the kind and configuration that it was found out with, and
-//! counts no more when those are others. A channel that a file owns was put there by an operator, and needs no test.
+//! Each of these is about one address: it holds the digest of the kind and configuration that it was found out with, those of
+//! its connection too, and counts no more when they are others. A channel that a file owns was put there by an operator, and needs no test.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ChannelSpec, Kind};
-use crate::ids::{ConnectionId, digest};
+use crate::connection::ConnectionSpec;
+use crate::ids::digest;
 use crate::outcome::{Reason, words};
 
 /// The owner of what Bugle itself notes.
@@ -94,11 +95,14 @@ pub struct Closed {
     pub why: String,
 }
 
-/// What a standing is about: another address, another digest.
+/// What a standing is about: another address, another digest. A connection that is not there (any more) leads nowhere.
 #[must_use]
-pub fn digest_of(spec: &ChannelSpec) -> String {
-    let connection = spec.connection.as_ref().map_or("", ConnectionId::as_str);
-    digest(&["channel", spec.kind.as_str(), connection, &spec.config.to_string()])
+pub fn digest_of(spec: &ChannelSpec, connection: Option<&ConnectionSpec>) -> String {
+    let (kind, config) = (spec.kind.as_str(), spec.config.to_string());
+    let Some(id) = &spec.connection else { return digest(&["channel", kind, "", &config]) };
+    let shared = connection.map(|shared| (shared.kind.as_str(), shared.config.to_string()));
+    let (shared_kind, shared_config) = shared.unwrap_or_default();
+    digest(&["channel", kind, id.as_str(), &config, shared_kind, &shared_config])
 }
 
 /// True for documents of files.
@@ -107,29 +111,35 @@ pub fn is_of_file(owner: &str) -> bool {
     owner.starts_with(FILE_OWNER)
 }
 
+/// Each is asked for an `address`: what [`digest_of`] says now.
 impl ChannelStanding {
     #[must_use]
-    pub fn verification(&self, owner: &str, spec: &ChannelSpec) -> Verification {
-        let tested = || self.verified.as_ref().is_some_and(|verified| self.is_of(&verified.digest, spec));
+    pub fn verification(&self, owner: &str, address: &str) -> Verification {
+        let tested = || self.verified.as_ref().is_some_and(|verified| self.is_of(&verified.digest, address));
         if is_of_file(owner) || tested() { Verification::Verified } else { Verification::Pending }
     }
 
     /// What switched it off, unless its address is another one by now.
     #[must_use]
-    pub fn disabled(&self, spec: &ChannelSpec) -> Option<&Disabled> {
-        self.disabled.as_ref().filter(|disabled| self.is_of(&disabled.digest, spec))
+    pub fn disabled(&self, address: &str) -> Option<&Disabled> {
+        self.disabled.as_ref().filter(|disabled| self.is_of(&disabled.digest, address))
+    }
+
+    /// Since when nothing works there.
+    #[must_use]
+    pub fn failing(&self, address: &str) -> Option<&Failing> {
+        self.failing.as_ref().filter(|failing| self.is_of(&failing.digest, address))
     }
 
     /// True when what holds this digest is about the channel as it is.
-    fn is_of(&self, found: &str, spec: &ChannelSpec) -> bool {
-        let now = digest_of(spec);
-        let same = |resealed: &Resealed| resealed.to == now && resealed.from == found;
-        found == now || self.resealed.as_ref().is_some_and(same)
+    fn is_of(&self, found: &str, address: &str) -> bool {
+        let same = |resealed: &Resealed| resealed.to == address && resealed.from == found;
+        found == address || self.resealed.as_ref().is_some_and(same)
     }
 
-    /// What is known goes on when the channel's secrets are sealed anew: before that is written and after it.
-    pub fn reseal(&mut self, before: &ChannelSpec, after: &ChannelSpec) {
-        let (from, to) = (digest_of(before), digest_of(after));
+    /// What is known goes on when secrets of the channel or of its connection are sealed anew: before that is written and
+    /// after it.
+    pub fn reseal(&mut self, from: String, to: String) {
         let mut digests: Vec<&mut String> = Vec::new();
         digests.extend(self.verified.as_mut().map(|verified| &mut verified.digest));
         digests.extend(self.disabled.as_mut().map(|disabled| &mut disabled.digest));
@@ -144,11 +154,11 @@ impl ChannelStanding {
     }
 
     #[must_use]
-    pub fn closed(&self, owner: &str, spec: &ChannelSpec) -> Option<Closed> {
-        if let Some(disabled) = self.disabled(spec) {
+    pub fn closed(&self, owner: &str, address: &str) -> Option<Closed> {
+        if let Some(disabled) = self.disabled(address) {
             return Some(Closed { reason: Reason::ChannelDisabled, why: disabled.why.clone() });
         }
-        match self.verification(owner, spec) {
+        match self.verification(owner, address) {
             Verification::Verified => None,
             Verification::Pending => {
                 let why = "no test of the channel went through since its address was set".to_owned();
@@ -189,28 +199,54 @@ mod tests {
         serde_json::from_value(json!({"id": "c", "kind": "webhook", "config": {"url": url}})).unwrap()
     }
 
-    fn verified(spec: &ChannelSpec) -> ChannelStanding {
-        let verified = Verified { digest: digest_of(spec), at: Timestamp::UNIX_EPOCH, by: "ann".to_owned() };
+    fn address(url: &str) -> String {
+        digest_of(&spec(url), None)
+    }
+
+    fn verified(address: &str) -> ChannelStanding {
+        let verified =
+            Verified { digest: address.to_owned(), at: Timestamp::UNIX_EPOCH, by: "ann".to_owned() };
         ChannelStanding { verified: Some(verified), ..ChannelStanding::default() }
     }
 
     #[test]
     fn a_channel_is_verified_by_a_test_of_this_address_or_by_its_file() {
-        let (here, there) = (spec("https://a.example/"), spec("https://b.example/"));
+        let (here, there) = (address("https://a.example/"), address("https://b.example/"));
         let standing = verified(&here);
         assert_eq!(standing.verification("api", &here), Verification::Verified);
         assert_eq!(standing.verification("api", &there), Verification::Pending);
         assert_eq!(standing.closed("api", &there).unwrap().reason, Reason::ChannelUnverified);
         assert_eq!(ChannelStanding::default().closed("file:a.yaml", &there), None);
         // What is no part of the address changes nothing.
-        let slower = ChannelSpec { timeout_ms: Some(1), ..here };
-        assert_eq!(standing.closed("api", &slower), None);
+        let slower = ChannelSpec { timeout_ms: Some(1), ..spec("https://a.example/") };
+        assert_eq!(standing.closed("api", &digest_of(&slower, None)), None);
+    }
+
+    #[test]
+    fn the_settings_of_its_connection_are_a_part_of_a_channels_address() {
+        let shared = |more: &serde_json::Value| -> ConnectionSpec {
+            let mut spec = json!({"id": "hooks", "kind": "webhook", "config": {"url": "https://a.example/"}});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(spec).unwrap()
+        };
+        let on = json!({"id": "c", "kind": "webhook", "connection": "hooks", "config": {"method": "PUT"}});
+        let on: ChannelSpec = serde_json::from_value(on).unwrap();
+        let here = digest_of(&on, Some(&shared(&json!({}))));
+        for (more, same) in [
+            (json!({"name": "Hooks", "enabled": false}), true),
+            (json!({"config": {"url": "https://b.example/"}}), false),
+            (json!({"kind": "url"}), false),
+        ] {
+            let now = digest_of(&on, Some(&shared(&more)));
+            assert_eq!(verified(&here).closed("api", &now).is_none(), same, "{more}");
+        }
+        assert!(verified(&here).closed("api", &digest_of(&on, None)).is_some());
     }
 
     #[test]
     fn what_switched_a_channel_off_counts_for_that_address_whoever_owns_it() {
-        let (here, there) = (spec("https://a.example/"), spec("https://b.example/"));
-        let (digest, at) = (digest_of(&here), Timestamp::UNIX_EPOCH);
+        let (here, there) = (address("https://a.example/"), address("https://b.example/"));
+        let (digest, at) = (here.clone(), Timestamp::UNIX_EPOCH);
         let disabled = Disabled { digest, at, cause: Cause::Gone, why: "it said so".to_owned() };
         let standing = ChannelStanding { disabled: Some(disabled), ..verified(&here) };
         for owner in ["api", "file:a.yaml"] {
@@ -222,15 +258,17 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_channel_outlives_the_sealing_of_its_secrets() {
-        let sealed: Vec<ChannelSpec> = (0..4).map(|key| spec(&format!("sealed:{key}"))).collect();
+        let sealed: Vec<String> = (0..4).map(|key| address(&format!("sealed:{key}"))).collect();
         let mut standing = verified(&sealed[0]);
+        standing.failing = Some(Failing { digest: sealed[0].clone(), since: Timestamp::UNIX_EPOCH });
         for pair in sealed.windows(2) {
-            standing.reseal(&pair[0], &pair[1]);
+            standing.reseal(pair[0].clone(), pair[1].clone());
             // Written in two steps, and both are true.
-            for spec in pair {
-                assert_eq!(standing.verification("api", spec), Verification::Verified);
+            for address in pair {
+                assert_eq!(standing.verification("api", address), Verification::Verified);
+                assert!(standing.failing(address).is_some());
             }
-            assert_eq!(standing.verification("api", &spec("other")), Verification::Pending);
+            assert_eq!(standing.verification("api", &address("other")), Verification::Pending);
         }
         assert_eq!(standing.verification("api", &sealed[0]), Verification::Pending);
     }

@@ -64,6 +64,7 @@ pub struct TelegramConfig {
     #[serde(default)]
     updates: Updates,
     /// Takes the place of `https://api.telegram.org`.
+    #[schemars(extend("x-address" = true))]
     api_base: Option<String>,
 }
 

@@ -69,8 +69,10 @@ const SERVICES: [(&str, Open); 15] = [
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UrlConfig {
     /// `discord://…`, `ntfys://…` and so on, or the URL that Discord, Teams or Google Chat gave out.
+    #[schemars(extend("x-address" = true))]
     url: Redacted<String>,
     /// Takes the place of the service's own server; the path stays.
+    #[schemars(extend("x-address" = true))]
     api_base: Option<String>,
 }
 

@@ -53,6 +53,7 @@ const OWN_HEADERS: [&str; 11] = [
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookConfig {
+    #[schemars(extend("x-address" = true))]
     url: Redacted<String>,
     #[serde(default)]
     method: Verb,

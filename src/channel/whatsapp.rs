@@ -58,6 +58,7 @@ pub struct WhatsAppConfig {
     #[serde(default)]
     preview_url: bool,
     /// Takes the place of `https://graph.facebook.com`.
+    #[schemars(extend("x-address" = true))]
     api_base: Option<String>,
     /// Like `v23.0`.
     api_version: Option<String>,

@@ -13,7 +13,7 @@ use super::paint::Paint;
 use super::say;
 use crate::app::{Failure, roles};
 use crate::bus::Bus;
-use crate::channel::standing::{ChannelStanding, Verification};
+use crate::channel::standing::{ChannelStanding, Verification, digest_of};
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::config::Settings;
 use crate::connection::health;
@@ -90,14 +90,15 @@ struct Row {
     spec: ChannelSpec,
     owner: String,
     standing: ChannelStanding,
+    address: String,
     circuit: CircuitView,
     /// Why its connection lets nothing out.
-    connection: Option<String>,
+    trouble: Option<String>,
 }
 
 impl Row {
     fn verification(&self) -> Verification {
-        self.standing.verification(&self.owner, &self.spec)
+        self.standing.verification(&self.owner, &self.address)
     }
 
     fn is_on(&self) -> bool {
@@ -109,7 +110,7 @@ impl Row {
         let open = self.circuit.state != Mode::Closed;
         let next = self.circuit.next_probe_at.filter(|_| open);
         let circuit = next.map(|at| format!("nothing works on it; the next delivery is tried after {at:.0}"));
-        self.connection.clone().or(circuit)
+        self.trouble.clone().or(circuit)
     }
 }
 
@@ -124,7 +125,7 @@ async fn objection(
     if held.document.spec["enabled"] == false {
         return Ok(Some(format!("its connection {id} is off")));
     }
-    let health = health::read(bus, workspace, id).await.map_err(Failure::run)?;
+    let health = health::read(bus, (workspace, id), held.document.updated_at).await.map_err(Failure::run)?;
     Ok(health.and_then(|health| health.objection(id)))
 }
 
@@ -140,15 +141,21 @@ async fn rows(bus: &Bus, workspace: &WorkspaceId) -> Result<Vec<Row>, Failure> {
         let spec = serde_json::from_value(held.document.spec.clone());
         let spec: ChannelSpec =
             spec.map_err(|_| Failure::run(format!("channel {id} cannot be read by this version")))?;
+        let held_connection =
+            spec.connection.clone().and_then(|id| found.get(&Key::Connection(of.clone(), id)));
+        let trouble = match &spec.connection {
+            Some(id) => objection(bus, of, id, held_connection).await?,
+            None => None,
+        };
+        let connection =
+            held_connection.and_then(|held| serde_json::from_value(held.document.spec.clone()).ok());
+        let address = digest_of(&spec, connection.as_ref());
         let standing = found.get(&Key::Standing(of.clone(), id.clone()));
         let standing = standing.and_then(|held| serde_json::from_value(held.document.spec.clone()).ok());
         let owner = held.document.owner.clone();
         let circuit = circuit::read(bus, of, id).await.map_err(Failure::run)?;
-        let connection = match &spec.connection {
-            Some(id) => objection(bus, of, id, found.get(&Key::Connection(of.clone(), id.clone()))).await?,
-            None => None,
-        };
-        rows.push(Row { spec, owner, standing: standing.unwrap_or_default(), circuit, connection });
+        let standing = standing.unwrap_or_default();
+        rows.push(Row { spec, owner, standing, address, circuit, trouble });
     }
     Ok(rows)
 }
@@ -158,12 +165,12 @@ async fn list(bus: &Bus, arguments: &List) -> Result<(), Failure> {
     let rows = rows(bus, &workspace).await?;
     if arguments.json {
         return rows.iter().try_for_each(|row| {
-            let disabled = row.standing.disabled(&row.spec);
+            let disabled = row.standing.disabled(&row.address);
             let line = json!({
                 "id": row.spec.id, "kind": row.spec.kind, "enabled": row.is_on(), "owner": row.owner,
                 "verificationStatus": row.verification(), "disabled": disabled.map(|found| json!({
                     "at": found.at, "reason": found.cause, "why": found.why,
-                })), "circuit": row.circuit, "connection": row.connection,
+                })), "circuit": row.circuit, "trouble": row.trouble(),
             });
             say(&line.to_string())
         });

@@ -39,7 +39,7 @@ pub async fn tell(bus: &Bus, change: &Change<'_>) -> Result<(), BusError> {
         let moved = match turn {
             Turn::Sickened => {
                 let moments = (health.since, health.checked_at);
-                Box::pin(account::sickens(bus, workspace, channel, moments, &event)).await
+                Box::pin(account::sickens(bus, workspace, (channel, connection), moments, &event)).await
             }
             Turn::Recovered => {
                 Box::pin(account::recovers(bus, workspace, channel, health.checked_at, &event)).await

@@ -87,13 +87,25 @@ impl Health {
     }
 }
 
-/// How a connection stands. None: nobody asked yet.
+/// How a connection stands that was `written` last then. None: nobody asked since.
 ///
 /// # Errors
 /// When the broker does not answer.
-pub async fn read(bus: &Bus, workspace: &WorkspaceId, id: &ConnectionId) -> Result<Option<Health>, BusError> {
+pub async fn read(
+    bus: &Bus,
+    (workspace, id): (&WorkspaceId, &ConnectionId),
+    written: Timestamp,
+) -> Result<Option<Health>, BusError> {
     let found = claim::last(bus, &bus.names.connection_health(workspace, id)).await?;
-    Ok(found.map(|(health, _)| health))
+    Ok(found.map(|(health, _): (Health, u64)| health).filter(|health| health.checked_at >= written))
+}
+
+/// Has it asked about at the next look of a worker, whosever turn it would have been.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn ask_soon(bus: &Bus, workspace: &WorkspaceId, id: &ConnectionId) -> Result<(), BusError> {
+    claim::forget(bus, bus.names.connection_turn(workspace, id)).await
 }
 
 /// What an answer changes.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, iter, select_all};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -119,7 +120,7 @@ impl Probes {
         let at = clock::now();
         let answer = self.probe(workspace, spec).await;
         if answer.is_none() {
-            let known = health::read(&self.bus, workspace, &spec.id).await?;
+            let known = health::read(&self.bus, (workspace, &spec.id), Timestamp::MIN).await?;
             if known.is_none_or(|known| known.state != HealthState::Unhealthy) {
                 return Ok(None);
             }

@@ -12,6 +12,7 @@ use super::gone::There;
 use super::pace::Place;
 use crate::bus::directory::Directory;
 use crate::channel::secret::expand_value;
+use crate::channel::standing::digest_of;
 use crate::channel::{Channel, ChannelSpec, TIMEOUT, Try, Workshop};
 use crate::config;
 use crate::connection::{self, ConnectionSpec};
@@ -22,7 +23,7 @@ use crate::secrets::{KeyRing, open_config};
 /// A channel ready to send, or why it is not.
 pub struct Built {
     pub spec: Arc<ChannelSpec>,
-    connection: Option<Arc<ConnectionSpec>>,
+    pub connection: Option<Arc<ConnectionSpec>>,
     pub adapter: Result<Box<dyn Channel>, Fault>,
     pub schedule: Vec<Duration>,
     pub timeout: Duration,
@@ -31,6 +32,12 @@ pub struct Built {
 }
 
 impl Built {
+    /// What is found out by its tries is about this.
+    #[must_use]
+    pub fn address(&self) -> String {
+        digest_of(&self.spec, self.connection.as_deref())
+    }
+
     /// What a try counts against: nothing, for most channels.
     #[must_use]
     pub fn limits(&self, attempt: &Try<'_>) -> Vec<Place> {
@@ -63,9 +70,7 @@ impl Adapters {
     #[must_use]
     pub fn get(&self, workspace: &WorkspaceId, spec: &Arc<ChannelSpec>) -> Arc<Built> {
         let key = (workspace.clone(), spec.id.clone());
-        let connection = spec.connection.as_ref().and_then(|id| {
-            self.directory.snapshot().connections.get(&(workspace.clone(), id.clone())).cloned()
-        });
+        let connection = self.directory.snapshot().connection_of(workspace, spec).cloned();
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         // The same document nearly always; one that was read anew may still say the same.
         let same = |found: &&Arc<Built>| {
@@ -118,9 +123,7 @@ impl Adapters {
     /// # Errors
     /// The place that cannot be used.
     pub fn settings(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> Result<(Value, Workshop), Fault> {
-        let connection = spec.connection.as_ref().and_then(|id| {
-            self.directory.snapshot().connections.get(&(workspace.clone(), id.clone())).cloned()
-        });
+        let connection = self.directory.snapshot().connection_of(workspace, spec).cloned();
         Ok((self.config(workspace, spec, connection.as_deref())?, self.workshop.clone()))
     }
 

@@ -123,7 +123,13 @@ impl Hand<'_> {
         let end = TryEnd { probe, whose, some_reached };
         self.tools.circuits.note(delivery, &built.spec, &outcome, end).await;
         if outcome.state == State::Sent || !some_reached {
-            let seen = Seen { outcome: &outcome, spec: &built.spec, whose, wants_no_more };
+            let seen = Seen {
+                outcome: &outcome,
+                spec: &built.spec,
+                connection: built.connection.as_deref(),
+                whose,
+                wants_no_more,
+            };
             self.tools.failing.note(&seen).await;
         }
     }

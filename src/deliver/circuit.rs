@@ -19,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::state::{Circuit, Evidence, Mode, Passage, Run, Whose, evidence};
 use super::after;
+use crate::bus::directory::Directory;
 use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, StreamName, claim, topology};
 use crate::channel::ChannelSpec;
+use crate::channel::standing::digest_of;
 use crate::clock;
 use crate::config::Keep;
+use crate::connection::ConnectionSpec;
 use crate::delivery::Delivery;
 use crate::health::Pulse;
 use crate::ids::{ChannelId, WorkspaceId, digest};
@@ -43,6 +46,7 @@ type Key = (WorkspaceId, ChannelId);
 /// The circuits as this process knows them, and what its own tries came to.
 pub struct Circuits {
     bus: Bus,
+    directory: Arc<Directory>,
     known: RwLock<HashMap<Key, Known>>,
     runs: Mutex<HashMap<Key, Run>>,
     /// Nearly always there is nothing to look at.
@@ -102,9 +106,16 @@ pub async fn read(bus: &Bus, workspace: &WorkspaceId, channel: &ChannelId) -> Re
 impl Circuits {
     /// Follows the fleet's circuits until `stop`.
     #[must_use]
-    pub fn start(bus: Bus, keep: Keep, stop: CancellationToken, pulse: Pulse) -> Arc<Self> {
+    pub fn start(
+        bus: Bus,
+        directory: Arc<Directory>,
+        keep: Keep,
+        stop: CancellationToken,
+        pulse: Pulse,
+    ) -> Arc<Self> {
         let circuits = Arc::new(Self {
             bus,
+            directory,
             known: RwLock::default(),
             runs: Mutex::default(),
             any_known: AtomicBool::new(false),
@@ -128,7 +139,7 @@ impl Circuits {
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let Some(found) = known.get(&(workspace.clone(), spec.id.clone())) else { return Passage::Free };
-        match found.circuit.passage(&document(spec), now) {
+        match found.circuit.passage(&self.document(workspace, spec), now) {
             Passage::ClosedUntil(until) => {
                 let soon = match found.circuit.mode {
                     Mode::HalfOpen => after(now, WHILE_PROBED).min(until),
@@ -146,7 +157,7 @@ impl Circuits {
     #[must_use]
     pub fn look(&self, workspace: &WorkspaceId, spec: &ChannelSpec, now: Timestamp) -> Passage {
         let found = self.get(&(workspace.clone(), spec.id.clone()));
-        found.map_or(Passage::Free, |(circuit, _)| circuit.passage(&document(spec), now))
+        found.map_or(Passage::Free, |(circuit, _)| circuit.passage(&self.document(workspace, spec), now))
     }
 
     /// Takes the one try on, unless somebody else does.
@@ -161,10 +172,11 @@ impl Circuits {
     ) -> Result<Option<Probe>, BusError> {
         let key = (delivery.workspace.clone(), delivery.channel.clone());
         let Some((circuit, sequence)) = self.get(&key) else { return Ok(None) };
-        if circuit.passage(&document(spec), now) != Passage::Probe {
+        let document = self.document(&key.0, spec);
+        if circuit.passage(&document, now) != Passage::Probe {
             return Ok(None);
         }
-        let probing = circuit.probing(document(spec), now);
+        let probing = circuit.probing(document, now);
         let sequence = self.put(&key, &probing, sequence).await?;
         Ok(sequence.map(|sequence| Probe(probing, sequence)))
     }
@@ -199,6 +211,10 @@ impl Circuits {
     pub async fn release(&self, delivery: &Delivery, probe: &Probe, now: Timestamp) -> Result<(), BusError> {
         let key = (delivery.workspace.clone(), delivery.channel.clone());
         self.put(&key, &probe.0.released(now), probe.1).await.map(drop)
+    }
+
+    fn document(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> String {
+        document(spec, self.directory.snapshot().connection_of(workspace, spec).map(Arc::as_ref))
     }
 
     fn get(&self, key: &Key) -> Option<(Circuit, u64)> {
@@ -309,8 +325,9 @@ impl Circuits {
     }
 }
 
-fn document(spec: &ChannelSpec) -> String {
-    digest(&[&serde_json::to_string(spec).unwrap_or_default()])
+/// Other settings are worth a try at once, those of the connection too.
+fn document(spec: &ChannelSpec, connection: Option<&ConnectionSpec>) -> String {
+    digest(&[&serde_json::to_string(spec).unwrap_or_default(), &digest_of(spec, connection)])
 }
 
 fn key_of(outcome: &Outcome) -> Key {

@@ -16,6 +16,7 @@ use crate::bus::directory::Directory;
 use crate::bus::{Bus, BusError};
 use crate::channel::ChannelSpec;
 use crate::channel::standing::{Cause, ChannelStanding, Disabled, Failing as Since, digest_of};
+use crate::connection::ConnectionSpec;
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State};
 use crate::own_events::disabled;
@@ -42,6 +43,7 @@ struct Run {
 pub struct Seen<'a> {
     pub outcome: &'a Outcome,
     pub spec: &'a ChannelSpec,
+    pub connection: Option<&'a ConnectionSpec>,
     pub whose: Whose,
     /// Whoever is there said so, for good.
     pub wants_no_more: bool,
@@ -99,9 +101,10 @@ impl Failing {
 
     async fn begins(&self, outcome: &Outcome, digest: String) -> Result<(), BusError> {
         let since = Since { digest, since: outcome.at };
-        let begins = |standing: &mut ChannelStanding| match &standing.failing {
-            Some(failing) if failing.digest == since.digest => {}
-            Some(_) | None => standing.failing = Some(since.clone()),
+        let begins = |standing: &mut ChannelStanding| {
+            if standing.failing(&since.digest).is_none() {
+                standing.failing = Some(since.clone());
+            }
         };
         standing::change(&self.bus, (&outcome.workspace, &outcome.channel), AUTHOR, begins).await.map(|_| ())
     }
@@ -116,10 +119,8 @@ impl Failing {
         let of = (&outcome.workspace, &outcome.channel);
         loop {
             let (mut known, revision) = standing::read(&self.bus, of.0, of.1).await?;
-            let since = known.failing.as_ref().filter(|failing| failing.digest == digest);
-            let since = since.map(|failing| failing.since);
-            let off = known.disabled.as_ref().is_some_and(|disabled| disabled.digest == digest);
-            if off || (cause == Cause::Failing && since.is_none()) {
+            let since = known.failing(&digest).map(|failing| failing.since);
+            if known.disabled(&digest).is_some() || (cause == Cause::Failing && since.is_none()) {
                 return Ok(());
             }
             let why = why(cause, since, outcome);
@@ -155,13 +156,14 @@ fn why(cause: Cause, since: Option<Timestamp>, outcome: &Outcome) -> String {
 fn turn(
     runs: &mut HashMap<Id, Run>,
     id: &Id,
-    Seen { outcome, spec, whose, wants_no_more }: &Seen<'_>,
+    Seen { outcome, spec, connection, whose, wants_no_more }: &Seen<'_>,
     standing: Option<&ChannelStanding>,
 ) -> Turn {
-    let failing = standing.and_then(|standing| standing.failing.as_ref());
     let at = outcome.at;
     if outcome.state == State::Sent {
-        let Some(failing) = failing else { return Turn::Nothing };
+        let Some(failing) = standing.and_then(|standing| standing.failing.as_ref()) else {
+            return Turn::Nothing;
+        };
         // Others that went out meanwhile say the same.
         let run = runs.entry(id.clone()).or_insert(Run {
             since: failing.since,
@@ -175,13 +177,13 @@ fn turn(
         return Turn::Ends;
     }
     if *whose == Whose::Channel && *wants_no_more {
-        return Turn::Disables(Cause::Gone, digest_of(spec));
+        return Turn::Disables(Cause::Gone, digest_of(spec, *connection));
     }
     let counts = *whose != Whose::Device && counts(outcome.reason);
     let Some(bears) = spec.disable_after().filter(|_| counts) else { return Turn::Nothing };
     let bears = SignedDuration::from_millis(i64::try_from(bears).unwrap_or(i64::MAX));
-    let digest = digest_of(spec);
-    let Some(failing) = failing.filter(|failing| failing.digest == digest) else {
+    let digest = digest_of(spec, *connection);
+    let Some(failing) = standing.and_then(|standing| standing.failing(&digest)) else {
         let again = SignedDuration::try_from(NOTED_AGAIN).unwrap_or_default().min(bears / 10);
         let known = runs.get(id).is_some_and(|run| at.duration_since(run.noted) < again);
         if known {
@@ -276,7 +278,7 @@ mod tests {
         let mut words = Vec::new();
         for (state, reason, second) in tries {
             let outcome = outcome(state, reason, 500, *second);
-            let seen = Seen { outcome: &outcome, spec, whose, wants_no_more: false };
+            let seen = Seen { outcome: &outcome, spec, connection: None, whose, wants_no_more: false };
             words.push(match turn(&mut runs, &id, &seen, Some(&standing)) {
                 Turn::Nothing => "-".to_owned(),
                 Turn::Begins(digest) => {
@@ -332,10 +334,10 @@ mod tests {
         let id = (WorkspaceId::default(), ChannelId::parse("c").unwrap());
         let (gone, spec) = (outcome("failed", "gone", 410, 0), spec(0));
         let seen = |whose, wants_no_more| {
-            let seen = Seen { outcome: &gone, spec: &spec, whose, wants_no_more };
+            let seen = Seen { outcome: &gone, spec: &spec, connection: None, whose, wants_no_more };
             turn(&mut HashMap::new(), &id, &seen, None)
         };
-        assert_eq!(seen(Whose::Channel, true), Turn::Disables(Cause::Gone, digest_of(&spec)));
+        assert_eq!(seen(Whose::Channel, true), Turn::Disables(Cause::Gone, digest_of(&spec, None)));
         assert_eq!(seen(Whose::Recipient, true), Turn::Nothing);
         assert_eq!(seen(Whose::Channel, false), Turn::Nothing);
     }

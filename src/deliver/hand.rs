@@ -91,10 +91,9 @@ impl Hand<'_> {
 
     /// What switches a channel off with its connection.
     pub(super) fn connection_off(&self, spec: &ChannelSpec) -> Option<String> {
-        let id = spec.connection.as_ref()?;
-        let key = (self.delivery.workspace.clone(), id.clone());
-        let off = self.tools.directory.snapshot().connections.get(&key).is_some_and(|found| !found.enabled);
-        off.then(|| format!("its connection {id} is off"))
+        let snapshot = self.tools.directory.snapshot();
+        let connection = snapshot.connection_of(&self.delivery.workspace, spec)?;
+        (!connection.enabled).then(|| format!("its connection {} is off", connection.id))
     }
 
     /// After each wait: a process that stood still meanwhile has nothing to say about this delivery any more.
@@ -135,7 +134,8 @@ impl Hand<'_> {
         let unreadable = |_| BusError::Unreadable(format!("channels.{}.{}", key.0, key.1));
         let document: Document<ChannelSpec> = serde_json::from_slice(&bytes).map_err(unreadable)?;
         let (standing, _) = standing::read(&self.tools.bus, &key.0, &key.1).await?;
-        let closed = standing.closed(&document.owner, &document.spec);
+        let address = standing::address(&self.tools.bus, &key.0, &document.spec).await?;
+        let closed = standing.closed(&document.owner, &address);
         Ok(Some((Arc::new(document.spec), closed)))
     }
 

@@ -1,19 +1,23 @@
 //! The channels, as routing and workers see them: their documents, and which of them get nothing for how they stand.
 //!
-//! How a channel stands comes apart from its document, and before it or behind it; what both come to is found out when one
-//! of them changes, not for each delivery.
+//! How a channel stands comes apart from its document and from its connection's, and before them or behind them; what they
+//! come to is found out when one of them changes, not for each delivery.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::channel::ChannelSpec;
-use crate::channel::standing::{ChannelStanding, Closed, is_of_file};
+use crate::channel::standing::{ChannelStanding, Closed, digest_of, is_of_file};
+use crate::connection::ConnectionSpec;
 use crate::delivery::Delivery;
-use crate::ids::{ChannelId, WorkspaceId};
+use crate::ids::{ChannelId, ConnectionId, WorkspaceId};
 
 /// A channel's place.
 pub type Id = (WorkspaceId, ChannelId);
+
+/// A connection's place.
+type ConnectionAt = (WorkspaceId, ConnectionId);
 
 /// Used as the map of the documents, in which what was put by nobody's name is open.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +26,9 @@ pub struct Channels {
     standings: HashMap<Id, Arc<ChannelStanding>>,
     of_files: HashSet<Id>,
     closed: HashMap<Id, Arc<Closed>>,
+    connections: HashMap<ConnectionAt, Arc<ConnectionSpec>>,
+    /// Who is to be looked at when a connection changes.
+    on: HashMap<ConnectionAt, BTreeSet<ChannelId>>,
 }
 
 impl Channels {
@@ -37,11 +44,27 @@ impl Channels {
         } else {
             self.of_files.remove(&id);
         }
+        self.leave(&id);
+        if let Some(connection) = &spec.connection {
+            self.on.entry((id.0.clone(), connection.clone())).or_default().insert(id.1.clone());
+        }
         self.specs.insert(id.clone(), spec);
         self.settle(id);
     }
 
+    /// A connection, or None when it is gone.
+    pub fn connect(&mut self, at: &ConnectionAt, connection: Option<Arc<ConnectionSpec>>) {
+        match connection {
+            Some(connection) => self.connections.insert(at.clone(), connection),
+            None => self.connections.remove(at),
+        };
+        for channel in self.on.get(at).cloned().unwrap_or_default() {
+            self.settle((at.0.clone(), channel));
+        }
+    }
+
     pub fn withdraw(&mut self, id: &Id) {
+        self.leave(id);
         self.specs.remove(id);
         self.of_files.remove(id);
         self.closed.remove(id);
@@ -84,10 +107,28 @@ impl Channels {
         self.standings.get(id)
     }
 
+    /// It is no more on the connection that it names.
+    fn leave(&mut self, id: &Id) {
+        let Some(connection) = self.specs.get(id).and_then(|spec| spec.connection.clone()) else { return };
+        let at = (id.0.clone(), connection);
+        let Some(on) = self.on.get_mut(&at) else { return };
+        on.remove(&id.1);
+        if on.is_empty() {
+            self.on.remove(&at);
+        }
+    }
+
+    fn address(&self, id: &Id, spec: &ChannelSpec) -> String {
+        let connection =
+            spec.connection.as_ref().and_then(|named| self.connections.get(&(id.0.clone(), named.clone())));
+        digest_of(spec, connection.map(Arc::as_ref))
+    }
+
     fn settle(&mut self, id: Id) {
         let owner = if self.of_files.contains(&id) { "file:" } else { "" };
         let standing = self.standings.get(&id).cloned().unwrap_or_default();
-        match self.specs.get(&id).and_then(|spec| standing.closed(owner, spec)) {
+        let closed = self.specs.get(&id).and_then(|spec| standing.closed(owner, &self.address(&id, spec)));
+        match closed {
             Some(closed) => self.closed.insert(id, Arc::new(closed)),
             None => self.closed.remove(&id),
         };

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::places::places;
+use super::places::{moved, places};
 use crate::channel::secret::is_reference;
 use crate::rule::fault::Fault;
 
@@ -32,7 +32,8 @@ pub fn mask(schema: &Value, value: &mut Value) {
 /// does not know it.
 ///
 /// # Errors
-/// A mask in a list of another length (which secret is meant cannot be told), or where none is stored.
+/// A mask in a list of another length (which secret is meant cannot be told), or where none is stored; and any mask where an
+/// address is another one than that which is stored: whoever may only write a secret would read it there.
 pub fn unmask(schema: &Value, value: &mut Value, stored: Option<&Value>) -> Result<(), Fault> {
     let masked: Vec<String> =
         places(schema, value).into_iter().filter(|place| is_mask(value.pointer(place))).collect();
@@ -49,7 +50,25 @@ pub fn unmask(schema: &Value, value: &mut Value, stored: Option<&Value>) -> Resu
         };
         value.pointer_mut(place).into_iter().for_each(|found| *found = secret.clone());
     }
-    Ok(())
+    match (masked.first(), stored.and_then(|stored| moved(schema, stored, value))) {
+        (Some(place), Some(moved)) => Err(left_behind(place, moved)),
+        (None, _) | (_, None) => Ok(()),
+    }
+}
+
+/// Refuses the first mask of a value: what it stands for was stored for another `moved`.
+///
+/// # Errors
+/// Its place.
+pub fn check_written(schema: &Value, value: &Value, moved: &str) -> Result<(), Fault> {
+    first_mask(schema, value).map_or(Ok(()), |place| Err(left_behind(&place, moved)))
+}
+
+fn left_behind(place: &str, moved: &str) -> Fault {
+    let message = format!(
+        "is {MASK}, and `{moved}` is another one: a stored secret stays where it is, write the secret again"
+    );
+    Fault::new(place, message)
 }
 
 fn in_its_place(
@@ -77,8 +96,11 @@ fn in_its_place(
 /// # Errors
 /// The place of the first mask.
 pub fn check_unmasked(schema: &Value, value: &Value) -> Result<(), Fault> {
-    let masked = places(schema, value).into_iter().find(|place| is_mask(value.pointer(place)));
-    masked.map_or(Ok(()), |place| Err(refused(&place)))
+    first_mask(schema, value).map_or(Ok(()), |place| Err(refused(&place)))
+}
+
+fn first_mask(schema: &Value, value: &Value) -> Option<String> {
+    places(schema, value).into_iter().find(|place| is_mask(value.pointer(place)))
 }
 
 fn refused(place: &str) -> Fault {
@@ -145,7 +167,7 @@ mod tests {
         for (sent, stored, place) in [
             (json!({ "url": "***" }), None, "/url"),
             // A header never gets what another one or the address was.
-            (json!({ "url": "https://b.example/", "headers": { "B": "***" } }), Some(&stored), "/headers/B"),
+            (json!({ "url": "***", "headers": { "B": "***" } }), Some(&stored), "/headers/B"),
             (json!({ "url": "***", "secrets": ["***"] }), Some(&stored), "/secrets"),
             (json!({ "url": "***", "secrets": ["***", "***", "c"] }), Some(&stored), "/secrets"),
         ] {
@@ -156,5 +178,43 @@ mod tests {
         }
         assert!(check_unmasked(&webhook(), &stored).is_ok());
         assert_eq!(check_unmasked(&webhook(), &json!({ "url": "***" })).unwrap_err().pointer, "/url");
+    }
+
+    #[test]
+    fn a_stored_secret_stays_behind_when_an_address_changes() {
+        let hook = json!({ "url": "https://a.example/", "headers": { "A": "x" } });
+        let bot = json!({ "botToken": "t", "chatId": 1, "apiBase": "https://a.example/" });
+        for (kind, stored, sent, place) in [
+            (
+                Kind::Webhook,
+                &hook,
+                json!({ "url": "https://b.example/", "headers": { "A": "***" } }),
+                "/headers/A",
+            ),
+            (
+                Kind::Telegram,
+                &bot,
+                json!({ "botToken": "***", "apiBase": "https://b.example/" }),
+                "/botToken",
+            ),
+            (Kind::Telegram, &bot, json!({ "botToken": "***" }), "/botToken"),
+            (
+                Kind::Url,
+                &json!({ "url": "ntfy://a" }),
+                json!({ "url": "***", "apiBase": "https://b.example/" }),
+                "/url",
+            ),
+        ] {
+            let mut config = sent;
+            let fault = unmask(&kind.config_schema(), &mut config, Some(stored)).unwrap_err();
+            assert_eq!(fault.pointer, place, "{fault}");
+            assert!(fault.message.contains("write the secret again"), "{fault}");
+        }
+        for mut sent in [
+            json!({ "url": "***", "headers": { "A": "***" } }),
+            json!({ "url": "https://b.example/", "headers": { "A": "y" } }),
+        ] {
+            unmask(&webhook(), &mut sent, Some(&hook)).unwrap();
+        }
     }
 }

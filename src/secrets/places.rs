@@ -1,4 +1,4 @@
-//! The places of secrets in a value, by its schema.
+//! The places of secrets in a value, and the fields that say where these are sent, by its schema.
 
 use std::sync::LazyLock;
 
@@ -17,6 +17,24 @@ pub fn places(schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     Walk { root: schema, found: &mut found }.walk(&[schema], value, String::new());
     found
+}
+
+/// The fields of a configuration that say where its secrets are sent: those whose type is marked `x-address`.
+pub fn addresses(schema: &Value) -> impl Iterator<Item = &str> {
+    let fields = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    fields
+        .filter(|(_, field)| field.get("x-address") == Some(&Value::Bool(true)))
+        .map(|(name, _)| name.as_str())
+}
+
+/// The first address that is another one in `after` than in `before`.
+#[must_use]
+pub fn moved<'a>(schema: &'a Value, before: &Value, after: &Value) -> Option<&'a str> {
+    addresses(schema).find(|name| said(before, name) != said(after, name))
+}
+
+fn said<'a>(config: &'a Value, name: &str) -> Option<&'a Value> {
+    config.get(name).filter(|value| !value.is_null())
 }
 
 struct Walk<'a, 'b> {
@@ -166,5 +184,34 @@ mod tests {
         let source =
             json!({ "id": "s", "http": { "secret": "a", "secrets": ["b"] }, "map": { "type": "x" } });
         assert_eq!(places(&schema::of::<SourceSpec>(), &source), ["/http/secret", "/http/secrets/0"]);
+    }
+
+    #[test]
+    fn every_field_that_leads_somewhere_is_known_for_an_address() {
+        // Where a person or a page is led is no address of ours.
+        let not_ours = ["baseUrl", "previewUrl"];
+        let leads = |name: &str| {
+            ["url", "base", "host", "port", "server"].iter().any(|word| name.to_lowercase().contains(word))
+        };
+        for kind in Kind::ALL {
+            let schema = kind.config_schema();
+            let known: Vec<&str> = addresses(&schema).collect();
+            let fields =
+                schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+            let unknown: Vec<&str> = fields
+                .filter(|name| leads(name) && !known.contains(name) && !not_ours.contains(name))
+                .collect();
+            assert!(unknown.is_empty(), "{kind}: {unknown:?} is not marked x-address");
+        }
+        let email = Kind::Email.config_schema();
+        assert_eq!(
+            addresses(&email).collect::<Vec<_>>(),
+            ["apiBase", "host", "port", "provider", "security"]
+        );
+        let (here, there) = (json!({ "host": "a", "port": null }), json!({ "host": "b" }));
+        assert_eq!(
+            (moved(&email, &here, &there), moved(&email, &here, &json!({ "host": "a" }))),
+            (Some("host"), None)
+        );
     }
 }

@@ -8,6 +8,7 @@ use crate::bus::{Bus, BusError, topology};
 use crate::channel::ChannelSpec;
 use crate::channel::standing::{ChannelStanding, OWN_OWNER, Verified, digest_of};
 use crate::clock;
+use crate::connection::ConnectionSpec;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, Key};
 use crate::ids::{ChannelId, WorkspaceId};
@@ -73,18 +74,30 @@ pub async fn change(
     }
 }
 
-/// A test of this very channel went through.
+/// The address that a channel has with its connection as it is now.
+///
+/// # Errors
+/// When the broker does not answer, or the connection cannot be read.
+pub async fn address(bus: &Bus, workspace: &WorkspaceId, spec: &ChannelSpec) -> Result<String, BusError> {
+    let Some(id) = &spec.connection else { return Ok(digest_of(spec, None)) };
+    let held = get(bus, &Key::Connection(workspace.clone(), id.clone())).await?;
+    let connection =
+        held.map(|held| serde_json::from_value::<ConnectionSpec>(held.document.spec)).transpose()?;
+    Ok(digest_of(spec, connection.as_ref()))
+}
+
+/// A test of a channel at this very address went through.
 ///
 /// # Errors
 /// When the broker refuses or does not answer.
 pub async fn verify(
     bus: &Bus,
-    workspace: &WorkspaceId,
-    spec: &ChannelSpec,
+    of: (&WorkspaceId, &ChannelId),
+    address: String,
     by: &str,
 ) -> Result<Option<u64>, BusError> {
-    let verified = Verified { digest: digest_of(spec), at: clock::now(), by: by.to_owned() };
-    change(bus, (workspace, &spec.id), by, |standing| {
+    let verified = Verified { digest: address, at: clock::now(), by: by.to_owned() };
+    change(bus, of, by, |standing| {
         standing.verified = Some(verified.clone());
         standing.failing = None;
     })

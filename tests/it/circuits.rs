@@ -66,6 +66,34 @@ async fn an_open_circuit_wastes_no_tries_and_one_probe_closes_it_for_everybody()
 }
 
 #[tokio::test]
+async fn other_settings_of_its_connection_are_worth_a_try_at_once() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    sink.script("/dead", [Answer::Status(503)]);
+    let documents = |path: &str| {
+        json!({
+            "connections": [{ "id": "hooks", "kind": "webhook", "config": { "url": sink.url(path) } }],
+            "channels": [{ "id": "ops", "kind": "webhook", "connection": "hooks" }],
+            "rules": [rule("all", "a:*", "ops")],
+        })
+    };
+    bugle.start_with(&documents("/dead")).await;
+    events(&bugle, "first", 6).await;
+    let api = bugle.api();
+    eventually("its circuit is open", LATER, async || {
+        let circuit = api.get("/v1/notification-channels/ops").await.expect(200)["circuit"].clone();
+        ensure(circuit["state"] == "open", circuit.to_string())
+    })
+    .await;
+    let tried = sink.requests("/dead").len();
+    bugle.apply(&documents("/mended")).await;
+    let began = std::time::Instant::now();
+    events(&bugle, "mended", 1).await;
+    sink.receives_within(LATER, 1, "/mended").await;
+    assert!(began.elapsed() < Duration::from_secs(15), "it waited for its probe");
+    assert_eq!(sink.requests("/dead").len(), tried);
+}
+
+#[tokio::test]
 async fn what_is_given_up_goes_down_the_chain_once_and_the_history_shows_it() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
     sink.script("/first", [Answer::Status(302)]);

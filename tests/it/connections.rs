@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::api::{Api, Reply, json as with_body, reply};
+use crate::support::api::{Api, Reply, json as with_body, reply, token};
 use crate::support::bugle::{Bugle, Role, rule, webhook, with};
 use crate::support::sink::{Answer, Sink};
 use crate::support::{LATER, SOON, ensure, eventually};
@@ -32,6 +32,10 @@ fn unauthorized() -> Answer {
 
 async fn put(api: &Api, path: &str, body: &Value) -> Reply {
     reply(with_body(api.request("PUT", path), body)).await
+}
+
+async fn patch(api: &Api, path: &str, body: &Value) -> Reply {
+    reply(with_body(api.request("PATCH", path), body)).await
 }
 
 async fn fleet(sink: &Sink) -> Bugle {
@@ -66,14 +70,20 @@ async fn channels_share_an_account_and_follow_its_changes() {
         "rules": [{ "id": "all", "events": ["a:*"], "channels": ["one", "two"] }],
     });
     bugle.apply_as("chats", &documents).await.ok();
-    bugle.wire().await.event("a:b", "e-1", &json!({})).await;
     let chats = |requests: Vec<crate::support::sink::Request>| {
         let mut chats: Vec<i64> =
             requests.iter().map(|request| request.json()["chat_id"].as_i64().unwrap()).collect();
         chats.sort_unstable();
         chats
     };
-    assert_eq!(chats(sink.receives(2, &old).await), [1, 2]);
+    let mut number = 0;
+    eventually("an event goes to both", SOON, async || {
+        number += 1;
+        bugle.wire().await.event("a:b", &format!("first-{number}"), &json!({})).await;
+        let found = chats(sink.requests(&old));
+        ensure(found.contains(&1) && found.contains(&2), format!("{found:?}"))
+    })
+    .await;
 
     // Shown without its secret, and sent back whole with another name it stays what it is.
     let shown = api.get("/v1/connections/bot").await.expect(200);
@@ -81,8 +91,9 @@ async fn channels_share_an_account_and_follow_its_changes() {
     let mut renamed = shown;
     renamed["name"] = json!("Another name");
     assert_eq!(put(&api, "/v1/connections/bot", &renamed).await.expect(200)["meta"]["version"], 2);
+    let before = sink.requests(&old).len();
     bugle.wire().await.event("a:b", "e-2", &json!({})).await;
-    sink.receives(4, &old).await;
+    sink.receives(before + 2, &old).await;
 
     let patch = json!({ "config": { "botToken": "1:another-token" } });
     reply(with_body(api.request("PATCH", "/v1/connections/bot"), &patch)).await.expect(200);
@@ -290,4 +301,122 @@ async fn a_check_that_somebody_asks_for_is_made_by_a_worker_at_once() {
         ensure(reply.status == 503, format!("{reply:?}"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn administrators_change_connections_and_nobody_carries_off_what_a_worker_knows() {
+    let sink = Sink::start().await;
+    let bugle = fleet(&sink).await;
+    let admin = bugle.api();
+    put(&admin, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
+    for (role, sees, checks, changes) in [
+        ("publisher", 403, 403, 403),
+        ("viewer", 200, 403, 403),
+        ("operator", 200, 200, 403),
+        ("admin", 200, 200, 200),
+    ] {
+        let api = token(&bugle, role, &json!({})).await;
+        assert_eq!(api.get("/v1/connections/bot").await.status, sees, "{role}");
+        assert_eq!(
+            patch(&api, "/v1/connections/bot", &json!({ "name": role })).await.status,
+            changes,
+            "{role}"
+        );
+        let checked = api.post("/v1/connections/bot/check", &json!({})).await.status;
+        assert_eq!(checked == 403, checks == 403, "{role}: {checked}");
+        if changes == 403 {
+            put(&api, "/v1/connections/mine", &bot(&sink, "${HOME}")).await.expect_problem(403);
+            api.delete("/v1/connections/bot").await.expect_problem(403);
+        }
+    }
+    let settings = bot(&sink, "${BUGLE__SECRETS__KEY}");
+    let refused = put(&admin, "/v1/connections/bot", &settings).await.expect_problem(400);
+    assert_eq!(refused["pointer"], "/config", "{refused}");
+    let team = token(&bugle, "admin", &json!({ "workspace": "team" })).await;
+    put(&team, "/v1/connections/bot", &bot(&sink, "${HOME}")).await.expect_problem(403);
+    put(&team, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
+}
+
+#[tokio::test]
+async fn what_is_stored_goes_to_no_other_address_through_a_connection_or_a_channel_on_it() {
+    let sink = Sink::start().await;
+    let bugle = fleet(&sink).await;
+    let admin = bugle.api();
+    let team = token(&bugle, "admin", &json!({ "workspace": "team" })).await;
+    let without = json!({ "kind": "telegram", "config": { "botToken": TOKEN } });
+    for api in [&admin, &team] {
+        put(api, "/v1/connections/bot", &without).await.expect(201);
+        let evil = json!({ "config": { "apiBase": sink.url("") } });
+        let refused = patch(api, "/v1/connections/bot", &evil).await.expect_problem(400);
+        assert_eq!(refused["pointer"], "/config/botToken", "{refused}");
+        assert!(refused["detail"].as_str().unwrap().contains("`apiBase` is another one"), "{refused}");
+    }
+    // A channel leads the token of its connection nowhere, unless its writer may name any variable.
+    let channels = "/v1/notification-channels";
+    let sly = json!({ "kind": "telegram", "connection": "bot", "config": { "chatId": 1, "apiBase": sink.url("") } });
+    let refused = put(&team, &format!("{channels}/sly"), &sly).await.expect_problem(400);
+    assert_eq!(refused["pointer"], "/config/apiBase", "{refused}");
+    put(&admin, &format!("{channels}/sly"), &sly).await.expect(201);
+    let good = json!({ "kind": "telegram", "connection": "bot", "config": { "chatId": 1 } });
+    put(&team, &format!("{channels}/good"), &good).await.expect(201);
+    let moved = json!({ "config": { "apiBase": sink.url("") } });
+    patch(&team, &format!("{channels}/good"), &moved).await.expect_problem(400);
+    // Nor does a connection lead the token of a channel on it.
+    let empty = json!({ "kind": "telegram", "config": {} });
+    put(&team, "/v1/connections/empty", &empty).await.expect(201);
+    let own =
+        json!({ "kind": "telegram", "connection": "empty", "config": { "chatId": 1, "botToken": TOKEN } });
+    put(&team, &format!("{channels}/own"), &own).await.expect(201);
+    let refused = patch(&team, "/v1/connections/empty", &moved).await.expect_problem(400);
+    assert_eq!(refused["pointer"], "/config/apiBase", "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("the channel own"), "{refused}");
+    let elsewhere =
+        patch(&team, &format!("{channels}/own"), &json!({ "connection": null })).await.expect_problem(400);
+    assert_eq!(elsewhere["pointer"], "/config/botToken", "{elsewhere}");
+}
+
+#[tokio::test]
+async fn while_an_account_is_sick_its_channels_can_be_mended_and_none_comes_to_it() {
+    let sink = Sink::start().await;
+    let asked = format!("/bot{TOKEN}/getMe");
+    sink.script(&asked, [known()]);
+    let bugle = Bugle::new().await;
+    bugle.start_with(&json!({ "channels": [webhook("ops", &sink.url("/ops"))] })).await;
+    let api = bugle.api();
+    let channel = |id: &str| format!("/v1/notification-channels/{id}");
+    put(&api, "/v1/connections/bot", &bot(&sink, TOKEN)).await.expect(201);
+    let on =
+        |connection: &str| json!({ "kind": "telegram", "connection": connection, "config": { "chatId": 1 } });
+    put(&api, &channel("chat"), &on("bot")).await.expect(201);
+    sink.script(&asked, [unauthorized()]);
+    let health = async |state: &str| {
+        eventually(&format!("the connection is {state}"), LATER, async || {
+            let health = api.get("/v1/connections/bot").await.expect(200)["health"].clone();
+            ensure(health["state"] == state, health.to_string())
+        })
+        .await;
+    };
+    eventually("a worker hears that it is sick", SOON, async || {
+        let reply = api.post("/v1/connections/bot/check", &json!({})).await;
+        ensure(reply.body["state"] == "unhealthy", format!("{reply:?}"))
+    })
+    .await;
+    let refused = put(&api, &channel("new"), &on("bot")).await.expect_problem(409);
+    assert!(refused["detail"].as_str().unwrap().contains("the connection bot is not healthy"), "{refused}");
+    let own = json!({ "kind": "telegram", "config": { "chatId": 1, "botToken": "1:own" } });
+    put(&api, &channel("mover"), &own).await.expect(201);
+    put(&api, &channel("mover"), &on("bot")).await.expect_problem(409);
+    for change in [json!({ "fallback": ["ops"] }), json!({ "enabled": false }), json!({ "timeoutMs": 900 })] {
+        patch(&api, &channel("chat"), &change).await.expect(200);
+    }
+
+    // Another token is another account: nothing is known of it, and somebody asks long before the five minutes are over.
+    sink.script("/bot1:another-token/getMe", [known()]);
+    let anew = json!({ "config": { "botToken": "1:another-token" } });
+    let written = patch(&api, "/v1/connections/bot", &anew).await.expect(200);
+    assert_eq!(written["health"]["state"], "unknown", "{written}");
+    put(&api, &channel("new"), &on("bot")).await.expect(201);
+    health("healthy").await;
+    let listed = api.get("/v1/connections").await.expect(200);
+    assert_eq!(listed["connections"][0]["health"]["state"], "healthy", "{listed}");
 }

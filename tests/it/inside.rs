@@ -1,8 +1,10 @@
 //! Moments that no test can bring about from outside: the library's own hands, on a real broker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bugle::bus::Bus;
+use bugle::bus::directory::{Directory, Holdings};
 use bugle::channel::ChannelSpec;
 use bugle::config::Settings;
 use bugle::deliver::circuit::state::{Mode, Whose};
@@ -12,6 +14,7 @@ use bugle::delivery::Delivery;
 use bugle::health::Health;
 use bugle::ids::{ChannelId, WorkspaceId};
 use bugle::outcome::Outcome;
+use bugle::secrets::KeyRing;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +57,13 @@ async fn tried(circuits: &Circuits, state: &str, reason: &str, second: i64) {
 async fn a_circuit_moves_when_that_could_be_told_and_is_told_once_by_all_who_move_it() {
     let (bugle, bus, settings) = installed().await;
     let (wire, stop, health) = (bugle.wire().await, CancellationToken::new(), Health::default());
-    let follow = |name: &str| Circuits::start(bus.clone(), settings.keep, stop.clone(), health.pulse(name));
+    let held = (Holdings::Channels, KeyRing::default());
+    let documents =
+        Directory::start(bus.clone(), held, stop.clone(), health.pulse("documents")).await.unwrap();
+    let follow = |name: &str| {
+        let pulse = health.pulse(name);
+        Circuits::start(bus.clone(), Arc::clone(&documents), settings.keep, stop.clone(), pulse)
+    };
     let (one, other) = (follow("one"), follow("other"));
     let mode = async || {
         let (workspace, channel) = (WorkspaceId::default(), ChannelId::parse("hook").unwrap());

@@ -121,3 +121,27 @@ async fn contacts_are_written_on_condition_and_read_by_those_who_may() {
     assert_eq!(operator.delete(path).await.status, 204);
     api.get(path).await.expect_problem(404);
 }
+
+#[tokio::test]
+async fn one_channel_may_send_again_and_the_others_may_not() {
+    let (bugle, sink, _wire, api) = fleet(&json!([])).await;
+    let left = json!({"contacts": {"telegramChatId": 1}, "unsubscribed": ["bot", "news"]});
+    put(&api, "ann", &left).await.expect(201);
+    let send = json!({"channel": "bot", "title": "Hello", "body": "there", "recipient": "ann"});
+    let sent = async || api.post("/v1/notifications/send?wait=true", &send).await.body["status"].clone();
+    assert_eq!(sent().await, "suppressed");
+    let again = "/v1/recipients/ann/unsubscribed/bot";
+    let viewer = crate::support::api::token(&bugle, "viewer", &json!({})).await;
+    viewer.delete(again).await.expect_problem(403);
+    api.delete(again).await.expect(204);
+    assert_eq!(api.get("/v1/recipients/ann").await.expect(200)["unsubscribed"], json!(["news"]));
+    for missing in [again, "/v1/recipients/nobody/unsubscribed/bot"] {
+        api.delete(missing).await.expect_problem(404);
+    }
+    crate::support::eventually("a worker has heard of it", crate::support::SOON, async || {
+        let status = sent().await;
+        crate::support::ensure(status == "sent", status.to_string())
+    })
+    .await;
+    assert!(chats(&sink).contains(&json!(1)));
+}

@@ -13,6 +13,9 @@ use crate::support::{SOON, ensure, eventually};
 
 const TOKEN: &str = "the-token-of-the-receiver-8675309";
 
+/// A channel of the API's.
+const MINE: &str = "/v1/notification-channels/mine";
+
 /// A webhook that sends a secret header.
 fn hook(sink: &Sink) -> Value {
     let config = json!({ "url": sink.url("/hook"), "headers": { "X-Token": TOKEN } });
@@ -36,11 +39,15 @@ async fn bucket(wire: &Wire) -> String {
     found.join("\n")
 }
 
+async fn raw(wire: &Wire, key: &str) -> Vec<u8> {
+    let bucket = wire.js.get_key_value(wire.stream_name("CONFIG")).await.unwrap();
+    bucket.get(key).await.unwrap().unwrap().to_vec()
+}
+
 /// The id of the key that a channel's address is sealed with, as it lies in the bucket.
 async fn key_of(wire: &Wire, channel: &str) -> String {
-    let bucket = wire.js.get_key_value(wire.stream_name("CONFIG")).await.unwrap();
-    let bytes = bucket.get(format!("channels.default.{channel}")).await.unwrap().unwrap();
-    let document: Value = serde_json::from_slice(&bytes).unwrap();
+    let document: Value =
+        serde_json::from_slice(&raw(wire, &format!("channels.default.{channel}")).await).unwrap();
     let url = document["spec"]["config"]["url"].as_str().unwrap().to_owned();
     url.split(':').nth(2).unwrap_or(&url).to_owned()
 }
@@ -118,6 +125,25 @@ async fn applying_the_same_again_changes_nothing_for_who_has_the_key() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_applied_again_without_the_key_leaves_its_channels_verified() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let file = |path: &str| json!({ "connections": [{ "id": "hooks", "kind": "webhook", "config": { "url": sink.url(path) } }] });
+    bugle.start_with(&file("/first")).await;
+    let api = bugle.api();
+    put(&api, MINE, &json!({ "kind": "webhook", "connection": "hooks" })).await.expect(201);
+    api.post(&format!("{MINE}/test"), &json!({})).await.expect(200);
+    let stands = async || api.get(MINE).await.expect(200)["verificationStatus"].clone();
+    let key = bugle.variables().into_iter().find(|(name, _)| name.ends_with("SECRETS__KEY")).unwrap().1;
+    bugle.set("SECRETS__KEY", "");
+    let blind = bugle.apply_as("documents", &file("/first")).await.ok();
+    assert!(blind.contains("updated connections.default.hooks"), "{blind}");
+    assert_eq!(stands().await, "verified");
+    bugle.set("SECRETS__KEY", &key);
+    bugle.apply_as("documents", &file("/second")).await.ok();
+    assert_eq!(stands().await, "pending");
+}
+
+#[tokio::test]
 async fn a_sealed_text_may_stand_in_a_file_that_everybody_reads() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
     bugle.start().await;
@@ -140,6 +166,21 @@ async fn a_sealed_text_may_stand_in_a_file_that_everybody_reads() {
     assert!(detail.contains("/config/headers/X-Token") && detail.contains("another workspace"), "{detail}");
 }
 
+/// Puts one in front of the last of the file's keys.
+async fn add_newer_key(bugle: &Bugle, file: &std::path::Path) {
+    // A key made in the same second as the first is no newer one: wait for the next.
+    eventually("a newer key is made", SOON, async || {
+        let before = std::fs::read_to_string(file).unwrap();
+        let first = before.lines().last().unwrap().split(':').nth(2).unwrap().to_owned();
+        std::fs::write(file, before.lines().last().unwrap()).unwrap();
+        bugle.cli(&["secrets", "new-key", &file.display().to_string()]).await.ok();
+        let after = std::fs::read_to_string(file).unwrap();
+        let newest = after.lines().next().unwrap().split(':').nth(2).unwrap().to_owned();
+        ensure(newest > first, "not yet")
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
@@ -155,18 +196,14 @@ async fn keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten() 
     let old = key_of(&wire, "hook").await;
     let early = bugle.cli(&["secrets", "rotate"]).await.ok();
     assert!(early.contains("nothing to seal"), "{early}");
-
-    // A key made in the same second as the first is no newer one: wait for the next.
-    eventually("a newer key is made", SOON, async || {
-        let before = std::fs::read_to_string(&file).unwrap();
-        let first = before.lines().last().unwrap().split(':').nth(2).unwrap().to_owned();
-        std::fs::write(&file, before.lines().last().unwrap()).unwrap();
-        bugle.cli(&["secrets", "new-key", &shown]).await.ok();
-        let after = std::fs::read_to_string(&file).unwrap();
-        let newest = after.lines().next().unwrap().split(':').nth(2).unwrap().to_owned();
-        ensure(newest > first, "not yet")
-    })
-    .await;
+    let shared = json!({ "kind": "webhook", "config": { "url": sink.url("/shared") } });
+    put(&api, "/v1/connections/hooks", &shared).await.expect(201);
+    let mine =
+        json!({ "kind": "webhook", "connection": "hooks", "config": { "headers": { "X-Token": TOKEN } } });
+    put(&api, MINE, &mine).await.expect(201);
+    api.post(&format!("{MINE}/test"), &json!({})).await.expect(200);
+    let first = raw(&wire, "channels.default.hook").await;
+    add_newer_key(&bugle, &file).await;
     let early = bugle.cli(&["secrets", "rotate"]).await;
     assert!(early.code == 78 && early.stderr.contains("is not in force yet"), "{early:?}");
     bugle.take(Role::Worker).clear();
@@ -179,7 +216,32 @@ async fn keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten() 
     assert!(rotated.contains("sealed channels.default.hook"), "{rotated}");
     let new = key_of(&wire, "hook").await;
     assert_ne!(old, new);
-    assert!(!bucket(&wire).await.contains(&format!("sealed:v1:{old}:")), "an old version is left");
+    let is_left = async || bucket(&wire).await.contains(&format!("sealed:v1:{old}:"));
+    assert!(!is_left().await, "an old version is left");
+    // The address of a channel is what it was, whichever of its secrets were sealed anew.
+    assert!(
+        rotated.contains("connections.default.hooks") && rotated.contains("channels.default.mine"),
+        "{rotated}"
+    );
+    assert_eq!(api.get(MINE).await.expect(200)["verificationStatus"], "verified");
+
+    // As a run leaves it that was killed between the new document and the removal of the old ones.
+    let store = wire.js.get_key_value(wire.stream_name("CONFIG")).await.unwrap();
+    let sealed = raw(&wire, "channels.default.hook").await;
+    for document in [first, sealed] {
+        store.put("channels.default.hook", document.into()).await.unwrap();
+    }
+    put(&api, MINE, &with(mine, &json!({ "timeoutMs": 4_000 }))).await.expect(200);
+    assert!(is_left().await);
+    let again = bugle.cli(&["secrets", "rotate"]).await.ok();
+    assert!(again.contains("nothing to seal"), "{again}");
+    assert!(!is_left().await, "what lay there before is left");
+    let versions = api.get(&format!("{MINE}/versions")).await.expect(200);
+    assert_eq!(
+        versions["versions"].as_array().map(Vec::len),
+        Some(2),
+        "what the new key opens stays: {versions}"
+    );
 
     // The old key may go, and the fleet goes on with the new one.
     let keys = std::fs::read_to_string(&file).unwrap();

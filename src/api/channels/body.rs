@@ -5,13 +5,12 @@ use serde_json::{Map, Value};
 use super::missing;
 use crate::api::Api;
 use crate::api::auth::Principal;
+use crate::api::custody::check_variables;
 use crate::api::documents;
 use crate::api::problem::Problem;
 use crate::apply::files;
 use crate::bus::BusError;
-use crate::channel::secret::variables;
 use crate::channel::{ChannelSpec, Enabled};
-use crate::config::ENVIRONMENT_PREFIX;
 use crate::documents::{Key, check_channel, strict};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::rule::fault::Fault;
@@ -53,34 +52,23 @@ pub(super) fn checked(
         let message = "is `auto`, which is decided when a file is applied: say true or false";
         return Err(Problem::fault(Fault::new("/enabled", message)));
     }
-    check_variables(principal, &spec)?;
+    check_variables(principal, &spec.config)?;
     files::check_config(&spec).map_err(Problem::fault)?;
     serde_json::to_value(&spec).map_err(|error| BusError::from(error).into())
 }
 
-/// A channel is checked together with those that it names: the channels that stand in for it, and its connection, which
-/// refuses it while that is not healthy.
-pub(super) async fn check_named(api: &Api, key: &Key, value: Value) -> Result<(), Problem> {
-    let spec: ChannelSpec = serde_json::from_value(value).map_err(BusError::from)?;
+/// A channel is checked together with those that it names: the channels that stand in for it, and its connection.
+pub(super) async fn check_named(
+    api: &Api,
+    principal: &Principal,
+    key: &Key,
+    (before, after): (Option<&Held>, Value),
+) -> Result<(), Problem> {
+    let spec: ChannelSpec = serde_json::from_value(after).map_err(BusError::from)?;
     let Some(workspace) = key.workspace() else { return Ok(()) };
     api.check_channels(workspace, ("/fallback", &spec.fallback)).await?;
-    api.check_connection(workspace, &spec).await
-}
-
-/// Variables are the workers'. What is put into them there is for whoever runs Bugle, not for everybody who has a token: a
-/// channel could carry them anywhere.
-fn check_variables(principal: &Principal, spec: &ChannelSpec) -> Result<(), Problem> {
-    let named = variables(&spec.config);
-    if let Some(name) = named.iter().find(|name| name.starts_with(ENVIRONMENT_PREFIX)) {
-        let message = format!("names {name}, a setting of Bugle's own: no channel may");
-        return Err(Problem::fault(Fault::new("/config", message)));
-    }
-    match named.first() {
-        Some(name) if principal.workspace.is_some() => Err(Problem::forbidden(format!(
-            "this token belongs to one workspace, and the variable {name} to the workers: write the value itself"
-        ))),
-        Some(_) | None => Ok(()),
-    }
+    let before = before.and_then(|held| serde_json::from_value(held.document.spec.clone()).ok());
+    api.check_connection(principal, workspace, (before.as_ref(), &spec)).await
 }
 
 /// The channel of a document in the bucket.

@@ -8,6 +8,7 @@ use super::body::BESIDE;
 use crate::api::Api;
 use crate::api::documents::{answer_beside, view};
 use crate::api::problem::Problem;
+use crate::bus::directory::Snapshot;
 use crate::channel::ChannelSpec;
 use crate::channel::standing::ChannelStanding;
 use crate::deliver::circuit;
@@ -15,21 +16,25 @@ use crate::documents::Key;
 use crate::shelf::{Held, Written, standing};
 
 /// The row of a list.
-pub(super) fn shown(key: &Key, held: &Held, standing: &ChannelStanding) -> Value {
+pub(super) fn shown(key: &Key, held: &Held, standing: &ChannelStanding, snapshot: &Snapshot) -> Value {
     let mut row = view(key, held);
-    for (name, value) in beside(held, standing) {
+    let Some((workspace, spec)) = key.workspace().zip(spec_of(held)) else { return row };
+    for (name, value) in beside(held, standing, &snapshot.address_of(workspace, &spec)) {
         row[&name] = value;
     }
     row
 }
 
-fn beside(held: &Held, standing: &ChannelStanding) -> Map<String, Value> {
+/// What a newer process wrote is shown as far as it can be.
+fn spec_of(held: &Held) -> Option<ChannelSpec> {
+    serde_json::from_value(held.document.spec.clone()).ok()
+}
+
+fn beside(held: &Held, standing: &ChannelStanding, address: &str) -> Map<String, Value> {
     let mut fields = Map::new();
-    // What a newer process wrote is shown as far as it can be.
-    let Ok(spec) = serde_json::from_value::<ChannelSpec>(held.document.spec.clone()) else { return fields };
     let [verification, disabled, _] = BESIDE;
-    fields.insert(verification.to_owned(), json!(standing.verification(&held.document.owner, &spec)));
-    if let Some(found) = standing.disabled(&spec) {
+    fields.insert(verification.to_owned(), json!(standing.verification(&held.document.owner, address)));
+    if let Some(found) = standing.disabled(address) {
         let found = json!({ "at": found.at, "reason": found.cause, "why": found.why });
         fields.insert(disabled.to_owned(), found);
     }
@@ -47,7 +52,10 @@ pub(super) async fn answer(
         return Ok(answer_beside(status, (key, held), Map::new()));
     };
     let (standing, _) = standing::read(&api.bus, workspace, channel).await?;
-    let mut fields = beside(held, &standing);
+    let mut fields = match spec_of(held) {
+        Some(spec) => beside(held, &standing, &standing::address(&api.bus, workspace, &spec).await?),
+        None => Map::new(),
+    };
     let [.., circuit] = BESIDE;
     fields.insert(circuit.to_owned(), json!(circuit::read(&api.bus, workspace, channel).await?));
     Ok(answer_beside(status, (key, held), fields))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::read;
+use super::{Entries, read};
 use crate::connection::ConnectionSpec;
 use crate::documents::Document;
 use crate::ids::{ConnectionId, WorkspaceId};
@@ -12,29 +12,32 @@ use crate::ids::{ConnectionId, WorkspaceId};
 pub type Connections = HashMap<(WorkspaceId, ConnectionId), Arc<ConnectionSpec>>;
 
 pub(super) fn put(
-    connections: &mut Arc<Connections>,
+    entries: &mut Entries,
     workspace: &WorkspaceId,
     id: &ConnectionId,
     payload: &[u8],
 ) -> Result<(), String> {
     let document: Document<ConnectionSpec> = read(payload)?;
-    Arc::make_mut(connections).insert((workspace.clone(), id.clone()), Arc::new(document.spec));
+    set(entries, workspace, id, Arc::new(document.spec));
     Ok(())
 }
 
-pub(super) fn remove(connections: &mut Arc<Connections>, workspace: &WorkspaceId, id: &ConnectionId) {
-    Arc::make_mut(connections).remove(&(workspace.clone(), id.clone()));
+pub(super) fn remove(entries: &mut Entries, workspace: &WorkspaceId, id: &ConnectionId) {
+    let key = (workspace.clone(), id.clone());
+    Arc::make_mut(&mut entries.channels).connect(&key, None);
+    Arc::make_mut(&mut entries.connections).remove(&key);
 }
 
 /// One that cannot be read stays in its last good form.
-pub(super) fn keep(
-    connections: &mut Arc<Connections>,
-    before: &Connections,
-    workspace: &WorkspaceId,
-    id: &ConnectionId,
-) {
-    let key = (workspace.clone(), id.clone());
-    if let Some(spec) = before.get(&key) {
-        Arc::make_mut(connections).insert(key, Arc::clone(spec));
+pub(super) fn keep(entries: &mut Entries, before: &Entries, workspace: &WorkspaceId, id: &ConnectionId) {
+    if let Some(spec) = before.connections.get(&(workspace.clone(), id.clone())) {
+        set(entries, workspace, id, Arc::clone(spec));
     }
+}
+
+/// Its channels stand as they do with it.
+fn set(entries: &mut Entries, workspace: &WorkspaceId, id: &ConnectionId, spec: Arc<ConnectionSpec>) {
+    let key = (workspace.clone(), id.clone());
+    Arc::make_mut(&mut entries.channels).connect(&key, Some(Arc::clone(&spec)));
+    Arc::make_mut(&mut entries.connections).insert(key, spec);
 }

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use super::Connections;
 use crate::bus::BusError;
 use crate::bus::library::Library;
+use crate::channel::ChannelSpec;
+use crate::channel::standing::digest_of;
+use crate::connection::ConnectionSpec;
 use crate::delivery::Delivery;
 use crate::documents::{Document, TokenSpec};
 use crate::event::Event;
@@ -37,6 +40,18 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The connection that a channel names.
+    #[must_use]
+    pub fn connection_of(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> Option<&Arc<ConnectionSpec>> {
+        self.connections.get(&(workspace.clone(), spec.connection.clone()?))
+    }
+
+    /// What is known of how a channel stands is about this.
+    #[must_use]
+    pub fn address_of(&self, workspace: &WorkspaceId, spec: &ChannelSpec) -> String {
+        digest_of(spec, self.connection_of(workspace, spec).map(Arc::as_ref))
+    }
+
     /// An event must not be given up for a channel that a newer process knows and this one cannot read.
     ///
     /// # Errors

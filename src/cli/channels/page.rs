@@ -37,7 +37,7 @@ fn doubtful(paint: Paint, text: &str) -> String {
 pub(super) fn list(rows: &[Row], paint: Paint) -> String {
     let mut cells = vec![header(["channel", "kind", "state", "owner", ""])];
     for row in rows {
-        let disabled = row.standing.disabled(&row.spec);
+        let disabled = row.standing.disabled(&row.address);
         let (state, why): (Cell, String) = match (row.is_on(), disabled, row.verification()) {
             (false, ..) => (("off".to_owned(), faint), String::new()),
             (true, Some(disabled), _) => (("switched off".to_owned(), bad), disabled.why.clone()),
@@ -107,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::channel::standing::ChannelStanding;
+    use crate::channel::standing::{ChannelStanding, digest_of};
     use crate::deliver::circuit::CircuitView;
     use crate::deliver::circuit::state::Mode;
     use crate::ids::ChannelId;
@@ -116,10 +116,11 @@ mod tests {
     fn row(id: &str, owner: &str, enabled: bool) -> Row {
         let config = json!({"url": "https://a.example/"});
         let spec = json!({"id": id, "kind": "webhook", "enabled": enabled, "config": config});
-        let spec = serde_json::from_value(spec).unwrap();
+        let spec: crate::channel::ChannelSpec = serde_json::from_value(spec).unwrap();
+        let address = digest_of(&spec, None);
         let circuit = CircuitView { state: Mode::Closed, since: None, next_probe_at: None };
         let (owner, standing) = (owner.to_owned(), ChannelStanding::default());
-        Row { spec, owner, standing, circuit, connection: None }
+        Row { spec, owner, standing, address, circuit, trouble: None }
     }
 
     #[test]
@@ -127,7 +128,7 @@ mod tests {
         let mut rows = Vec::from(["ops", "sick", "bots"].map(|id| row(id, "file:a.yaml", true)));
         rows[1].circuit.state = Mode::Open;
         rows[1].circuit.next_probe_at = Some("2026-01-02T03:04:05.6Z".parse().unwrap());
-        rows[2].connection = Some("its connection bot is off".to_owned());
+        rows[2].trouble = Some("its connection bot is off".to_owned());
         rows.extend([row("new-one", "api", true), row("old", "api", false)]);
         let expected = "channel  kind     state      owner\n\
                         ops      webhook  on         file:a.yaml\n\

@@ -8,6 +8,7 @@ use super::moves::stored;
 use super::state::{Circuit, Mode};
 use crate::bus::{Bus, BusError, StreamName, claim};
 use crate::channel::ChannelSpec;
+use crate::connection::ConnectionSpec;
 use crate::ids::WorkspaceId;
 use crate::own_events::unhealthy;
 use crate::publish::publish_own;
@@ -19,12 +20,12 @@ use crate::publish::publish_own;
 pub async fn sickens(
     bus: &Bus,
     workspace: &WorkspaceId,
-    spec: &ChannelSpec,
+    (spec, connection): (&ChannelSpec, &ConnectionSpec),
     (since, now): (Timestamp, Timestamp),
     event: &Value,
 ) -> Result<(), BusError> {
     let subject = bus.names.circuit(workspace, &spec.id);
-    let opened = Circuit::opened_for_account(spec.kind, document(spec), since, now);
+    let opened = Circuit::opened_for_account(spec.kind, document(spec, Some(connection)), since, now);
     for _ in 0..claim::LOOKS_MAX {
         let (before, sequence) = stored(bus, &subject, &opened).await?;
         if before.mode != Mode::Closed {

@@ -4,7 +4,7 @@
 //! next one to do both again, and of several who find out the same each tells the same event.
 
 use super::state::{Circuit, Mode, Run};
-use super::{Circuits, Key, Probe, document, key_of};
+use super::{Circuits, Key, Probe, key_of};
 use crate::bus::{Bus, BusError, StreamName, claim};
 use crate::channel::ChannelSpec;
 use crate::clock;
@@ -47,7 +47,7 @@ impl Circuits {
             return Ok(());
         }
         let Some(Run { since, tries }) = self.count_failure(&key, outcome.at) else { return Ok(()) };
-        let opened = Circuit::opened(outcome.kind, document(spec), since, outcome.at);
+        let opened = Circuit::opened(outcome.kind, self.document(&key.0, spec), since, outcome.at);
         let subject = self.bus.names.circuit(&key.0, &key.1);
         let (before, sequence) = stored(&self.bus, &subject, &opened).await?;
         if before.mode != Mode::Closed {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::super::adapters::Built;
 use super::super::handler::Tools;
 use super::super::{addresses, attempt};
 use super::document;
@@ -25,9 +26,11 @@ use crate::event::{EventRef, EventType, OWN_SOURCE, Severity};
 use crate::ids::{DeliveryKey, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
-use crate::shelf::standing;
+use crate::shelf::{self, standing};
 
 const EVENT_TYPE: &str = "channel:test";
+/// For a change to reach this worker.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 /// After a 429 that names no wait.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -42,6 +45,7 @@ pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refus
     let delivery = message(errand, &spec, began);
     let destination = addresses::destination(tools, &spec, &delivery).await?;
     let destination = destination.map_err(|(reason, why)| Refusal::new(reason, why))?;
+    heard_of(tools, workspace, &spec).await?;
     let built = tools.adapters.get(workspace, &spec);
     let started = Instant::now();
     let sent = attempt::one_try(&built, destination.attempt(&delivery, None, began)).await;
@@ -55,14 +59,23 @@ pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refus
     log(&outcome, errand);
     let ok = outcome.state == State::Sent;
     let whose = destination.whose(spec.kind);
-    tools.failing.note(&Seen { outcome: &outcome, spec: &spec, whose, wants_no_more }).await;
+    tools
+        .failing
+        .note(&Seen {
+            outcome: &outcome,
+            spec: &built.spec,
+            connection: built.connection.as_deref(),
+            whose,
+            wants_no_more,
+        })
+        .await;
     if ok {
         // Those who were held back need not wait for the next probe. A test that fails is somebody's try-out.
         let end = TryEnd { probe: None, whose, some_reached: false };
         tools.circuits.note(&delivery, &spec, &outcome, end).await;
     }
     let revision = if ok && !is_of_file(&owner) {
-        standing::verify(&tools.bus, workspace, &spec, &errand.by).await?
+        standing::verify(&tools.bus, (workspace, &spec.id), built.address(), &errand.by).await?
     } else {
         None
     };
@@ -75,22 +88,31 @@ pub(super) async fn test(tools: &Tools, errand: &Errand) -> Result<Tested, Refus
     }
     let duration_ms = outcome.duration_ms.unwrap_or_default();
     let Outcome { reason, detail, code, .. } = outcome;
-    let note = if ok { still_off(tools, workspace, &spec).await? } else { None };
+    let note = if ok { still_off(tools, workspace, &built).await? } else { None };
     Ok(Tested { ok, delivery: delivery.id, reason, detail, code, duration_ms, note, revision })
 }
 
+/// An adapter is built with the connection that this worker knows: a test must not go through one that was changed just now.
+async fn heard_of(tools: &Tools, workspace: &WorkspaceId, spec: &ChannelSpec) -> Result<(), Refusal> {
+    let Some(id) = &spec.connection else { return Ok(()) };
+    let newest = shelf::get(&tools.bus, &Key::Connection(workspace.clone(), id.clone())).await?;
+    if let Some(newest) = newest
+        && !tools.directory.seen(newest.revision, PATIENCE).await
+    {
+        let why = "the worker that was asked has not heard of a change of the connection yet: ask again";
+        return Err(Refusal::new(Reason::Internal, why));
+    }
+    Ok(())
+}
+
 /// Whoever sees the test arrive must not wonder why nothing else comes.
-async fn still_off(
-    tools: &Tools,
-    workspace: &WorkspaceId,
-    spec: &ChannelSpec,
-) -> Result<Option<String>, Refusal> {
-    if spec.enabled != Enabled::On {
+async fn still_off(tools: &Tools, workspace: &WorkspaceId, built: &Built) -> Result<Option<String>, Refusal> {
+    if built.spec.enabled != Enabled::On {
         return Ok(Some("the channel is switched off: nothing else goes out".to_owned()));
     }
-    let (standing, _) = standing::read(&tools.bus, workspace, &spec.id).await?;
+    let (standing, _) = standing::read(&tools.bus, workspace, &built.spec.id).await?;
     let off = |found: &Disabled| format!("the channel was switched off ({}): switch it on again", found.why);
-    Ok(standing.disabled(spec).map(off))
+    Ok(standing.disabled(&built.address()).map(off))
 }
 
 fn verdict(sent: Result<Receipt, SendError>) -> Verdict {

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{CHANNELS, fleet, get, hook, make, send, test};
-use crate::support::api::{Api, json as with_body, reply};
-use crate::support::bugle::{Bugle, rule, webhook};
+use crate::support::api::{json as with_body, reply, token};
+use crate::support::bugle::{rule, webhook, with};
 use crate::support::sink::Sink;
-use crate::support::{SOON, ensure, eventually};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -139,6 +138,33 @@ async fn what_is_no_channel_is_refused_with_the_place_and_without_the_value() {
 }
 
 #[tokio::test]
+async fn a_stored_secret_does_not_follow_a_changed_address() {
+    let (_bugle, sink, api) = fleet(&json!({})).await;
+    let secretive = json!({
+        "kind": "webhook", "config": { "url": sink.url("/ops"), "headers": { "Authorization": "hunter2" } },
+    });
+    send(&api, "PUT", "/ops", &secretive).await.expect(201);
+    let evil = sink.url("/evil");
+    let read = get(&api, "ops").await;
+    let masked = json!({ "url": evil, "headers": { "Authorization": "***" } });
+    for (method, body, place) in [
+        ("PATCH", json!({ "config": { "url": evil } }), "/config/headers/Authorization"),
+        ("PUT", with(read.clone(), &json!({ "config": masked })), "/config/headers/Authorization"),
+        ("PATCH", json!({ "kind": "url" }), "/config/url"),
+    ] {
+        let problem = send(&api, method, "/ops", &body).await.expect_problem(400);
+        assert_eq!(problem["pointer"], place, "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("write the secret again") && !detail.contains("hunter2"), "{problem}");
+    }
+    assert_eq!(get(&api, "ops").await, read);
+    let anew = json!({ "config": { "url": evil, "headers": { "Authorization": "another" } } });
+    send(&api, "PATCH", "/ops", &anew).await.expect(200);
+    test(&api, "ops").await.expect(200);
+    assert_eq!(sink.requests("/evil")[0].headers["authorization"], "another");
+}
+
+#[tokio::test]
 async fn a_channel_that_rules_name_is_removed_by_force_alone() {
     let (_bugle, sink, api) = fleet(&json!({})).await;
     make(&api, "ops", &hook(&sink.url("/ops"))).await;
@@ -147,18 +173,6 @@ async fn a_channel_that_rules_name_is_removed_by_force_alone() {
     get(&api, "ops").await;
     api.delete(&format!("{CHANNELS}/ops?force=true")).await.expect(204);
     api.get(&format!("{CHANNELS}/ops")).await.expect_problem(404);
-}
-
-/// A token of a role, known to the API.
-async fn token(bugle: &Bugle, role: &str, more: &Value) -> Api {
-    let wanted = crate::support::bugle::with(json!({ "name": role, "role": role }), more);
-    let made = bugle.api().post("/v1/tokens", &wanted).await.expect(201);
-    let api = bugle.api_as(made["token"].as_str().unwrap());
-    eventually("a new token is known", SOON, async || {
-        ensure(api.get("/v1/deliveries").await.status != 401, "401")
-    })
-    .await;
-    api
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{fleet, get, hook, make, send, test};
-use crate::support::api::Api;
+use super::{CHANNELS, fleet, get, hook, make, send, test};
+use crate::support::api::{Api, json as with_body, reply};
 use crate::support::bugle::{Role, rule, webhook, with};
 use crate::support::sink::Answer;
 use crate::support::{LATER, SOON, ensure, eventually};
@@ -122,6 +122,63 @@ async fn a_receiver_that_wants_no_more_is_left_alone_and_people_are_told() {
         .await;
     }
     send(&api, "PATCH", "/filed/enabled", &json!({ "enabled": false })).await.expect_problem(409);
+}
+
+#[tokio::test]
+async fn another_address_of_its_connection_is_another_address_of_the_channel() {
+    let (bugle, sink, api) = fleet(&json!({})).await;
+    let shared = |path: &str| json!({ "kind": "webhook", "config": { "url": sink.url(path) } });
+    let change = async |method: &str, body: &Value| {
+        reply(with_body(api.request(method, "/v1/connections/hooks"), body)).await
+    };
+    change("PUT", &shared("/first")).await.expect(201);
+    let on = |id: &str| json!({ "id": id, "kind": "webhook", "connection": "hooks", "retry": { "scheduleMs": [300] } });
+    let filed = json!({ "channels": [on("filed")], "rules": [rule("to-filed", "f:*", "filed")] });
+    bugle.apply_as("filed", &filed).await.ok();
+    make(&api, "ops", &on("ops")).await;
+    test(&api, "ops").await.expect(200);
+    assert_eq!(get(&api, "ops").await["verificationStatus"], "verified");
+    let renamed = change("PATCH", &json!({ "name": "Hooks" })).await.expect(200);
+    assert_eq!(renamed["name"], "Hooks");
+    assert_eq!(get(&api, "ops").await["verificationStatus"], "verified", "a name leads nowhere");
+    sink.script("/first", [Answer::Status(410)]);
+    let wire = bugle.wire().await;
+    let mut number = 0;
+    eventually("a delivery fails", SOON, async || {
+        number += 1;
+        wire.event("a:b", &format!("e-{number}"), &json!({})).await;
+        api.shows(1, &format!("channel=ops&event=e-{number}")).await;
+        ensure(!api.deliveries("channel=ops&status=failed").await.is_empty(), "not yet")
+    })
+    .await;
+    assert_eq!(switched_off(&api, "ops").await["reason"], "gone");
+
+    change("PATCH", &shared("/second")).await.expect(200);
+    let moved = get(&api, "ops").await;
+    assert_eq!(
+        (&moved["disabled"], &moved["verificationStatus"]),
+        (&Value::Null, &json!("pending")),
+        "{moved}"
+    );
+    let pending = api.get(&format!("{CHANNELS}?verificationStatus=pending")).await.expect(200);
+    assert_eq!(pending["channels"][0]["id"], "ops", "{pending}");
+    let listed = bugle.cli(&["channels", "list"]).await.ok();
+    assert!(listed.contains("bugle channels test ops"), "{listed}");
+    let message = json!({ "channel": "ops", "title": "t", "body": "b" });
+    api.post("/v1/notifications/send", &message).await.expect_problem(409);
+    // What a file put there needs no test.
+    assert_eq!(get(&api, "filed").await["verificationStatus"], "verified");
+    wire.event("f:b", "f-1", &json!({})).await;
+    sink.receives(1, "/second").await;
+    test(&api, "ops").await.expect(200);
+    assert_eq!(get(&api, "ops").await["verificationStatus"], "verified");
+    eventually("it gets what comes", SOON, async || {
+        number += 1;
+        wire.event("a:b", &format!("e-{number}"), &json!({})).await;
+        let sent = api.shows(1, &format!("channel=ops&event=e-{number}")).await;
+        ensure(sent[0]["status"] == "sent", format!("{sent:?}"))
+    })
+    .await;
 }
 
 async fn metric(bugle: &crate::support::bugle::Bugle) -> String {

@@ -8,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::subscribed;
 use crate::clients::python;
-use crate::support::api::Api;
-use crate::support::bugle::Bugle;
+use crate::support::api::{Api, json as with_body, reply};
+use crate::support::bugle::{Bugle, with};
 use crate::support::sink::{Answer, Request, Sink};
 
 /// A browser's keys: those of RFC 8291, Appendix A.
@@ -152,4 +152,22 @@ async fn pages_are_told_the_public_key_and_nothing_else() {
     assert_eq!(told, json!({"publicKey": VAPID_PUBLIC}));
     own.get("/v1/push-subscriptions/vapid-public-key?channel=web").await.expect(200);
     own.get("/v1/push-subscriptions/vapid-public-key?channel=other").await.expect_problem(404);
+    // The key may be its connection's; a channel that is off has none.
+    let keys = json!({ "vapidPrivateKey": VAPID_PRIVATE, "vapidPublicKey": VAPID_PUBLIC });
+    let put = async |path: &str, body: &Value| reply(with_body(api.request("PUT", path), body)).await;
+    put("/v1/connections/push", &json!({ "kind": "webpush", "config": keys })).await.expect(201);
+    let shared = json!({ "kind": "webpush", "connection": "push", "enabled": true,
+                         "config": { "subject": "mailto:ops@example.com", "baseUrl": "https://app.example" } });
+    put("/v1/notification-channels/shared", &shared).await.expect(201);
+    let of_shared = "/v1/push-subscriptions/vapid-public-key?channel=shared";
+    assert_eq!(own.get(of_shared).await.expect(200), told);
+    put("/v1/notification-channels/shared", &with(shared, &json!({ "enabled": false }))).await.expect(200);
+    own.get(of_shared).await.expect_problem(404);
+    let sly =
+        with(keys, &json!({ "vapidPublicKey": "${VAPID_PRIVATE_KEY}", "vapidPrivateKey": "${ELSEWHERE}" }));
+    let sly = json!({ "kind": "webpush",
+                      "config": with(sly, &json!({ "subject": "mailto:ops@example.com", "baseUrl": "https://app.example" })) });
+    put("/v1/notification-channels/sly", &sly).await.expect(201);
+    let refused = own.get("/v1/push-subscriptions/vapid-public-key?channel=sly").await.expect_problem(503);
+    assert!(!refused.to_string().contains(VAPID_PRIVATE), "{refused}");
 }

@@ -3,10 +3,11 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json as value};
 
+use super::bugle::{Bugle, with};
 use super::stream::LiveStream;
-use super::{LATER, SOON, eventually};
+use super::{LATER, SOON, ensure, eventually};
 
 /// One client for all: a pool of connections that outlives a test's runtime would hang, so it keeps none.
 pub fn http() -> &'static reqwest::Client {
@@ -160,4 +161,16 @@ pub async fn reply(request: reqwest::RequestBuilder) -> Reply {
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Reply { status, content_type, headers, body }
+}
+
+/// A token of a role, known to the API.
+pub async fn token(bugle: &Bugle, role: &str, more: &Value) -> Api {
+    let wanted = with(value!({ "name": role, "role": role }), more);
+    let made = bugle.api().post("/v1/tokens", &wanted).await.expect(201);
+    let api = bugle.api_as(made["token"].as_str().unwrap());
+    eventually("a new token is known", SOON, async || {
+        ensure(api.get("/v1/deliveries").await.status != 401, "401")
+    })
+    .await;
+    api
 }
