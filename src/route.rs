@@ -153,6 +153,7 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     let severity = rule.severity.or(event.severity).unwrap_or_default();
     let mut wording = Wording::new(event, rule, world.texts, severity);
     let (recipients, mut notes) = recipients(event, rule);
+    let is_personal = !rule.recipients.is_empty() || event.attributes.contains_key(RECIPIENTS);
     let found = rule.attachments.as_ref().and_then(|path| path.find(event));
     let (attachments, bad) = found.map(|found| attachment::read(&found)).unwrap_or_default();
     notes.extend(bad);
@@ -164,8 +165,9 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
             if fixed || recipients.is_empty() { vec![None] } else { recipients.iter().map(Some).collect() };
         let text = wording.of(spec.map(|spec| spec.kind));
         for recipient in addressed {
+            let attachments = &attachments;
             let draft =
-                Draft { event, candidate, severity, text, attachments: &attachments, channel: id, recipient };
+                Draft { event, candidate, severity, text, attachments, channel: id, is_personal, recipient };
             steps.push(match step(&draft, spec, channels, &notes) {
                 Step::Deliver(delivery) if asleep => Step::Suppress(delivery, Reason::OutsideHours),
                 step @ (Step::Deliver(_) | Step::Suppress(..) | Step::GiveUp(..)) => step,
@@ -186,6 +188,8 @@ struct Draft<'a> {
     text: &'a Text,
     attachments: &'a [Attachment],
     channel: &'a ChannelId,
+    /// It is meant for those who are named, even when that is nobody here.
+    is_personal: bool,
     recipient: Option<&'a Recipient>,
 }
 
@@ -205,14 +209,22 @@ fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, channels: &Channels, note
             Step::GiveUp(delivery, Reason::UnknownChannel, detail)
         }
         Some(spec) if spec.enabled != Enabled::On => Step::Suppress(delivery, Reason::ChannelDisabled),
-        Some(spec) if draft.recipient.is_none() && matches!(spec.addressing(), Addressing::Contact(_)) => {
-            Step::Suppress(delivery, Reason::NoAddress)
-        }
+        Some(spec) if draft.is_for_nobody(spec.addressing()) => Step::Suppress(delivery, Reason::NoAddress),
         Some(_) => Step::Deliver(delivery),
     }
 }
 
 impl Draft<'_> {
+    /// What is personal goes to nobody rather than to everybody.
+    fn is_for_nobody(&self, addressing: Addressing) -> bool {
+        self.recipient.is_none()
+            && match addressing {
+                Addressing::Contact(_) => true,
+                Addressing::Devices => self.is_personal,
+                Addressing::Fixed | Addressing::Named => false,
+            }
+    }
+
     fn delivery(&self, spec: Option<&ChannelSpec>, more_notes: &[String]) -> Delivery {
         let key = DeliveryKey {
             workspace: &self.event.workspace,

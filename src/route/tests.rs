@@ -47,9 +47,13 @@ fn book(scopes: &[Value]) -> ScopeBook {
 }
 
 fn hook() -> Channels {
-    let spec = json!({"id": "hook", "kind": "webhook", "config": {"url": "https://a.example/"}});
-    let spec: ChannelSpec = serde_json::from_value(spec).unwrap();
-    HashMap::from([((WorkspaceId::default(), spec.id.clone()), Arc::new(spec))]).into()
+    let specs = [
+        json!({"id": "hook", "kind": "webhook", "config": {"url": "https://a.example/"}}),
+        json!({"id": "phones", "kind": "expo", "config": {}}),
+    ];
+    let specs = specs.map(|spec| serde_json::from_value::<ChannelSpec>(spec).unwrap());
+    let keyed = specs.map(|spec| ((WorkspaceId::default(), spec.id.clone()), Arc::new(spec)));
+    HashMap::from(keyed).into()
 }
 
 /// What one rule makes of an event at a moment.
@@ -240,6 +244,21 @@ fn a_list_in_the_data_names_everybody_in_it() {
         .collect();
     assert_eq!(named, ["ann", "bob", "eve, the 2nd"]);
     assert!(firings[0].steps[0].delivery().note.as_deref().is_some_and(|note| note.contains("empty here")));
+}
+
+#[test]
+fn a_push_that_is_meant_for_somebody_never_goes_to_everybody() {
+    let goes_out = |recipients: &Value, data: &Value| {
+        let rule = json!({"id": "r", "events": ["*"], "channels": ["phones"], "recipients": recipients});
+        match &planned(&rule, &event("a:b", data), MORNING)[0].steps[..] {
+            [Step::Deliver(delivery)] => Ok(delivery.recipient.as_ref().map(ToString::to_string)),
+            [Step::Suppress(_, reason)] => Err(*reason),
+            steps => panic!("{steps:?}"),
+        }
+    };
+    assert_eq!(goes_out(&json!(["{{who}}"]), &json!({"who": "ann"})), Ok(Some("ann".to_owned())));
+    assert_eq!(goes_out(&json!(["{{who}}"]), &json!({})), Err(Reason::NoAddress));
+    assert_eq!(goes_out(&json!([]), &json!({})), Ok(None));
 }
 
 #[test]
