@@ -95,6 +95,11 @@ trait Service: Send + Sync {
         0
     }
 
+    /// Whether a later message takes the place of an earlier one of the same thing.
+    fn replaces(&self) -> bool {
+        false
+    }
+
     /// Whether what was sent before cannot be changed any more, so that a new one is sent.
     fn is_gone(&self, _answer: &Answer) -> bool {
         false
@@ -209,6 +214,10 @@ impl Channel for UrlChannel {
             let receipt = self.service.classify(&answer)?;
             Ok(Receipt { code: Some(answer.status), note: message.note(self.service.files(&message)), ..receipt })
         })
+    }
+
+    fn replaces(&self) -> bool {
+        self.service.replaces()
     }
 
     fn limits(&self, _attempt: &Try<'_>) -> Vec<Limit> {

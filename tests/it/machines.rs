@@ -169,6 +169,29 @@ async fn a_subject_of_bugles_own_is_refused_one_without_a_stream_is_tried_again_
 }
 
 #[tokio::test]
+async fn a_later_word_on_one_incident_takes_the_place_of_the_earlier_one_in_discord() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let hook = "/api/v10/webhooks/42/hunter2";
+    sink.script(hook, [Answer::Json(json!({ "id": "7" }))]);
+    sink.script(&format!("{hook}/messages/7"), [Answer::Json(json!({ "id": "7" }))]);
+    let config = json!({ "url": "discord://42/hunter2", "apiBase": sink.url("") });
+    let collapse = json!({ "collapse": { "key": "{{incident}}" } });
+    bugle
+        .start_with(&json!({
+            "channels": [{ "id": "discord", "kind": "url", "config": config }],
+            "rules": [with(rule("incidents", "incident:*", "discord"), &collapse)],
+        }))
+        .await;
+    let wire = bugle.wire().await;
+    for step in 1..=2 {
+        wire.event("incident:step", &format!("e-{step}"), &json!({ "incident": 1 })).await;
+        bugle.api().shows(step, "status=sent").await;
+    }
+    assert_eq!(sink.receives(1, hook).await.len(), 1);
+    assert_eq!(sink.receives(1, &format!("{hook}/messages/7")).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_service_is_reached_by_its_url_and_its_answers_decide() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
     let at = |id: &str, url: String| json!({ "id": id, "kind": "url", "config": { "url": url, "apiBase": sink.url("") } });

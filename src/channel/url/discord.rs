@@ -115,6 +115,10 @@ impl Service for Discord {
         parts(message).len()
     }
 
+    fn replaces(&self) -> bool {
+        true
+    }
+
     fn is_gone(&self, answer: &Answer) -> bool {
         answer.status == 404 && field(answer, "/code").as_deref() == Some(UNKNOWN_MESSAGE)
     }
