@@ -341,6 +341,23 @@ async fn an_answer_that_breaks_off_is_judged_by_what_came() {
 }
 
 #[tokio::test]
+async fn a_web_page_under_200_is_nobodys_yes_but_a_receivers_of_somebodys_own() {
+    for subject in subjects() {
+        let server = Server::answering(200, &[], "\u{feff}\r\n<!doctype html><title>Sign in</title>").await;
+        let sent = build(&subject, &server.base).send(try_at(&sample(), subject.kind, &server.base)).await;
+        match (subject.kind, sent) {
+            (Kind::Webhook | Kind::WebPush, Ok(_)) => {}
+            (Kind::Webhook | Kind::WebPush, Err(error)) => panic!("{}: {error:?}", subject.name()),
+            (_, sent) => {
+                let error = sent.expect_err(&subject.name());
+                let seen = (class(&error), error.failure().reason);
+                assert_eq!(seen, ("transient", Reason::ProviderError), "{}", subject.name());
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_without_an_end_is_read_up_to_a_limit() {
     for subject in subjects() {
         for status in [200, 500] {

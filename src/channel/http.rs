@@ -25,7 +25,7 @@ use super::{SendError, TIMEOUT};
 use crate::rule::fault::Fault;
 use resolve::GuardedResolver;
 pub use resolve::addresses;
-pub use status::{classify_provider_status, classify_status};
+pub use status::{classify_provider, classify_provider_status, classify_status};
 use tls::Own;
 pub use transport::unanswered;
 

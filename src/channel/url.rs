@@ -31,7 +31,7 @@ use url::Url;
 use self::address::{Address, fault};
 use self::message::Message;
 use super::http::multipart::{Part, form};
-use super::http::{Answer, HttpClient, HttpPolicy, classify_provider_status, parse_endpoint, rebase};
+use super::http::{Answer, HttpClient, HttpPolicy, classify_provider, parse_endpoint, rebase};
 use super::secret::Redacted;
 use super::{Adapter, Channel, Limit, Receipt, SendError, Try, Workshop, settings};
 use crate::delivery::Delivery;
@@ -81,7 +81,7 @@ trait Service: Send + Sync {
     /// What it is asked. `earlier` is the handle of what was sent before under the same collapse id.
     fn request(&self, message: &Message<'_>, earlier: Option<&str>) -> Request;
 
-    /// What its answer means. Status codes that say all go to [`classify_provider_status`].
+    /// What its answer means. Status codes that say all go to [`classify_provider`].
     ///
     /// # Errors
     /// Whatever is no success.
@@ -234,7 +234,7 @@ impl Channel for UrlChannel {
 
 /// Those whose status says all.
 fn by_status(answer: &Answer) -> Result<Receipt, SendError> {
-    classify_provider_status(answer.status, answer.retry_after).map(|()| Receipt::default())
+    classify_provider(answer).map(|()| Receipt::default())
 }
 
 /// The field of a JSON answer, as text.

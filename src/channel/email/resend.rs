@@ -18,7 +18,7 @@ use url::Url;
 
 use super::letter::Letter;
 use super::{EmailConfig, Envelope, given};
-use crate::channel::http::{Answer, HttpClient, classify_provider_status, parse_endpoint};
+use crate::channel::http::{Answer, HttpClient, classify_provider, parse_endpoint};
 use crate::channel::secret::Redacted;
 use crate::channel::{Failure, Receipt, SendError, Workshop};
 use crate::outcome::Reason;
@@ -149,7 +149,7 @@ fn classify(answer: &Answer) -> Result<Receipt, SendError> {
     if let Some(error) = refusal(answer).and_then(|refusal| classify_name(&refusal, answer)) {
         return Err(error);
     }
-    match classify_provider_status(answer.status, answer.retry_after) {
+    match classify_provider(answer) {
         // Whether the id can be read or not: the status is the verdict.
         Ok(()) => {
             let accepted: Option<Accepted> = serde_json::from_slice(&answer.body).ok();

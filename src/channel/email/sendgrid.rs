@@ -22,7 +22,7 @@ use url::Url;
 use super::letter::Letter;
 use super::resend::{below, bearer, unwritten};
 use super::{EmailConfig, Envelope, given};
-use crate::channel::http::{Answer, HttpClient, RETRY_AFTER_MAX, classify_provider_status, parse_endpoint};
+use crate::channel::http::{Answer, HttpClient, RETRY_AFTER_MAX, classify_provider, parse_endpoint};
 use crate::channel::secret::Redacted;
 use crate::channel::{Failure, Receipt, SendError, Workshop};
 use crate::outcome::Reason;
@@ -178,7 +178,7 @@ struct Problem {
 
 fn classify(answer: &Answer) -> Result<(), SendError> {
     let errors = serde_json::from_slice::<Errors>(&answer.body).map(|found| found.errors).unwrap_or_default();
-    match classify_provider_status(answer.status, answer.retry_after) {
+    match classify_provider(answer) {
         Ok(()) => Ok(()),
         // The sender or the key has to be mended, or the account was blocked for a while: not this message's fault.
         Err(SendError::Permanent(failure) | SendError::Ours(failure))

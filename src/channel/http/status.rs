@@ -19,10 +19,13 @@
 //! | 5xx      | transient, `provider_error`          | the same                                |
 //! | others   | transient, `provider_error`          | the same                                |
 //!
+//! A 2xx of a provider is none with a web page in it ([`classify_provider`]).
+//!
 //! A `Retry-After` is passed on wherever it is transient or rate limited.
 
 use std::time::Duration;
 
+use super::Answer;
 use crate::channel::{Failure, SendError};
 use crate::outcome::Reason;
 
@@ -62,6 +65,25 @@ pub fn classify_provider_status(status: u16, retry_after: Option<Duration>) -> R
         502 | 504 => transient(Reason::ProviderError, status, retry_after.or(Some(OVERLOAD_PAUSE))),
         _ => transient(Reason::ProviderError, status, retry_after),
     })
+}
+
+/// The same of a whole answer. A page in the place of what an API says is a proxy's or a portal's: nobody took the message.
+///
+/// # Errors
+/// Whatever is not 2xx, and pages.
+pub fn classify_provider(answer: &Answer) -> Result<(), SendError> {
+    classify_provider_status(answer.status, answer.retry_after)?;
+    if !is_page(&answer.body) {
+        return Ok(());
+    }
+    let detail = format!("answered {} with a web page in place of its own words", answer.status);
+    let failure = Failure::new(Reason::ProviderError, detail).code(answer.status);
+    Err(SendError::Transient { failure, retry_after: None })
+}
+
+/// Markup, behind white space and marks of an encoding.
+fn is_page(body: &[u8]) -> bool {
+    body.iter().find(|byte| byte.is_ascii_graphic()) == Some(&b'<')
 }
 
 fn transient(reason: Reason, status: u16, retry_after: Option<Duration>) -> SendError {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::bot::unreadable;
-use crate::channel::http::{Answer, classify_provider_status};
+use crate::channel::http::{Answer, classify_provider, classify_provider_status};
 use crate::channel::{Failure, Receipt, SendError};
 use crate::outcome::Reason;
 
@@ -163,7 +163,10 @@ pub(super) fn of_webhook(answer: &Answer) -> Result<Receipt, SendError> {
     let accepted = (200..300).contains(&answer.status);
     match &refused {
         Some(refused) => Err(refusal(&refused.error, answer)),
-        None if accepted => Ok(Receipt { code: Some(answer.status), ..Receipt::default() }),
+        None if accepted => {
+            classify_provider(answer)?;
+            Ok(Receipt { code: Some(answer.status), ..Receipt::default() })
+        }
         None => Err(refusal(body.trim(), answer)),
     }
 }
