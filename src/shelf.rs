@@ -47,8 +47,8 @@ pub enum ShelfError {
     #[error("there is none")]
     Missing,
     /// The condition does not hold (any more).
-    #[error("it was changed meanwhile: read it again")]
-    Changed,
+    #[error("{0}")]
+    Changed(&'static str),
     #[error("it belongs to {0}: change it there")]
     Foreign(String),
     #[error(transparent)]
@@ -160,11 +160,12 @@ pub async fn remove(bus: &Bus, key: &Key, condition: Condition) -> Result<u64, S
 
 fn check(found: Option<&Held>, condition: Condition) -> Result<(), ShelfError> {
     match (condition, found) {
-        (Condition::Absent, Some(_)) | (Condition::Revision(_) | Condition::Present, None) => {
-            return Err(ShelfError::Changed);
+        (Condition::Absent, Some(_)) => return Err(ShelfError::Changed("it is there already")),
+        (Condition::Revision(_) | Condition::Present, None) => {
+            return Err(ShelfError::Changed("there is none (any more)"));
         }
         (Condition::Revision(wanted), Some(held)) if held.revision != wanted => {
-            return Err(ShelfError::Changed);
+            return Err(ShelfError::Changed("it was changed meanwhile: read it again"));
         }
         _ => {}
     }

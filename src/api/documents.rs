@@ -331,7 +331,7 @@ impl From<ShelfError> for Problem {
     fn from(error: ShelfError) -> Self {
         match error {
             ShelfError::Missing => Self::not_found("there is no such document"),
-            ShelfError::Changed => Self::precondition(error.to_string()),
+            ShelfError::Changed(_) => Self::precondition(error.to_string()),
             ShelfError::Foreign(_) => Self::owned(error.to_string()),
             ShelfError::Bus(error) => error.into(),
         }

@@ -86,7 +86,7 @@ pub async fn act(
             tracing::info!(workspace = %leave.workspace, channel = %leave.channel, "a recipient unsubscribed");
         }
         // Whoever is forgotten is sent nothing either.
-        Ok(_) | Err(ShelfError::Changed | ShelfError::Missing) => {}
+        Ok(_) | Err(ShelfError::Changed(_) | ShelfError::Missing) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(page(StatusCode::OK, "<p>You will get no more of these messages.</p>"))

@@ -312,9 +312,15 @@ fn refused(answer: &Answer, is_alone: bool) -> Result<(), SendError> {
     if let Some(known) = errors::classify(error.code, answer, is_alone) {
         return Err(known);
     }
-    classify_provider_status(answer.status, answer.retry_after)?;
-    // A refusal under a status that says the opposite.
     let detail = format!("WhatsApp answered {}, which is not known", error.code);
+    if let Err(by_status) = classify_provider_status(answer.status, answer.retry_after) {
+        let with_code = |failure: Failure| {
+            let detail = format!("{detail}: {}", failure.detail);
+            Failure { detail, ..failure }
+        };
+        return Err(by_status.with_failure(with_code));
+    }
+    // A refusal under a status that says the opposite.
     let failure = Failure::new(Reason::ProviderError, detail).code(answer.status);
     Err(SendError::Transient { failure, retry_after: answer.retry_after })
 }

@@ -326,7 +326,7 @@ async fn switch(bus: &Bus, arguments: &Switch, enabled: bool) -> Result<(), Fail
     let switched = standing::switch(bus, (&workspace, &id), AUTHOR, enabled).await;
     switched.map_err(|error| match error {
         ShelfError::Missing => Failure::config(format!("there is no channel {id}")),
-        ShelfError::Changed | ShelfError::Foreign(_) | ShelfError::Bus(_) => Failure::run(error),
+        ShelfError::Changed(_) | ShelfError::Foreign(_) | ShelfError::Bus(_) => Failure::run(error),
     })?;
     say(&format!("{id} is {}", if enabled { "on" } else { "off" }))
 }

@@ -122,9 +122,10 @@ async fn done(tools: &Tools, what: What, message: &Message) -> Result<Answer, Re
 async fn settings(tools: &Tools, errand: &Errand) -> Result<(Value, Workshop), Refusal> {
     let settings = match &errand.of {
         Of::Channel(id) => {
-            let spec = document::<ChannelSpec>(tools, Key::Channel(errand.workspace.clone(), id.clone()))
-                .await?
-                .spec;
+            let key = Key::Channel(errand.workspace.clone(), id.clone());
+            let mut spec = document::<ChannelSpec>(tools, key).await?.spec;
+            // What is looked for: perhaps the variable that is to hold it is not set yet.
+            spec.config.as_object_mut().map(|config| config.remove("chatId"));
             tools.adapters.settings(&errand.workspace, &spec)
         }
         Of::Connection(id) => {

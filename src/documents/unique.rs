@@ -14,6 +14,9 @@ use crate::rule::fault::{Fault, field_pointer, shortened};
 /// # Errors
 /// Where it stops being JSON, or the place of the key that is there twice.
 pub fn json(text: &[u8]) -> Result<Value, Fault> {
+    if text.trim_ascii().is_empty() {
+        return Err(Fault::here("is empty: JSON is expected"));
+    }
     let place = RefCell::new(String::new());
     let mut reader = serde_json::Deserializer::from_slice(text);
     match (Looked { place: &place }).deserialize(&mut reader) {

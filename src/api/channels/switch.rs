@@ -57,7 +57,7 @@ pub async fn enabled(
     let switched = standing::switch(&api.bus, (workspace, channel), &principal.name, enabled).await;
     let revision = switched.map_err(|error| match error {
         ShelfError::Missing => missing(&id),
-        ShelfError::Changed | ShelfError::Foreign(_) | ShelfError::Bus(_) => error.into(),
+        ShelfError::Changed(_) | ShelfError::Foreign(_) | ShelfError::Bus(_) => error.into(),
     })?;
     api.follow(revision).await;
     tracing::info!(%workspace, %channel, enabled, by = principal.name, "channel switched");

@@ -154,6 +154,9 @@ fn the_code_decides_before_the_status() {
     ] {
         assert_eq!(class(status, &error(code), true), expected, "{status} {code}");
     }
+    let answer = Answer { status: 400, retry_after: None, body: error(999_999).into_bytes() };
+    let detail = classify(&answer, true).unwrap_err().failure().detail.clone();
+    assert_eq!(detail, "WhatsApp answered 999999, which is not known: answered 400");
     let pair = error(131_056);
     assert_eq!(class(400, &pair, true), "limited rate_limited Some(6s)");
     assert_eq!(class(400, &pair, false), "transient rate_limited Some(6s)", "others need not wait");

@@ -169,7 +169,11 @@ async fn a_bot_says_which_chats_it_has_heard_of() {
     let shared = crate::support::api::json(api.request("PUT", "/v1/connections/shared"), &bot);
     crate::support::api::reply(shared).await.expect(201);
     let path = "/telegram/detect-chats";
-    for of in [json!({ "channel": "bot" }), json!({ "connectionId": "shared" })] {
+    let mut new = bot.clone();
+    new["config"]["chatId"] = "${NOT_KNOWN_YET}".into();
+    send(&api, "PUT", "/new", &new).await.expect(201);
+    for of in [json!({ "channel": "bot" }), json!({ "channel": "new" }), json!({ "connectionId": "shared" })]
+    {
         let found = send(&api, "POST", path, &of).await.expect(200);
         let expected = json!([{ "chatId": "-1001", "name": "Ops", "type": "supergroup", "username": "ops" }]);
         assert_eq!(found["chats"], expected, "{of}");
