@@ -101,6 +101,8 @@ words! {
         Continued = "continued",
         /// It was sent with a delay or a time.
         Delayed = "delayed",
+        /// Its channel lets it go later: nothing was tried yet.
+        Waiting = "waiting",
         /// An operator sent it again.
         Redriven = "redriven",
         /// No answer in time.

@@ -216,6 +216,7 @@ fn counts(reason: Reason) -> bool {
         | Reason::Confirmed
         | Reason::Continued
         | Reason::Delayed
+        | Reason::Waiting
         | Reason::Redriven
         | Reason::Deferred
         | Reason::RateLimited

@@ -5,12 +5,13 @@
 //! done before. Steps that most deliveries do not take are boxed, so that what is in hand stays small.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::failover;
 use super::handler::Tools;
 use super::share::Shares;
+use super::{after, failover};
 use crate::bus::consumer::Lease;
 use crate::bus::{BusError, schedule, topology};
 use crate::channel::standing::Closed;
@@ -24,6 +25,9 @@ use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::send::fate::{self, Fate};
 use crate::shelf::standing;
+
+/// A pause as long as this shows in the history.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 
 /// A delivery in hand, with the sequence of the message that brought it.
 pub(super) struct Hand<'a> {
@@ -153,9 +157,39 @@ impl Hand<'_> {
             };
             return self.give_up(Some(spec), Reason::Expired, detail).await;
         }
+        match why {
+            "circuit" => self.tell_waiting(due, Duration::ZERO, "nothing works on its channel").await?,
+            "paused" => self.tell_waiting(due, LONG_PAUSE, "its channel was asked to pause").await?,
+            _ => {}
+        }
         Box::pin(self.schedule(self.delivery.put_off(), due)).await?;
         metrics::postponed(why);
         tracing::debug!(delivery = %self.delivery.id, %due, why, "put off");
+        Ok(())
+    }
+
+    /// The history shows what waits for that long before anything was tried. A send is in it already, and so is what an operator
+    /// sent again.
+    pub(super) async fn tell_waiting(
+        &self,
+        due: Timestamp,
+        long: Duration,
+        why: &str,
+    ) -> Result<(), BusError> {
+        let (bus, delivery, now) = (&self.tools.bus, self.delivery, clock::now());
+        let tried = (delivery.attempt, delivery.redrive, delivery.postponed) != (1, 0, 0);
+        let told = delivery.held > 0 || delivery.turn.is_some() || delivery.rule.is_none();
+        if tried || told || due < after(now, long) {
+            return Ok(());
+        }
+        let verdict = Verdict {
+            detail: Some(why.to_owned()),
+            next_at: Some(due),
+            ..Verdict::new(State::Scheduled, Reason::Waiting)
+        };
+        let outcome = Outcome::of(delivery, verdict, None, now);
+        bus.record(&outcome, &self.message_id()).await?;
+        metrics::outcome(&outcome);
         Ok(())
     }
 

@@ -29,6 +29,8 @@ const IN_HAND_MAX: Duration = Duration::from_secs(1);
 const EARLY: Duration = Duration::from_millis(400);
 /// The limits that many share are busy: again after about this long.
 const BUSY: Duration = Duration::from_secs(1);
+/// Who stands in line for as long as this shows in the history.
+const LONG_LINE: Duration = Duration::from_secs(60);
 /// So often a moment may pass while another one is waited for.
 const ROUNDS: u32 = 3;
 
@@ -120,6 +122,7 @@ impl Hand<'_> {
             let detail = "its time was over before its turn came";
             return self.give_up(Some(spec), Reason::Expired, detail).await;
         }
+        Box::pin(self.tell_waiting(due, LONG_LINE, "its turn comes by its channel's rate")).await?;
         self.schedule(self.delivery.in_line(turn.clone()), due).await?;
         metrics::postponed("pace");
         tracing::debug!(delivery = %self.delivery.id, %due, "in line for its channel's rate");
@@ -198,8 +201,8 @@ impl Held {
 
 /// The last moment at which a slot counts.
 fn last_in(slot: &Slot, place: &Place) -> Timestamp {
-    let patience = SignedDuration::from_micros(place.rate.patience);
-    slot.at.checked_add(patience).unwrap_or(Timestamp::MAX)
+    let lateness = SignedDuration::from_micros(place.rate.lateness());
+    slot.at.checked_add(lateness).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -227,10 +230,10 @@ mod tests {
         let places = vec![place("group", 20, 60), place("chat", 1, 1), place("bot", 30, 1)];
         let two = held(places.clone(), &[(0, 1_000), (1, 2_000)]);
         assert!(!two.counts(at(2_000)), "the third is missing");
-        // The group's slot counts for six seconds, that of the chat for a tenth of one: until then the bot's must be.
-        assert_eq!(two.last_moment(), Some(2_100_000));
+        // The group's slot counts for five seconds, that of the chat for 80 ms: until then the bot's must be.
+        assert_eq!(two.last_moment(), Some(2_080_000));
         let all = held(places, &[(0, 1_000), (1, 2_000), (2, 2_050)]);
-        assert!(all.counts(at(2_100)) && !all.counts(at(2_101)));
+        assert!(all.counts(at(2_080)) && !all.counts(at(2_081)));
         assert_eq!(held(vec![place("bot", 30, 1)], &[]).last_moment(), None);
     }
 

@@ -43,6 +43,10 @@ async fn an_open_circuit_wastes_no_tries_and_one_probe_closes_it_for_everybody()
     sink.script("/dead", [Answer::Hold]);
     let before = sink.requests("/dead").len();
     events(&bugle, "held", 20).await;
+    let waiting = bugle.api().shows_within(LATER, 20, "channel=dead&status=scheduled").await;
+    let is_told =
+        |one: &Value| one["reason"] == "waiting" && one["nextAt"].is_string() && one["attempts"] == 0;
+    assert!(waiting.iter().all(is_told), "{waiting:?}");
     steadily("nobody tries", Duration::from_secs(12), async || {
         let found = sink.requests("/dead").len();
         ensure(found == before, format!("{found} requests instead of {before}"))

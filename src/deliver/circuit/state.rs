@@ -220,6 +220,7 @@ fn is_the_channels(reason: Reason) -> bool {
         | Reason::Confirmed
         | Reason::Continued
         | Reason::Delayed
+        | Reason::Waiting
         | Reason::Redriven
         | Reason::Deferred
         | Reason::RateLimited

@@ -25,6 +25,9 @@ const PATIENCE_PART: i64 = 10;
 const PATIENCE_MIN: i64 = 100_000;
 const PATIENCE_MAX: i64 = 10_000_000;
 
+/// Of that lateness this part is for the way, which differs from message to message: what counts is when they arrive.
+const WAY_PART: i64 = 5;
+
 /// Of a limit's number this part may go at once: of a span up to a second the second one.
 const BURST_PART: i64 = 4;
 const BURST_PART_SHORT: i64 = 8;
@@ -45,7 +48,7 @@ pub struct Rate {
     step: i64,
     /// How many steps before its slot a message may go out.
     tolerance: i64,
-    pub patience: i64,
+    patience: i64,
     /// How many may go at once.
     burst: i64,
     /// How many go within the window. A try that counts more is more than the limit, whatever is done.
@@ -107,6 +110,12 @@ impl Rate {
         let step = (per + patience + steps - 1) / steps;
         let tolerance = at_once(burst) - 1;
         Self { step, tolerance, patience, burst, most: steps + tolerance }
+    }
+
+    /// How late a message may begin, in microseconds.
+    #[must_use]
+    pub fn lateness(&self) -> i64 {
+        self.patience - self.patience / WAY_PART
     }
 
     /// How long what was sent is of consequence.
