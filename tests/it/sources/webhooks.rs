@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use data_encoding::HEXLOWER;
-use hmac::{Hmac, KeyInit, Mac};
+use ring::hmac;
 use serde_json::{Value, json};
 
 use super::{ROUTING, fleet, metric, put, types};
@@ -28,9 +28,7 @@ fn bearer(secret: &str) -> Vec<(&'static str, String)> {
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).unwrap();
-    parts.iter().for_each(|part| mac.update(part));
-    mac.finalize().into_bytes().to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &parts.concat()).as_ref().to_vec()
 }
 
 fn signed_webhook(secret: &str, body: &Value, seconds_ago: i64) -> Vec<(&'static str, String)> {
