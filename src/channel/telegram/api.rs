@@ -40,9 +40,14 @@ pub(super) struct Bot {
 impl Bot {
     pub fn new(token: Redacted<String>, api_base: Option<&str>, workshop: &Workshop) -> Result<Self, Fault> {
         let text = token.expose();
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_-".contains(&byte))
-        {
-            let legal = "is not a bot's token: digits, a colon, then letters, digits, _ and -";
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let is_token = text.split_once(':').is_some_and(|(id, rest)| {
+            let number = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+            number && !rest.is_empty() && rest.bytes().all(legal)
+        });
+        if !is_token {
+            let legal =
+                "is not a bot's token: digits, a colon, then letters, digits, _ and -, without `bot` before them";
             return Err(Fault::new("/botToken".to_owned(), legal.to_owned()));
         }
         let base = api_base.filter(|base| !base.is_empty()).unwrap_or(API_BASE);
