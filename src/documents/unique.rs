@@ -15,7 +15,7 @@ use crate::rule::fault::{Fault, field_pointer, shortened};
 /// Where it stops being JSON, or the place of the key that is there twice.
 pub fn json(text: &[u8]) -> Result<Value, Fault> {
     if text.trim_ascii().is_empty() {
-        return Err(Fault::here("is empty: JSON is expected"));
+        return Err(Fault::here("is not JSON: it is empty"));
     }
     let place = RefCell::new(String::new());
     let mut reader = serde_json::Deserializer::from_slice(text);
