@@ -164,6 +164,58 @@ words! {
     }
 }
 
+/// What a failed try speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// What the receiver did or did not do, whatever was to be sent.
+    Receiver,
+    /// This very message.
+    Message,
+    /// How we are set up: nobody was asked.
+    Configuration,
+    /// Neither the channel nor the message: one recipient, a pause that was asked for, or no try at all.
+    Nothing,
+}
+
+impl Reason {
+    #[must_use]
+    pub fn about(self) -> About {
+        match self {
+            Self::Timeout | Self::Unreachable | Self::ProviderError | Self::Unauthorized | Self::Gone => {
+                About::Receiver
+            }
+            Self::Rejected => About::Message,
+            Self::BlockedAddress | Self::Misconfigured => About::Configuration,
+            Self::Accepted
+            | Self::Confirmed
+            | Self::Continued
+            | Self::Delayed
+            | Self::Waiting
+            | Self::Redriven
+            | Self::Deferred
+            | Self::RateLimited
+            | Self::Expired
+            | Self::UnknownChannel
+            | Self::ChannelDisabled
+            | Self::ChannelUnverified
+            | Self::Cooldown
+            | Self::Duplicate
+            | Self::Superseded
+            | Self::OutsideHours
+            | Self::NoAddress
+            | Self::Unsubscribed
+            | Self::FailedOver
+            | Self::Cancelled
+            | Self::Poison
+            | Self::Unmapped
+            | Self::InvalidRule
+            | Self::Undecodable
+            | Self::TooLarge
+            | Self::Internal => About::Nothing,
+        }
+    }
+}
+
 /// One record: an attempt's end, a suppression, or a time that was set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

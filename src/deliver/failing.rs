@@ -18,7 +18,7 @@ use crate::channel::ChannelSpec;
 use crate::channel::standing::{Cause, ChannelStanding, Disabled, Failing as Since, digest_of};
 use crate::connection::ConnectionSpec;
 use crate::metrics;
-use crate::outcome::{Outcome, Reason, State};
+use crate::outcome::{About, Outcome, State};
 use crate::own_events::disabled;
 use crate::publish::publish_own;
 use crate::route::channels::Id;
@@ -179,7 +179,8 @@ fn turn(
     if *whose == Whose::Channel && *wants_no_more {
         return Turn::Disables(Cause::Gone, digest_of(spec, *connection));
     }
-    let counts = *whose != Whose::Device && counts(outcome.reason);
+    let counts =
+        *whose != Whose::Device && matches!(outcome.reason.about(), About::Receiver | About::Message);
     let Some(bears) = spec.disable_after().filter(|_| counts) else { return Turn::Nothing };
     let bears = SignedDuration::from_millis(i64::try_from(bears).unwrap_or(i64::MAX));
     let digest = digest_of(spec, *connection);
@@ -201,46 +202,6 @@ fn turn(
         return Turn::Nothing;
     }
     Turn::Disables(Cause::Failing, digest)
-}
-
-/// True for what the receiver did, or did not do.
-fn counts(reason: Reason) -> bool {
-    match reason {
-        Reason::Timeout
-        | Reason::Unreachable
-        | Reason::ProviderError
-        | Reason::Rejected
-        | Reason::Unauthorized
-        | Reason::Gone => true,
-        Reason::Accepted
-        | Reason::Confirmed
-        | Reason::Continued
-        | Reason::Delayed
-        | Reason::Waiting
-        | Reason::Redriven
-        | Reason::Deferred
-        | Reason::RateLimited
-        | Reason::BlockedAddress
-        | Reason::Misconfigured
-        | Reason::Expired
-        | Reason::UnknownChannel
-        | Reason::ChannelDisabled
-        | Reason::ChannelUnverified
-        | Reason::Cooldown
-        | Reason::Duplicate
-        | Reason::Superseded
-        | Reason::OutsideHours
-        | Reason::NoAddress
-        | Reason::Unsubscribed
-        | Reason::FailedOver
-        | Reason::Cancelled
-        | Reason::Poison
-        | Reason::Unmapped
-        | Reason::InvalidRule
-        | Reason::Undecodable
-        | Reason::TooLarge
-        | Reason::Internal => false,
-    }
 }
 
 #[cfg(test)]

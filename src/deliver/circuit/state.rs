@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::Kind;
 use crate::deliver::after;
-use crate::outcome::{Reason, State};
+use crate::outcome::{About, Reason, State};
 
 /// So many tries in a row have to fail, and for so long: a receiver that restarts is nobody's concern.
 const TRIES_MIN: u32 = 5;
@@ -199,50 +199,10 @@ pub fn evidence(state: State, reason: Reason, whose: Whose) -> Evidence {
     };
     if state == State::Sent {
         Evidence::Works
-    } else if is_the_channels(reason) && !theirs {
+    } else if matches!(reason.about(), About::Receiver | About::Configuration) && !theirs {
         Evidence::Fails
     } else {
         Evidence::Nothing
-    }
-}
-
-/// True when a failure says something about the channel, whatever was to be sent.
-fn is_the_channels(reason: Reason) -> bool {
-    match reason {
-        Reason::Timeout
-        | Reason::Unreachable
-        | Reason::ProviderError
-        | Reason::Unauthorized
-        | Reason::Gone
-        | Reason::BlockedAddress
-        | Reason::Misconfigured => true,
-        Reason::Accepted
-        | Reason::Confirmed
-        | Reason::Continued
-        | Reason::Delayed
-        | Reason::Waiting
-        | Reason::Redriven
-        | Reason::Deferred
-        | Reason::RateLimited
-        | Reason::Rejected
-        | Reason::Expired
-        | Reason::UnknownChannel
-        | Reason::ChannelDisabled
-        | Reason::ChannelUnverified
-        | Reason::Cooldown
-        | Reason::Duplicate
-        | Reason::Superseded
-        | Reason::OutsideHours
-        | Reason::NoAddress
-        | Reason::Unsubscribed
-        | Reason::FailedOver
-        | Reason::Cancelled
-        | Reason::Poison
-        | Reason::Unmapped
-        | Reason::InvalidRule
-        | Reason::Undecodable
-        | Reason::TooLarge
-        | Reason::Internal => false,
     }
 }
 
