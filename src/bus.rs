@@ -11,6 +11,7 @@ pub mod devices;
 pub mod directory;
 pub mod floor;
 pub mod library;
+pub mod live;
 pub mod people;
 pub mod reader;
 pub mod schedule;

@@ -4,7 +4,7 @@
 //! `docs/channels.md`. What a failure means is decided by the adapter that saw the answer, never further up.
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub mod http;
 mod id;
 pub mod markdown;
@@ -317,6 +317,7 @@ macro_rules! registry {
 
 registry! {
     Console "console" console::Console;
+    InApp "in_app" in_app::InApp;
     Webhook "webhook" webhook::Webhook;
     Slack "slack" slack::Slack;
     Telegram "telegram" telegram::Telegram;

@@ -202,7 +202,7 @@ async fn look_up_addresses(
                     .then_some(Reason::NoAddress)
             }
             (Some(Addressing::Contact(_)), None)
-            | (Some(Addressing::Fixed | Addressing::Named) | None, _) => None,
+            | (Some(Addressing::Fixed | Addressing::Named | Addressing::Inbox) | None, _) => None,
         };
         if refused.is_some() {
             (planned.would, planned.reason) = (Would::Suppress, refused);

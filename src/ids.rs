@@ -124,6 +124,23 @@ text_id!(
 );
 
 text_id!(
+    /// `n_` and the 24 characters of the delivery that made it.
+    NotificationId, "notification id", "n_ and 24 characters of a-z, 2-7",
+    { "type": "string", "pattern": "^n_[a-z2-7]{24}$" },
+    |text| text.strip_prefix("n_").is_some_and(|rest| {
+        rest.len() == 24 && rest.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
+    })
+);
+
+impl NotificationId {
+    /// What a delivery puts into an inbox, however often it does.
+    #[must_use]
+    pub fn of(delivery: &DeliveryId) -> Self {
+        Self(format!("n_{}", &delivery.as_str()["d_".len()..]))
+    }
+}
+
+text_id!(
     /// `p_` and 24 characters of base 32: the digest of what the device is addressed by.
     DeviceId, "id of a push subscription", "p_ and 24 characters of a-z, 2-7",
     { "type": "string", "pattern": "^p_[a-z2-7]{24}$" },
@@ -131,6 +148,21 @@ text_id!(
         rest.len() == 24 && rest.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
     })
 );
+
+impl Recipient {
+    /// Everybody of a workspace.
+    pub const EVERYBODY: &str = "*";
+
+    #[must_use]
+    pub fn everybody() -> Self {
+        Self(Self::EVERYBODY.to_owned())
+    }
+
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        self.0 == Self::EVERYBODY
+    }
+}
 
 impl DeviceId {
     /// The same token or endpoint is the same device.

@@ -87,6 +87,8 @@ pub enum Addressing {
     Contact(Contact),
     /// To every device of each recipient; without one, to every device of the workspace.
     Devices,
+    /// Into the inbox of each recipient; without one, into everybody's.
+    Inbox,
 }
 
 impl Addressing {
@@ -94,7 +96,7 @@ impl Addressing {
     #[must_use]
     pub fn is_of_recipients(self) -> bool {
         match self {
-            Self::Contact(_) | Self::Devices => true,
+            Self::Contact(_) | Self::Devices | Self::Inbox => true,
             Self::Fixed | Self::Named => false,
         }
     }
@@ -131,6 +133,7 @@ impl ChannelSpec {
             Kind::WhatsApp if !named("to") => Addressing::Contact(Contact::WhatsApp),
             Kind::Email if !named("to") => Addressing::Contact(Contact::Email),
             Kind::Expo | Kind::WebPush => Addressing::Devices,
+            Kind::InApp => Addressing::Inbox,
             Kind::Console | Kind::Slack | Kind::Telegram | Kind::WhatsApp | Kind::Email | Kind::Url => {
                 Addressing::Fixed
             }

@@ -5,18 +5,20 @@
 
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::reader::{self, Entry, From, Reader};
-use crate::bus::{Bus, BusError, StreamName, topology};
+use crate::bus::{Bus, BusError, StreamName, live, topology};
 use crate::clock;
 use crate::config::Keep;
 use crate::delivery::{ENVELOPE_VERSION, envelope_version};
 use crate::health::Pulse;
 use crate::metrics;
+use crate::notification::item::Item;
 use crate::outcome::Outcome;
-use crate::store::record::{Position, Recorded};
+use crate::store::record::{Batch, Position, Recorded};
 use crate::store::{Store, StoreError};
 
 /// Outcomes of one transaction at most.
@@ -36,7 +38,13 @@ struct Record {
     /// How many wait behind it.
     pending: u64,
     /// None when it cannot be read; the position moves over it all the same.
-    outcome: Option<Outcome>,
+    told: Option<Told>,
+}
+
+/// What a record tells.
+enum Told {
+    Outcome(Box<Outcome>),
+    Item(Box<Item>),
 }
 
 /// Why the recorder starts over.
@@ -128,8 +136,8 @@ impl Recorder {
     ) -> Result<std::convert::Infallible, Trouble> {
         loop {
             for entry in reader.next(BATCH_MAX).await? {
-                let outcome = decode(&entry)?;
-                let record = Record { sequence: entry.sequence, pending: entry.pending, outcome };
+                let told = self.decode(&entry)?;
+                let record = Record { sequence: entry.sequence, pending: entry.pending, told };
                 // Nobody listens only when the writing failed, which ends both.
                 let _sent = sender.send(record).await;
             }
@@ -144,31 +152,44 @@ impl Recorder {
         mut position: Position,
         mut receiver: mpsc::Receiver<Record>,
     ) -> Result<std::convert::Infallible, Trouble> {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut records = Vec::with_capacity(BATCH_MAX);
+        // Whoever recorded before may have been killed before it told of what it wrote.
+        live::look(&self.bus).await;
         loop {
-            receiver.recv_many(&mut batch, BATCH_MAX).await;
-            let Some(last) = batch.last() else {
+            receiver.recv_many(&mut records, BATCH_MAX).await;
+            let Some(last) = records.last() else {
                 return Err(Trouble::Bus(BusError::Request("the reading ended".to_owned())));
             };
             let (to, lag) = (last.sequence, last.pending);
-            let outcomes: Vec<Outcome> = batch.drain(..).filter_map(|record| record.outcome).collect();
-            position = self.record(&position, &outcomes, to, lag).await?;
+            let mut batch = Batch::default();
+            for told in records.drain(..).filter_map(|record| record.told) {
+                match told {
+                    Told::Outcome(outcome) => batch.outcomes.push(*outcome),
+                    Told::Item(item) => batch.items.push(*item),
+                }
+            }
+            position = self.record(&position, &batch, to, lag).await?;
             self.pulse.beat();
         }
     }
 
-    async fn record(
-        &self,
-        from: &Position,
-        outcomes: &[Outcome],
-        to: u64,
-        lag: u64,
-    ) -> Result<Position, Trouble> {
+    fn decode(&self, entry: &Entry) -> Result<Option<Told>, Trouble> {
+        if self.bus.names.is_inbox(&entry.subject) {
+            return Ok(read::<Item>(entry, |item| item.v)?.map(Told::Item));
+        }
+        Ok(read::<Outcome>(entry, |outcome| outcome.v)?.map(Told::Outcome))
+    }
+
+    async fn record(&self, from: &Position, batch: &Batch, to: u64, lag: u64) -> Result<Position, Trouble> {
         let started = Instant::now();
-        match in_time(self.store.record(from, to, outcomes)).await? {
-            Recorded::Done => {
-                metrics::recorded(outcomes.len(), started.elapsed(), lag);
-                tracing::debug!(outcomes = outcomes.len(), to, lag, "recorded");
+        match in_time(self.store.record(from, to, batch)).await? {
+            Recorded::Done(announcements) => {
+                let (outcomes, items) = (batch.outcomes.len(), batch.items.len());
+                metrics::recorded(outcomes, started.elapsed(), lag);
+                tracing::debug!(outcomes, items, to, lag, "recorded");
+                for announcement in announcements {
+                    live::announce(&self.bus, announcement).await;
+                }
                 Ok(Position { seq: to, ..from.clone() })
             }
             Recorded::LostRace => Err(Trouble::LostRace),
@@ -211,7 +232,7 @@ impl Recorder {
 
     async fn reset(&self, from: &Position, to: Position) -> Result<Position, Trouble> {
         match in_time(self.store.reset(from, &to)).await? {
-            Recorded::Done => Ok(to),
+            Recorded::Done(_) => Ok(to),
             Recorded::LostRace => Err(Trouble::LostRace),
         }
     }
@@ -241,9 +262,9 @@ async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result
 }
 
 /// None for what is no record of ours. One that a newer process wrote stops the recording: to step over it would lose it.
-fn decode(entry: &Entry) -> Result<Option<Outcome>, Trouble> {
-    match serde_json::from_slice::<Outcome>(&entry.payload) {
-        Ok(outcome) if outcome.v <= ENVELOPE_VERSION => Ok(Some(outcome)),
+fn read<T: DeserializeOwned>(entry: &Entry, version: impl Fn(&T) -> u16) -> Result<Option<Box<T>>, Trouble> {
+    match serde_json::from_slice::<T>(&entry.payload) {
+        Ok(found) if version(&found) <= ENVELOPE_VERSION => Ok(Some(Box::new(found))),
         Ok(_) => Err(Trouble::Newer(entry.sequence)),
         // A word that a newer process knows reads like this.
         Err(_) if envelope_version(&entry.payload).is_some() => Err(Trouble::Newer(entry.sequence)),

@@ -220,7 +220,7 @@ impl Draft<'_> {
         self.recipient.is_none()
             && match addressing {
                 Addressing::Contact(_) => true,
-                Addressing::Devices => self.is_personal,
+                Addressing::Devices | Addressing::Inbox => self.is_personal,
                 Addressing::Fixed | Addressing::Named => false,
             }
     }

@@ -4,6 +4,7 @@
 //! timestamps; this is the edge where they become types again.
 
 pub mod deliveries;
+pub mod inbox;
 pub mod merge;
 pub mod record;
 pub mod stats;

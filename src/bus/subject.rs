@@ -3,7 +3,7 @@
 //! Recipients and other free text never enter a subject as they are: they are encoded here.
 
 mod devices;
-
+mod inbox;
 mod pace;
 
 use crate::channel::Kind;
@@ -165,13 +165,6 @@ impl Names {
             Some(workspace) => format!("{}.outcomes.*.{workspace}.>", self.prefix),
             None => format!("{}.outcomes.>", self.prefix),
         }
-    }
-
-    /// Items of a recipient's inbox.
-    #[must_use]
-    pub fn inbox(&self, workspace: &WorkspaceId, recipient: &Recipient) -> String {
-        let recipient = data_encoding::BASE64URL_NOPAD.encode(recipient.as_str().as_bytes());
-        format!("{}.inbox.{workspace}.{recipient}", self.prefix)
     }
 
     // === dead letters ===

@@ -49,7 +49,7 @@ const MAILBOX: &str = "ann.example.hunter3";
 const AT: &str = "2026-11-20T10:00:05Z";
 
 /// A delivery with something of everything that a channel must escape.
-pub(super) fn sample() -> Delivery {
+pub(crate) fn sample() -> Delivery {
     let data = RawValue::from_string(r#"{"b":1, "a":1.0}"#.to_owned()).unwrap();
     Delivery {
         v: 1,

@@ -54,6 +54,27 @@ pub struct ChannelSpec {
     pub fallback_after_ms: Option<u64>,
 }
 
+impl ChannelSpec {
+    /// One that is on and has nothing but its kind.
+    #[must_use]
+    pub fn plain(id: ChannelId, kind: Kind) -> Self {
+        Self {
+            id,
+            kind,
+            connection: None,
+            enabled: Enabled::On,
+            config: empty_object(),
+            retry: None,
+            expires_in_ms: None,
+            timeout_ms: None,
+            disable_after_ms: None,
+            rate_limit: None,
+            fallback: Vec::new(),
+            fallback_after_ms: None,
+        }
+    }
+}
+
 /// `rateLimit`: for the whole fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -176,6 +176,7 @@ impl ChannelSpec {
             // Endpoints of somebody's own go, and nobody tells.
             Kind::Webhook => Some(DISABLE_AFTER_MS),
             Kind::Console
+            | Kind::InApp
             | Kind::Slack
             | Kind::Telegram
             | Kind::WhatsApp

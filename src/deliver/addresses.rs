@@ -60,7 +60,7 @@ pub async fn destination(
     delivery: &Delivery,
 ) -> Result<Result<Destination, (Reason, String)>, BusError> {
     let contact = match spec.addressing() {
-        Addressing::Fixed | Addressing::Named => return Ok(Ok(Destination::default())),
+        Addressing::Fixed | Addressing::Named | Addressing::Inbox => return Ok(Ok(Destination::default())),
         Addressing::Devices => return Box::pin(audience::find(tools, spec.kind, delivery)).await,
         Addressing::Contact(contact) => contact,
     };

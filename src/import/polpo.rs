@@ -27,7 +27,13 @@ const SECTIONS: [&str; 2] = ["channels", "rules"];
 fn fields_of(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
         // Polpo's `whatsapp` is a personal account: see `Reader::channel`.
-        Kind::Console | Kind::WhatsApp | Kind::Expo | Kind::WebPush | Kind::Nats | Kind::Url => None,
+        Kind::Console
+        | Kind::InApp
+        | Kind::WhatsApp
+        | Kind::Expo
+        | Kind::WebPush
+        | Kind::Nats
+        | Kind::Url => None,
         Kind::Webhook => Some(&["url", "headers"]),
         Kind::Slack => Some(&["webhookUrl"]),
         Kind::Telegram => Some(&["botToken", "chatId"]),

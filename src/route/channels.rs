@@ -5,19 +5,30 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::channel::ChannelSpec;
 use crate::channel::standing::{ChannelStanding, Closed, digest_of, is_of_file};
+use crate::channel::{ChannelSpec, Kind};
 use crate::connection::ConnectionSpec;
 use crate::delivery::Delivery;
 use crate::ids::{ChannelId, ConnectionId, WorkspaceId};
+use crate::notification;
 
 /// A channel's place.
 pub type Id = (WorkspaceId, ChannelId);
 
 /// A connection's place.
 type ConnectionAt = (WorkspaceId, ConnectionId);
+
+/// The channel that every workspace has without a document of that name: the way into its inboxes.
+pub fn without_document(id: &ChannelId) -> Option<&'static Arc<ChannelSpec>> {
+    static IN_APP: OnceLock<Option<Arc<ChannelSpec>>> = OnceLock::new();
+    let spec = IN_APP.get_or_init(|| {
+        let id = ChannelId::parse(notification::CHANNEL).ok()?;
+        Some(Arc::new(ChannelSpec::plain(id, Kind::InApp)))
+    });
+    spec.as_ref().filter(|spec| spec.id == *id)
+}
 
 /// Used as the map of the documents, in which what was put by nobody's name is open.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +46,17 @@ impl Channels {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A channel's document, or what stands for it where there is none.
+    #[must_use]
+    pub fn get(&self, id: &Id) -> Option<&Arc<ChannelSpec>> {
+        self.specs.get(id).or_else(|| without_document(&id.1))
+    }
+
+    #[must_use]
+    pub fn contains_key(&self, id: &Id) -> bool {
+        self.get(id).is_some()
     }
 
     /// A document and its owner.

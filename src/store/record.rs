@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::merge::{BEATS, beats, rank};
-use super::{Dialect, Store, StoreError, clean, number};
+use super::{Dialect, Store, StoreError, clean, inbox, number};
 use crate::channel::Kind;
 use crate::ids::{Recipient, RuleId};
+use crate::notification::change::Announcement;
+use crate::notification::item::Item;
 use crate::outcome::Outcome;
 
 /// Up to where a stream is recorded.
@@ -18,10 +20,18 @@ pub struct Position {
     pub seq: u64,
 }
 
+/// What is written at once.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub outcomes: Vec<Outcome>,
+    pub items: Vec<Item>,
+}
+
 /// Whether the step was ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Recorded {
-    Done,
+    /// With what changed in inboxes.
+    Done(Vec<Announcement>),
     /// Somebody else moved the position first: nothing was written.
     LostRace,
 }
@@ -77,22 +87,23 @@ impl Store {
     ///
     /// # Errors
     /// When the database is not available; doing it again is safe.
-    pub async fn record(&self, from: &Position, to: u64, batch: &[Outcome]) -> Result<Recorded, StoreError> {
+    pub async fn record(&self, from: &Position, to: u64, batch: &Batch) -> Result<Recorded, StoreError> {
         let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
         // The step first: it locks the position, and a loser has written nothing.
         if !step(&mut transaction, from, &Position { seq: to, ..from.clone() }).await? {
             transaction.rollback().await?;
             return Ok(Recorded::LostRace);
         }
-        let folded = fold(batch);
+        let folded = fold(&batch.outcomes);
         for rows in folded.standing.chunks(self.dialect.rows_per_statement()) {
             upsert_deliveries(&mut transaction, self.dialect, rows).await?;
         }
         for rows in folded.steps.chunks(self.dialect.rows_per_statement()) {
             insert_outcomes(&mut transaction, self.dialect, rows).await?;
         }
+        let announcements = inbox::put::put(&mut transaction, self.dialect, &batch.items).await?;
         transaction.commit().await?;
-        Ok(Recorded::Done)
+        Ok(Recorded::Done(announcements))
     }
 
     /// Moves the position without rows: the stream was made anew, or lost its end.
@@ -103,7 +114,7 @@ impl Store {
         let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
         let moved = step(&mut transaction, from, to).await?;
         transaction.commit().await?;
-        Ok(if moved { Recorded::Done } else { Recorded::LostRace })
+        Ok(if moved { Recorded::Done(Vec::new()) } else { Recorded::LostRace })
     }
 }
 

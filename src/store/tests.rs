@@ -8,7 +8,7 @@ use testbed::postgres;
 
 use super::Store;
 use super::deliveries::{Cursor, DeliveryRow, Filter};
-use super::record::{Position, Recorded};
+use super::record::{Batch, Position, Recorded};
 use crate::channel::Kind;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::event::{EventRef, EventType, Severity};
@@ -18,7 +18,7 @@ use crate::outcome::{Outcome, Reason, State};
 const STREAM: &str = "RECORDS";
 
 /// A fresh store on each database that there is.
-async fn stores() -> Vec<Store> {
+pub(super) async fn stores() -> Vec<Store> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let file = std::env::temp_dir().join(format!("bugle-store-{}-{number}.db", std::process::id()));
@@ -32,11 +32,11 @@ async fn stores() -> Vec<Store> {
     stores
 }
 
-fn start() -> Position {
+pub(super) fn start() -> Position {
     Position { stream: STREAM.to_owned(), epoch: "1".to_owned(), seq: 0 }
 }
 
-fn at(milliseconds: i64) -> Timestamp {
+pub(super) fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).unwrap()
 }
 
@@ -95,7 +95,8 @@ fn outcome(number: u32, state: State, attempt: u32) -> Outcome {
 async fn write(store: &Store, from: u64, batch: &[Outcome]) -> u64 {
     let to = from + batch.len() as u64;
     let position = Position { seq: from, ..start() };
-    assert_eq!(store.record(&position, to, batch).await.unwrap(), Recorded::Done);
+    let batch = Batch { outcomes: batch.to_vec(), items: Vec::new() };
+    assert_eq!(store.record(&position, to, &batch).await.unwrap(), Recorded::Done(Vec::new()));
     to
 }
 
@@ -315,12 +316,12 @@ async fn a_redrive_opens_a_delivery_again_and_its_outcome_stands() {
 #[tokio::test]
 async fn of_two_recorders_at_one_position_one_writes_and_the_other_writes_nothing() {
     for store in stores().await {
-        let batches: Vec<Vec<Outcome>> =
-            (0..8).map(|writer| vec![outcome(100 + writer, State::Sent, 1)]).collect();
-        let position = start();
+        let batch =
+            |writer: u32| Batch { outcomes: vec![outcome(100 + writer, State::Sent, 1)], items: Vec::new() };
+        let (batches, position): (Vec<Batch>, _) = ((0..8).map(batch).collect(), start());
         let races = batches.iter().map(|batch| store.record(&position, 1, batch));
         let results: Vec<_> = futures_util::future::join_all(races).await;
-        let done = results.iter().filter(|result| matches!(result, Ok(Recorded::Done))).count();
+        let done = results.iter().filter(|result| matches!(result, Ok(Recorded::Done(_)))).count();
         assert_eq!(done, 1, "{results:?}");
         assert_eq!(all(&store, &Filter::default(), 50).await.len(), 1);
         assert_eq!(store.position(STREAM).await.unwrap().unwrap().seq, 1);
@@ -333,9 +334,9 @@ async fn a_stream_made_anew_starts_over_and_its_old_position_is_worth_nothing() 
         let seq = write(&store, 0, &history(3)).await;
         let old = Position { seq, ..start() };
         let anew = Position { epoch: "2".to_owned(), seq: 0, ..start() };
-        assert_eq!(store.reset(&old, &anew).await.unwrap(), Recorded::Done);
-        assert_eq!(store.record(&old, seq + 1, &[]).await.unwrap(), Recorded::LostRace);
-        assert_eq!(store.record(&anew, 5, &[]).await.unwrap(), Recorded::Done);
+        assert_eq!(store.reset(&old, &anew).await.unwrap(), Recorded::Done(Vec::new()));
+        assert_eq!(store.record(&old, seq + 1, &Batch::default()).await.unwrap(), Recorded::LostRace);
+        assert_eq!(store.record(&anew, 5, &Batch::default()).await.unwrap(), Recorded::Done(Vec::new()));
     }
 }
 

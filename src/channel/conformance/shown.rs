@@ -13,6 +13,7 @@ fn every_kind_shows_its_own_form_of_a_delivery() {
     let mut delivery = sample();
     for (kind, title) in [
         (Kind::Console, "Task <created> & more"),
+        (Kind::InApp, "Task <created> & more"),
         (Kind::Webhook, "Task <created> & more"),
         (Kind::Nats, "Task <created> & more"),
         (Kind::Url, "Task <created> & more"),

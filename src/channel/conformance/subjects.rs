@@ -34,7 +34,7 @@ impl Subject {
 /// Nothing for kinds that call nobody by HTTP.
 fn of(kind: Kind) -> Vec<Subject> {
     match kind {
-        Kind::Console | Kind::Nats => vec![],
+        Kind::Console | Kind::InApp | Kind::Nats => vec![],
         Kind::Url => urls::subjects(),
         Kind::Webhook => webhook::subjects(),
         Kind::Slack => slack::subjects(),

@@ -1,0 +1,34 @@
+//! What changed in inboxes, told over core NATS to whoever follows them at the moment. Nothing rests on it: the changes are in
+//! SQL, and their numbers tell when something was missed.
+
+use bytes::Bytes;
+
+use super::Bus;
+use crate::notification::change::Announcement;
+
+/// Tells of changes that are committed.
+pub async fn announce(bus: &Bus, announcement: Announcement) {
+    let subject = bus.names.live(&announcement.workspace, &announcement.recipient);
+    let encoded = super::json(&announcement).and_then(|payload| {
+        if payload.len() <= bus.max_payload {
+            return Ok(payload);
+        }
+        // Who hears that there are some reads them.
+        super::json(&Announcement { changes: Vec::new(), ..announcement })
+    });
+    match encoded {
+        Ok(payload) => publish(bus, subject, payload).await,
+        Err(error) => tracing::error!(%error, "changes of an inbox cannot be told"),
+    }
+}
+
+/// Asks everybody who follows an inbox to look it up.
+pub async fn look(bus: &Bus) {
+    publish(bus, bus.names.live_look(), Bytes::new()).await;
+}
+
+async fn publish(bus: &Bus, subject: String, payload: Bytes) {
+    if let Err(error) = bus.client().publish(subject, payload).await {
+        tracing::debug!(%error, "changes of an inbox were not told: who follows it finds them");
+    }
+}
