@@ -7,6 +7,7 @@ pub mod connections;
 mod custody;
 pub mod dead_letters;
 pub mod deliveries;
+mod detach;
 pub mod documents;
 pub mod evaluate;
 pub mod events;
@@ -38,6 +39,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -55,6 +57,7 @@ use crate::metrics;
 use crate::route::texts::Texts;
 use crate::secrets::KeyRing;
 use crate::store::Store;
+use detach::{Connections, Handle};
 use problem::Problem;
 
 /// A batch of a thousand events of the usual size, with room.
@@ -171,28 +174,33 @@ pub fn router(api: Api) -> Router {
 /// Serves until told to stop, then lets running requests and streams end.
 pub async fn serve(listener: TcpListener, api: Api) {
     let stopped = api.stop.soft.clone();
-    serve_until(listener, router(api), stopped, "the API").await;
+    let streams = TaskTracker::new();
+    let routes = router(api).layer(axum::middleware::from_fn_with_state(streams.clone(), detach::detach));
+    let served = axum::serve(Connections(listener), routes.into_make_service_with_connect_info::<Handle>());
+    serve_until(served.with_graceful_shutdown(stopped.clone().cancelled_owned()), &stopped, "the API").await;
+    // Streams end by themselves; one whose client takes nothing any more is cut.
+    streams.close();
+    if tokio::time::timeout(LAST_REQUESTS, streams.wait()).await.is_err() {
+        tracing::info!("streams were cut that did not end");
+    }
 }
 
 /// Requests and streams that do not end by themselves are cut this long after the stop: a client that sends half a
 /// request and goes silent must not hold up a process.
 const LAST_REQUESTS: Duration = Duration::from_secs(3);
 
-/// Serves routes until told to stop, and a little longer.
+/// Serves until told to stop, and a little longer.
 pub async fn serve_until(
-    listener: TcpListener,
-    routes: Router,
-    stopped: CancellationToken,
+    server: impl IntoFuture<Output = std::io::Result<()>>,
+    stopped: &CancellationToken,
     what: &'static str,
 ) {
-    let graceful = stopped.clone();
-    let server = axum::serve(listener, routes).with_graceful_shutdown(graceful.cancelled_owned());
     let late = async {
         stopped.cancelled().await;
         crate::clock::sleep(LAST_REQUESTS).await;
     };
     tokio::select! {
-        served = server => {
+        served = server.into_future() => {
             if let Err(error) = served {
                 tracing::error!(%error, "{what} broke down");
             }

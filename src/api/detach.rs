@@ -1,0 +1,173 @@
+//! Long streams without the weight of a request: once a response is a stream of events, its socket is taken from the HTTP
+//! server and written to by a small task of its own.
+//!
+//! The server keeps buffers of 16 KiB for a connection as long as its response lasts, and ten thousand bells are open at once.
+//! The response itself is the router's: its head is written here, then its body as it comes, until one side ends it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::serve::{IncomingStream, Listener};
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+/// A client that takes nothing for so long does not follow any more.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A client has nothing to say on a stream: what it says all the same is dropped, so much at a time.
+const DROPPED_BYTES: usize = 64;
+
+/// Accepts connections whose sockets can be taken.
+pub struct Connections(pub TcpListener);
+
+/// A connection as the server sees it.
+pub struct Connection(Arc<Mutex<Option<TcpStream>>>);
+
+/// What takes the socket of a connection.
+#[derive(Clone)]
+pub struct Handle(Arc<Mutex<Option<TcpStream>>>);
+
+impl Listener for Connections {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (socket, address) = Listener::accept(&mut self.0).await;
+        // A frame is to be seen at once, however small it is.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended at once");
+        }
+        (Connection(Arc::new(Mutex::new(Some(socket)))), address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Connections>> for Handle {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        Self(Arc::clone(&stream.io().0))
+    }
+}
+
+impl Connection {
+    /// None: the socket was taken, and for the server it is closed.
+    fn with<T>(&self, act: impl FnOnce(Pin<&mut TcpStream>) -> T) -> Option<T> {
+        let mut socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.as_mut().map(|socket| act(Pin::new(socket)))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.with(|socket| socket.poll_read(cx, buf)).unwrap_or(Poll::Ready(Ok(())))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.with(|socket| socket.poll_write(cx, buf)).unwrap_or_else(taken)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|socket| socket.poll_write_vectored(cx, bufs)).unwrap_or_else(taken)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|socket| socket.poll_flush(cx)).unwrap_or(Poll::Ready(Ok(())))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|socket| socket.poll_shutdown(cx)).unwrap_or(Poll::Ready(Ok(())))
+    }
+}
+
+fn taken() -> Poll<io::Result<usize>> {
+    Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+}
+
+/// Around all routes: takes the socket when the response is a stream of events.
+pub async fn detach(
+    State(streams): State<TaskTracker>,
+    ConnectInfo(handle): ConnectInfo<Handle>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    let is_stream =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+    if response.status() != StatusCode::OK || !is_stream {
+        return response;
+    }
+    let socket = handle.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(socket) = socket else { return response };
+    streams.spawn(follow(socket, response));
+    // It goes nowhere: the server finds the connection closed, and lets go of all that belongs to it.
+    StatusCode::NO_CONTENT.into_response()
+}
+
+async fn follow(mut socket: TcpStream, response: Response) {
+    let (parts, body) = response.into_parts();
+    let mut head = String::from("HTTP/1.1 200 OK\r\nconnection: close\r\n");
+    for (name, value) in &parts.headers {
+        if let Ok(value) = value.to_str() {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    head.push_str("\r\n");
+    drop(parts);
+    if !write(&mut socket, head.into()).await {
+        return;
+    }
+    pump(&mut socket, body).await;
+    // The client reads what is on its way, and then that it was the end.
+    if let Err(error) = socket.shutdown().await {
+        tracing::debug!(%error, "a stream's client was gone already");
+    }
+}
+
+/// Until the body or the client ends.
+async fn pump(socket: &mut TcpStream, body: Body) {
+    let mut body = body.into_data_stream();
+    let (mut reader, mut writer) = socket.split();
+    let gone = async {
+        let mut dropped = [0; DROPPED_BYTES];
+        while matches!(reader.read(&mut dropped).await, Ok(1..)) {}
+    };
+    let told = async {
+        while let Some(Ok(bytes)) = body.next().await {
+            if !write(&mut writer, bytes).await {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = gone => {}
+        () = told => {}
+    }
+}
+
+/// False when the client is gone, or takes nothing.
+async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: Bytes) -> bool {
+    matches!(tokio::time::timeout(PATIENCE, to.write_all(&bytes)).await, Ok(Ok(())))
+}
