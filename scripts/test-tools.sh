@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(nats-py==2.16.0 standardwebhooks==1.1.0 aiosmtpd==1.4.6 cloudevents==2.2.0 cryptography==50.0.2 http-ece==1.2.1 py-vapid==1.9.4)
+packages=(nats-py==2.16.0 websockets==17.4 standardwebhooks==1.1.0 aiosmtpd==1.4.6 cloudevents==2.2.0 cryptography==50.0.2 http-ece==1.2.1 py-vapid==1.9.4)
 venv=$PWD/.tools/venv
 stamp=$venv/packages
 

@@ -2,6 +2,8 @@
 //!
 //! They know no rules, no retries, no signatures and no shutdown. Each is pipelined as well as it can be.
 
+mod fan_out;
+
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
@@ -47,6 +49,10 @@ pub fn run(arguments: &[String]) -> Option<Anything<()>> {
         ["--bare-router", url, prefix] => Some(crate::block_on(route(url, prefix))),
         ["--bare-worker", url, prefix, target, slots] => {
             Some(crate::block_on(deliver(url, prefix, target, slots)))
+        }
+        ["--bare-fan-out", port, control] => {
+            let ports = (port.parse().ok()?, control.parse().ok()?);
+            Some(crate::block_on(fan_out::run(ports.0, ports.1)))
         }
         _ => None,
     }

@@ -20,12 +20,14 @@ mod changes;
 mod endurance;
 mod fleet;
 mod hanging;
+mod listeners;
 mod pacing;
 mod recorder;
 mod report;
 mod router;
 mod scaling;
 mod sink;
+mod streams;
 mod worker;
 
 use std::path::Path;
@@ -43,7 +45,7 @@ const ROUNDS: usize = 3;
 const PAYLOADS: [usize; 2] = [400, 4_096];
 
 /// The sections in the order they run in; the last takes ten minutes and runs only when it is named.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "router",
     "rules",
     "changes",
@@ -53,6 +55,7 @@ const SECTIONS: [&str; 10] = [
     "scaling",
     "hanging",
     "pacing",
+    "streams",
     "endurance",
 ];
 
@@ -86,6 +89,7 @@ async fn measure(only: &[String]) -> Anything<()> {
             "scaling" => scaling::measure(&mut report).await?,
             "hanging" => hanging::measure(&mut report).await?,
             "pacing" => pacing::measure(&mut report).await?,
+            "streams" => streams::measure(&mut report).await?,
             _ => endurance::measure(&mut report).await?,
         }
     }
