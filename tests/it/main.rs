@@ -12,6 +12,7 @@
 mod support;
 
 mod api;
+mod bells;
 mod channels;
 mod chaos;
 mod circuits;
