@@ -30,12 +30,14 @@ impl Quota {
         let step = self.window / most;
         // The window without what does not divide, so that exactly so many steps fit.
         let whole = step * most;
-        let behind = full_at.saturating_sub(now) + step;
-        if behind > whole {
-            return Standing { quota: self, left: 0, full_in: behind - step, refused: Some(behind - whole) };
+        let before = full_at.saturating_sub(now);
+        let behind = before + step;
+        let refused = behind.saturating_sub(whole);
+        if !refused.is_zero() {
+            return Standing { quota: self, left: 0, full_in: before, refused: Some(refused) };
         }
         *full_at = now + behind;
-        let left = (whole - behind).as_nanos() / step.as_nanos().max(1);
+        let left = whole.saturating_sub(behind).as_nanos() / step.as_nanos().max(1);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         Standing { quota: self, left, full_in: behind, refused: None }
     }
