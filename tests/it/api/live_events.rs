@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::support::api::token;
+use crate::support::broker::NatsServer;
 use crate::support::bugle::{Bugle, Role};
+use crate::support::database::Database;
 use crate::support::stream::LiveStream;
 use crate::support::{LATER, SOON};
 
@@ -101,6 +103,37 @@ async fn a_reader_of_events_resumes_at_any_api_without_gap_or_repeat() {
     assert_eq!(stream.next(SOON).await.unwrap().event, "gap");
     wire.event("a:b", "after", &json!({})).await;
     assert_eq!(next(&mut stream).await.1["id"], "after");
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_without_gap_or_repeat_when_the_broker_is_back() {
+    let mut server = NatsServer::start().await;
+    let bugle = Bugle::on(&server, Database::sqlite());
+    bugle.cli(&["setup"]).await.ok();
+    bugle.start_roles(&[Role::Api]).await;
+    let wire = bugle.wire().await;
+    let viewer = token(&bugle, "viewer", &json!({})).await;
+    let mut stream = viewer.stream(STREAM, None).await;
+    let mut told = Vec::new();
+    for round in 0..3 {
+        for number in 0..5 {
+            wire.event_whatever_happens("a:b", &format!("{round}-{number}"), &json!({})).await;
+        }
+        while told.len() < (round + 1) * 5 {
+            let sent = stream.next(LATER).await.expect("the stream goes on");
+            assert_ne!(sent.event, "gap");
+            if sent.event == "event" {
+                told.push(sent.json()["id"].as_str().unwrap().to_owned());
+            }
+        }
+        if round < 2 {
+            server.kill_9();
+            server.start_again().await;
+        }
+    }
+    let expected: Vec<String> =
+        (0..3).flat_map(|round| (0..5).map(move |number| format!("{round}-{number}"))).collect();
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]
