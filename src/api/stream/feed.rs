@@ -19,7 +19,8 @@ use crate::metrics::StreamEnd;
 
 /// The first frame. It has an id: a client that loses the stream before anything happened resumes there too.
 pub const CONNECTED: &str = "connected";
-const BATCH_MAX: usize = 100;
+/// Messages may be as large as the broker takes them, and wait here for a client that is slow.
+const BATCH_MAX: usize = 32;
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 /// A token that was made just now is followed by this process within this time, or it is gone again.
 const NEW_TOKEN: Duration = Duration::from_secs(2);
@@ -112,7 +113,7 @@ impl<V: View> Feed<V> {
     async fn follow(&mut self, bus: &Bus, outlet: &Outlet) -> Result<BusError, StreamEnd> {
         let from = From::Sequence(self.place.last + 1);
         let mut reader = match Reader::open(bus, V::STREAM, self.view.filter(&bus.names), from).await {
-            Ok(reader) => reader,
+            Ok(reader) => reader.asking(BATCH_MAX),
             Err(error) => return Ok(error),
         };
         let epoch = Arc::from(self.place.epoch.as_str());
