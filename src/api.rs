@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod channels;
 pub mod connections;
+mod cors;
 mod custody;
 pub mod dead_letters;
 pub mod deliveries;
@@ -12,6 +13,7 @@ pub mod documents;
 pub mod evaluate;
 pub mod events;
 pub mod explanation;
+pub mod limits;
 pub mod problem;
 pub mod push_subscriptions;
 pub mod query;
@@ -22,6 +24,7 @@ pub mod scopes;
 pub mod sends;
 pub mod sources;
 pub mod stream;
+pub mod tickets;
 pub mod tokens;
 pub mod unsubscribe;
 pub mod webhooks;
@@ -51,12 +54,13 @@ use crate::bus::directory::Directory;
 use crate::bus::{Bus, StreamName, topology};
 use crate::channel::http::HttpPolicy;
 use crate::clock;
-use crate::config::{Keep, Secret};
+use crate::config::Keep;
 use crate::health::Health;
 use crate::metrics;
 use crate::route::texts::Texts;
 use crate::secrets::KeyRing;
 use crate::store::Store;
+use auth::Access;
 use detach::{Connections, Handle};
 use problem::Problem;
 
@@ -75,7 +79,8 @@ pub struct Api {
     pub texts: Arc<Texts>,
     pub health: Health,
     pub recorder: PrometheusHandle,
-    pub admin_token: Option<Secret>,
+    pub access: Access,
+    pub cors_origins: Vec<String>,
     /// What opens the secrets of sources.
     pub keys: KeyRing,
     pub stop: Stop,
@@ -87,7 +92,11 @@ pub struct Api {
 }
 
 /// For [`Api::explaining`].
-pub const EXPLANATIONS: usize = 2;
+#[must_use]
+pub fn explaining() -> Semaphore {
+    const AT_ONCE: usize = 2;
+    Semaphore::new(AT_ONCE)
+}
 
 pub type Shared = Arc<Api>;
 
@@ -108,7 +117,9 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(events::publish))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::stats))
-        .routes(routes!(stream::outcomes))
+        .routes(routes!(stream::deliveries::follow))
+        .routes(routes!(stream::events::follow))
+        .routes(routes!(tickets::create))
         .routes(routes!(deliveries::get))
         .routes(routes!(explanation::get))
         .routes(routes!(sends::send))
@@ -151,6 +162,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .split_for_parts();
     let token = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     description.components.get_or_insert_default().add_security_scheme("token", token);
+    limits::describe(&mut description);
     description.info.version = String::from(env!("CARGO_PKG_VERSION"));
     (router, description)
 }
@@ -158,17 +170,29 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
 /// Every route of the API.
 pub fn router(api: Api) -> Router {
     let (health, recorder) = (api.health.clone(), api.recorder.clone());
+    let cors = cors::layer(&api.cors_origins);
     let (routes, description) = described();
-    routes
+    let routes = routes
         .route("/openapi.json", get(move || async move { axum::Json(description) }))
         .route("/schemas/{file}", get(schemas::get))
         .with_state(Arc::new(api))
         .layer(axum::middleware::from_fn(problems_only))
-        .merge(admin::routes(health, recorder))
+        .layer(axum::middleware::from_fn(limits::tell))
         .fallback(|| async { Problem::not_found("there is nothing at this path: see /openapi.json") })
-        .method_not_allowed_fallback(|| async { Problem::method() })
+        .method_not_allowed_fallback(not_with_this_method);
+    // Other origins see the API, and not how this process does.
+    let routes = match cors {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes
+        .merge(admin::routes(health, recorder).method_not_allowed_fallback(not_with_this_method))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn(measure))
+}
+
+async fn not_with_this_method() -> Problem {
+    Problem::method()
 }
 
 /// Serves until told to stop, then lets running requests and streams end.
@@ -292,6 +316,8 @@ mod tests {
                 let is_open =
                     path == "/v1/unsubscribe/{token}" && operation["security"] == serde_json::json!([{}]);
                 let refused = if is_open { "404" } else { "401" };
+                let has_limit = operation["security"].is_null();
+                assert_eq!(responses.contains_key("429"), has_limit, "{method} {path} does not describe 429");
                 assert!(responses.contains_key(refused), "{method} {path} does not describe {refused}");
                 assert!(operation["summary"].is_string(), "{method} {path} has no summary");
             }

@@ -103,6 +103,9 @@ pub struct Api {
     #[serde(deserialize_with = "empty_is_none")]
     #[schemars(with = "String")]
     pub public_url: Option<String>,
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub requests_per_minute: u32,
+    pub cors_origins: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

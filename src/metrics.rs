@@ -3,6 +3,7 @@
 //! Deliveries and attempts are different nouns: a delivery has one end, an attempt is one try. The users' metric is the
 //! age of a delivery from its event to its acceptance, waiting included.
 
+mod api;
 mod open;
 mod pace;
 
@@ -19,6 +20,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::api::{Limit, StreamEnd, api_request, request_limited, stream_ended};
 pub use self::open::{OpenStream, Unattached};
 pub use self::pace::{circuits_open, pace_lost, pace_reserved, pace_waited};
 
@@ -58,7 +60,9 @@ const DOCUMENTS_UNREADABLE: &str = "bugle_documents_unreadable_total";
 const PANICS: &str = "bugle_handler_panics_total";
 const DISCONNECTS: &str = "bugle_nats_disconnects_total";
 const STREAMS_OPEN: &str = "bugle_streams_open";
+const STREAMS_ENDED: &str = "bugle_streams_ended_total";
 const REQUESTS: &str = "bugle_api_requests_total";
+const REQUESTS_LIMITED: &str = "bugle_api_requests_limited_total";
 const SOURCE_MESSAGES: &str = "bugle_source_messages_total";
 const SOURCES_UNATTACHED: &str = "bugle_sources_unattached";
 const CHANNELS_DISABLED: &str = "bugle_channels_disabled_total";
@@ -117,6 +121,8 @@ fn describe() {
         (PANICS, "Handlers that panicked; their messages are handed out again."),
         (DISCONNECTS, "Times that the connection to NATS was lost."),
         (REQUESTS, "API requests, by method and class of status."),
+        (REQUESTS_LIMITED, "API requests refused with 429, by the limit that they were over."),
+        (STREAMS_ENDED, "Live streams that ended, by reason."),
     ] {
         describe_counter!(name, Unit::Count, what);
     }
@@ -202,6 +208,7 @@ fn start_at_zero() {
             counter!(SOURCE_MESSAGES, "way" => way, "result" => became.as_str()).absolute(0);
         }
     }
+    api::start_at_zero();
     gauge!(SOURCES_UNATTACHED).set(0.0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
@@ -342,10 +349,6 @@ pub fn handler_panicked() {
 
 pub fn nats_disconnected() {
     counter!(DISCONNECTS).increment(1);
-}
-
-pub fn api_request(method: &'static str, class: &'static str) {
-    counter!(REQUESTS, "method" => method, "class" => class).increment(1);
 }
 
 crate::outcome::words! {

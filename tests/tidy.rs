@@ -48,6 +48,7 @@ const PURE: &[&str] = &[
     "src/channel/standing.rs",
     "src/channel/text.rs",
     "src/store/merge.rs",
+    "src/api/limits/quota.rs",
 ];
 const IMPURE: &[&str] = &[
     "async fn",

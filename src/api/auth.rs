@@ -1,4 +1,8 @@
 //! Who asks, and what they may: bearer tokens, kept as hashes, each with a role, a workspace and perhaps a recipient.
+//!
+//! A handler that takes a [`Principal`] has one that was counted against its token's limit: nobody can forget it.
+
+pub mod credential;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -6,10 +10,14 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use self::credential::Credential;
+use super::limits::strangers::Strangers;
+use super::limits::{self, Rates, Told};
 use super::problem::Problem;
-use super::{Api, Shared};
+use super::{Api, Shared, tickets};
 use crate::bus::{BusError, topology};
 use crate::clock;
+use crate::config::Secret;
 use crate::documents::{Document, Key, Role, TokenSpec};
 use crate::ids::{Recipient, WorkspaceId};
 
@@ -20,6 +28,7 @@ const PREFIX: &str = "bgl_";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Permission {
     PublishEvents,
+    ReadEvents,
     ReadDeliveries,
     Send,
     RedriveDeadLetters,
@@ -32,8 +41,9 @@ pub enum Permission {
 }
 
 impl Permission {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PublishEvents,
+        Self::ReadEvents,
         Self::ReadDeliveries,
         Self::Send,
         Self::RedriveDeadLetters,
@@ -48,6 +58,7 @@ impl Permission {
     fn words(self) -> &'static str {
         match self {
             Self::PublishEvents => "publish events",
+            Self::ReadEvents => "read events",
             Self::ReadDeliveries => "read deliveries",
             Self::Send => "send and cancel notifications",
             Self::RedriveDeadLetters => "send dead letters again",
@@ -66,16 +77,17 @@ impl Permission {
 pub fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
         ManageChannels, ManageSources, ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments,
-        RedriveDeadLetters, Send, TestChannels, WriteDocuments,
+        ReadEvents, RedriveDeadLetters, Send, TestChannels, WriteDocuments,
     };
     match (role, permission) {
         (Role::Admin, _)
         | (Role::Publisher | Role::Operator | Role::Agent, PublishEvents)
         | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries)
-        | (Role::Viewer | Role::Operator, ReadDocuments)
+        | (Role::Viewer | Role::Operator, ReadDocuments | ReadEvents)
         | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments | TestChannels) => true,
         (_, ManageSources | ManageTokens | ManageChannels)
         | (Role::Publisher | Role::Viewer | Role::Agent, TestChannels)
+        | (Role::Publisher | Role::Agent, ReadEvents)
         | (Role::Publisher, ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments)
         | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | WriteDocuments)
         | (Role::Agent, Send | RedriveDeadLetters | ReadDocuments | WriteDocuments) => false,
@@ -126,49 +138,86 @@ impl Principal {
     }
 }
 
+/// Unknown tokens that are looked up in the broker, a second. One that was made by another process just now is among them.
+const TOKENS_LOOKED_UP: u32 = 20;
+/// Tickets that are, and each is one: a screenful of pages that come back after a restart passes.
+const TICKETS_LOOKED_UP: u32 = 200;
+
+/// What lets requests in, in the memory of this process.
+pub struct Access {
+    /// The hash of the token in the settings.
+    admin: Option<String>,
+    rates: Rates,
+    unknown_tokens: Strangers,
+    pub(super) tickets: Strangers,
+}
+
+impl Access {
+    #[must_use]
+    pub fn new(settings: &crate::config::Api, admin_token: Option<&Secret>) -> Self {
+        Self {
+            admin: admin_token.map(|token| hash(token.expose())),
+            rates: Rates::new(settings.requests_per_minute),
+            unknown_tokens: Strangers::new(TOKENS_LOOKED_UP),
+            tickets: Strangers::new(TICKETS_LOOKED_UP),
+        }
+    }
+
+    /// The hash of whose token this is.
+    pub(super) fn hash_of<'a>(&'a self, principal: &'a Principal) -> Option<&'a str> {
+        principal.token_hash.as_deref().or(self.admin.as_deref())
+    }
+}
+
 impl FromRequestParts<Shared> for Principal {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, Problem> {
-        let secret =
-            bearer(parts).ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))?;
-        authenticate(api, &secret).await
+        // Asked for twice, it is still one request, and a ticket is used once.
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
+        let principal = match Credential::of(parts)? {
+            Credential::Token(secret) => {
+                let may_be_new = secret.starts_with(PREFIX);
+                let found = holder(api, &hash(&secret), may_be_new).await?;
+                found.ok_or_else(|| Problem::unauthorized("this token is not known"))?
+            }
+            Credential::Ticket(ticket) => {
+                let token = tickets::redeem(api, &ticket).await?;
+                let found = holder(api, &token, true).await?;
+                found.ok_or_else(|| Problem::unauthorized("the token of this ticket was revoked"))?
+            }
+        };
+        // The administrator of the settings has no hash in the bucket, and a limit too.
+        let counted = api.access.rates.count(principal.token_hash.as_deref().unwrap_or_default());
+        if let Some(standing) = counted {
+            limits::let_in(standing, parts.extensions.get::<Told>())?;
+        }
+        parts.extensions.insert(principal.clone());
+        Ok(principal)
     }
 }
 
-/// The token of the header or, where a browser cannot set one (streams), of the query.
-fn bearer(parts: &Parts) -> Option<String> {
-    if let Some(header) = parts.headers.get("authorization").and_then(|value| value.to_str().ok()) {
-        let (scheme, secret) = header.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim().to_owned());
-    }
-    if !parts.uri.path().ends_with("/stream") {
-        return None;
-    }
-    let query = parts.uri.query().unwrap_or_default();
-    url::form_urlencoded::parse(query.as_bytes())
-        .find(|(name, _)| name == "token")
-        .map(|(_, value)| value.into_owned())
-}
-
-async fn authenticate(api: &Api, secret: &str) -> Result<Principal, Problem> {
-    let hash = hash(secret);
-    let is_admin =
-        |token: &crate::config::Secret| self::hash(token.expose()).as_bytes().ct_eq(hash.as_bytes()).into();
-    if api.admin_token.as_ref().is_some_and(is_admin) {
+/// Whoever holds the token with this hash now.
+async fn holder(api: &Api, hash: &str, may_be_new: bool) -> Result<Option<Principal>, Problem> {
+    let is_admin = |admin: &String| admin.as_bytes().ct_eq(hash.as_bytes()).into();
+    if api.access.admin.as_ref().is_some_and(is_admin) {
         let name = "admin".to_owned();
-        return Ok(Principal { name, role: Role::Admin, workspace: None, recipient: None, token_hash: None });
+        let admin = Principal { name, role: Role::Admin, workspace: None, recipient: None, token_hash: None };
+        return Ok(Some(admin));
     }
-    let known = api.directory.snapshot().tokens.get(&hash).cloned();
+    let known = api.directory.snapshot().tokens.get(hash).cloned();
     let document = match known {
         Some(document) => Some(document),
         // Another process may have made it just now.
-        None if secret.starts_with(PREFIX) => look_up(api, &hash).await?,
+        None if may_be_new => api.access.unknown_tokens.look(hash, look_up(api, hash)).await?,
         None => None,
     };
-    let spec = document.ok_or_else(|| Problem::unauthorized("this token is not known"))?.spec;
-    let TokenSpec { name, role, workspace, recipient, .. } = spec;
-    Ok(Principal { name, role, workspace, recipient, token_hash: Some(hash) })
+    Ok(document.map(|document| {
+        let TokenSpec { name, role, workspace, recipient, .. } = document.spec;
+        Principal { name, role, workspace, recipient, token_hash: Some(hash.to_owned()) }
+    }))
 }
 
 async fn look_up(api: &Api, hash: &str) -> Result<Option<Document<TokenSpec>>, Problem> {
@@ -177,10 +226,15 @@ async fn look_up(api: &Api, hash: &str) -> Result<Option<Document<TokenSpec>>, P
     Ok(found.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// A new secret: 256 bits of the system's randomness.
+/// A new token.
 #[must_use]
 pub fn new_secret() -> String {
-    format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&clock::random::<32>()))
+    secret(PREFIX)
+}
+
+/// 256 bits of the system's randomness.
+pub(super) fn secret(prefix: &str) -> String {
+    format!("{prefix}{}", BASE64URL_NOPAD.encode(&clock::random::<32>()))
 }
 
 /// What is stored of a secret. It has 256 bits, so a plain hash cannot be turned back.
@@ -196,16 +250,17 @@ mod tests {
     #[test]
     fn each_role_may_what_its_name_says_and_nothing_else() {
         use Permission::{
-            PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send, TestChannels,
+            PublishEvents, ReadDeliveries, ReadDocuments, ReadEvents, RedriveDeadLetters, Send, TestChannels,
             WriteDocuments,
         };
         let table: [(Role, &[Permission]); 5] = [
             (Role::Publisher, &[PublishEvents]),
-            (Role::Viewer, &[ReadDeliveries, ReadDocuments]),
+            (Role::Viewer, &[ReadEvents, ReadDeliveries, ReadDocuments]),
             (
                 Role::Operator,
                 &[
                     PublishEvents,
+                    ReadEvents,
                     ReadDeliveries,
                     Send,
                     RedriveDeadLetters,

@@ -1,5 +1,7 @@
 //! Every error that the API answers, as RFC 9457 problem details.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,8 +13,8 @@ use crate::rule::fault::Fault;
 use crate::send::SendFailure;
 use crate::store::StoreError;
 
-/// After this many seconds asking again may help.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
+/// What was not available may be again after this many seconds.
+const UNAVAILABLE_SECONDS: u64 = 2;
 
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Problem {
@@ -29,11 +31,15 @@ pub struct Problem {
     /// What came of the test of a channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Box<Tested>>,
+    /// Asking again may help after so many seconds. It is a header.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, title, status: status.as_u16(), detail: detail.into(), pointer: None, test: None }
+        let (status, detail) = (status.as_u16(), detail.into());
+        Self { kind, title, status, detail, pointer: None, test: None, retry_after: None }
     }
 
     pub fn invalid(detail: impl Into<String>) -> Self {
@@ -119,9 +125,17 @@ impl Problem {
         )
     }
 
+    /// RFC 6585: too many requests, for so long.
+    pub fn limited(detail: impl Into<String>, wait: Duration) -> Self {
+        let (status, kind) = (StatusCode::TOO_MANY_REQUESTS, "urn:bugle:problem:rate-limited");
+        let problem = Self::new(status, kind, "Too many requests", detail);
+        Self { retry_after: Some(whole_seconds(wait).max(1)), ..problem }
+    }
+
     pub fn unavailable(detail: impl Into<String>) -> Self {
         let (status, kind) = (StatusCode::SERVICE_UNAVAILABLE, "urn:bugle:problem:unavailable");
-        Self::new(status, kind, "Not known at the moment", detail)
+        let problem = Self::new(status, kind, "Not known at the moment", detail);
+        Self { retry_after: Some(UNAVAILABLE_SECONDS), ..problem }
     }
 
     /// RFC 5842.
@@ -149,14 +163,21 @@ impl Problem {
     }
 }
 
+/// Rounded up: whoever comes then is not too early.
+#[must_use]
+pub fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -10,10 +10,15 @@ use super::problem::Problem;
 use crate::documents::Key;
 use crate::ids::WorkspaceId;
 use crate::outcome::State;
+use crate::rule::pattern::Pattern;
 use crate::store::deliveries::{Cursor, Filter};
 
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 500;
+/// Patterns of one request.
+const PATTERNS_MAX: usize = 20;
+/// Parameters that may come more than once.
+const REPEATED: [&str; 2] = ["status", "pattern"];
 
 /// The parameters of a request, in their order.
 #[derive(Debug, Clone)]
@@ -59,7 +64,9 @@ impl Query {
                     if known.is_empty() { "none here".to_owned() } else { known.join(", ") }
                 )));
             }
-            if name != "status" && self.0.iter().filter(|(other, _)| other == name).count() > 1 {
+            if !REPEATED.contains(&name.as_str())
+                && self.0.iter().filter(|(other, _)| other == name).count() > 1
+            {
                 return Err(Problem::invalid(format!("parameter {name} comes more than once")));
             }
         }
@@ -120,6 +127,22 @@ impl Query {
             Key::parse(&String::from_utf8(bytes).ok()?)
         };
         self.parsed("cursor", |text| parse(text).ok_or_else(|| "take it from nextCursor".to_owned()))
+    }
+
+    /// The patterns of event types; every type where there are none.
+    ///
+    /// # Errors
+    /// 400 when one is no pattern, or there are too many.
+    pub fn patterns(&self) -> Result<Vec<Pattern>, Problem> {
+        let given: Vec<&str> =
+            self.0.iter().filter(|(name, _)| name == "pattern").map(|(_, text)| text.as_str()).collect();
+        if given.len() > PATTERNS_MAX {
+            let detail = format!("parameter pattern: {} of them: at most {PATTERNS_MAX}", given.len());
+            return Err(Problem::invalid(detail));
+        }
+        let wrong = |error| Problem::invalid(format!("parameter pattern: {error}"));
+        let given = if given.is_empty() { vec!["*"] } else { given };
+        given.into_iter().map(|text| Pattern::parse(text).map_err(wrong)).collect()
     }
 
     /// The filters of deliveries, without the workspace.
@@ -212,6 +235,20 @@ mod tests {
             let query = Query::parse(query);
             let problem = query.filter().err().or(query.limit().err()).or(query.cursor().err()).unwrap();
             assert!(problem.detail.contains(named), "{}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn patterns_may_be_several_and_each_must_be_one() {
+        let texts = |query: &str| {
+            let patterns = Query::parse(query).patterns()?;
+            Ok::<_, Problem>(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(texts("").unwrap(), ["*"]);
+        assert_eq!(texts("pattern=task.*&pattern=sla:**").unwrap(), ["task:*", "sla:**"]);
+        assert!(Query::parse("pattern=a&pattern=b").only(&["pattern"]).is_ok());
+        for query in ["pattern=", "pattern=a&pattern=b::c", &"pattern=a&".repeat(21)] {
+            assert!(texts(query).unwrap_err().detail.contains("pattern"), "{query}");
         }
     }
 

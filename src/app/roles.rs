@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-
 use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
 use crate::apply;
@@ -319,11 +317,12 @@ impl Parts<'_> {
             texts: Arc::clone(&self.texts),
             health: self.health.clone(),
             recorder: recorder.clone(),
-            admin_token,
+            access: api::auth::Access::new(&self.settings.api, admin_token.as_ref()),
+            cors_origins: self.settings.api.cors_origins.clone(),
             keys: self.keys.clone(),
             stop: self.stop.clone(),
             keep: self.settings.keep,
-            explaining: Semaphore::new(api::EXPLANATIONS),
+            explaining: api::explaining(),
             http_policy: http_policy(&self.settings.worker),
         };
         self.running.spawn("api", api::serve(listener, api));

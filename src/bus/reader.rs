@@ -18,7 +18,7 @@ use super::{Bus, BusError, StreamName, topology};
 /// An idle reader asks again this often; an answer later than the grace after it means that the broker is away.
 const POLL: Duration = Duration::from_secs(2);
 const POLL_GRACE: Duration = Duration::from_secs(1);
-/// Messages asked for at once.
+/// Messages asked for at once, where nothing else is said.
 const BATCH: usize = 1_000;
 /// The broker forgets a reader that is gone for this long.
 const INACTIVE: Duration = Duration::from_secs(30);
@@ -51,6 +51,8 @@ pub struct Entry {
 pub struct Reader {
     consumer: Consumer<pull::Config>,
     batch: Option<(Batch, Instant)>,
+    /// Messages asked for at once.
+    ask: usize,
     losses: tokio::sync::watch::Receiver<u64>,
     /// Deliveries so far: the next one must be numbered one higher.
     delivered: u64,
@@ -109,7 +111,13 @@ impl Reader {
         let stream = bus.js.get_stream_no_info(stream).await.map_err(BusError::request)?;
         let consumer = stream.create_consumer(config).await.map_err(BusError::request)?;
         let pending_at_start = consumer.cached_info().num_pending;
-        Ok(Self { consumer, batch: None, losses, delivered: 0, pending_at_start })
+        Ok(Self { consumer, batch: None, ask: BATCH, losses, delivered: 0, pending_at_start })
+    }
+
+    /// Asks for so many at once: what was asked for and not read yet lies in this process, however large it is.
+    #[must_use]
+    pub fn asking(self, ask: usize) -> Self {
+        Self { ask, ..self }
     }
 
     /// Waits for a message, up to the poll's length, and takes what else is there, up to `max`. Empty when idle.
@@ -143,13 +151,14 @@ impl Reader {
                 None => break,
             }
         }
-        self.batch = Some((batch, deadline));
+        // A broker that sends is not silent, however long all of it takes.
+        self.batch = Some((batch, deadline.max(Instant::now() + POLL + POLL_GRACE)));
         Ok(entries)
     }
 
     async fn poll(&self) -> Result<(Batch, Instant), BusError> {
         let deadline = Instant::now() + POLL + POLL_GRACE;
-        let asked = self.consumer.batch().max_messages(BATCH).expires(POLL).messages();
+        let asked = self.consumer.batch().max_messages(self.ask).expires(POLL).messages();
         let batch = tokio::time::timeout_at(deadline, asked).await;
         let batch = batch.map_err(|_| BusError::Request("the broker does not answer".to_owned()))?;
         Ok((batch.map_err(BusError::request)?, deadline))

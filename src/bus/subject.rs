@@ -275,6 +275,12 @@ impl Names {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["fate", delivery.as_str()]))
     }
 
+    /// Where it is written whose a ticket for a stream is, and whether it was used.
+    #[must_use]
+    pub fn stream_ticket(&self, hash: &str) -> String {
+        format!("{}.throttle.{UNKNOWN}.{}", self.prefix, digest(&["stream-ticket", hash]))
+    }
+
     /// Where it is written how a connection stands.
     #[must_use]
     pub fn connection_health(&self, workspace: &WorkspaceId, connection: &ConnectionId) -> String {

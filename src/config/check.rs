@@ -7,6 +7,11 @@ use url::Url;
 
 use super::{ConfigError, Settings};
 
+/// More than one process answers anyway.
+const REQUESTS_PER_MINUTE_MAX: u32 = 1_000_000;
+/// In place of a list of origins.
+const EVERY_ORIGIN: &str = "*";
+
 impl Settings {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |sentence: String| Err(ConfigError(sentence));
@@ -72,8 +77,32 @@ impl Settings {
             ));
         }
         self.check_addresses()?;
+        self.check_perimeter()?;
         self.check_secrets()?;
         crate::telemetry::check(&self.log.level).map_err(|error| ConfigError(format!("log.level: {error}")))
+    }
+
+    fn check_perimeter(&self) -> Result<(), ConfigError> {
+        let most = self.api.requests_per_minute;
+        if most > REQUESTS_PER_MINUTE_MAX {
+            let sentence =
+                format!("api.requests_per_minute is {most}: 0 (no limit) to {REQUESTS_PER_MINUTE_MAX}");
+            return Err(ConfigError(sentence));
+        }
+        let origins = &self.api.cors_origins;
+        if origins.len() > 1 && origins.iter().any(|origin| origin == EVERY_ORIGIN) {
+            let sentence = "api.cors_origins has \"*\" beside others: \"*\" alone allows all of them";
+            return Err(ConfigError(sentence.to_owned()));
+        }
+        match origins.iter().position(|origin| origin != EVERY_ORIGIN && !is_origin(origin)) {
+            // It may hold a password, and is not shown.
+            Some(index) => Err(ConfigError(format!(
+                "api.cors_origins: entry {} is no origin: scheme, host and port alone, as browsers send it \
+                 (https://app.example.com), or \"*\"",
+                index + 1
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn check_secrets(&self) -> Result<(), ConfigError> {
@@ -124,5 +153,37 @@ impl Settings {
             )));
         }
         Ok(())
+    }
+}
+
+/// True for what a browser says in `Origin`: lower case, no default port, nothing behind it. There is no `*` within.
+fn is_origin(text: &str) -> bool {
+    let same =
+        |url: Url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text;
+    !text.contains('*') && Url::parse(text).is_ok_and(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_as_browsers_send_it() {
+        for text in ["https://app.example.com", "http://localhost:3000", "https://[::1]:8443"] {
+            assert!(is_origin(text), "{text}");
+        }
+        for text in [
+            "app.example.com",
+            "https://app.example.com/",
+            "https://app.example.com:443",
+            "https://App.example.com",
+            "https://me:s3cr3t@app.example.com",
+            "https://*.example.com",
+            "file:///tmp",
+            "null",
+            "",
+        ] {
+            assert!(!is_origin(text), "{text}");
+        }
     }
 }

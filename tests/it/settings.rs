@@ -14,7 +14,7 @@ use crate::support::sink::{Answer, Sink};
 use crate::support::{SOON, database::Database, ensure, eventually, free_port, steadily, wire::Cable};
 
 /// Every setting, and where it is held.
-const HELD: [(&str, &str); 35] = [
+const HELD: [(&str, &str); 37] = [
     ("data_dir", "without_a_database_url_the_history_is_a_file_in_the_data_directory"),
     ("documents", "delivery, through start_with"),
     ("nats.url", "every journey"),
@@ -32,6 +32,8 @@ const HELD: [(&str, &str); 35] = [
     ("api.listen", "every journey"),
     ("api.admin_token", "every journey"),
     ("api.public_url", "email::an_unsubscribe_is_a_post_and_ends_what_the_channel_sends"),
+    ("api.requests_per_minute", "api::limits::a_token_that_asks_too_often_is_told_when_to_come_again"),
+    ("api.cors_origins", "api::origins::pages_of_the_origins_that_are_set_may_call_and_no_others"),
     ("admin.listen", "every journey"),
     ("router.slots", "a_router_takes_no_more_events_than_it_has_slots"),
     ("router.queue_mib_max", "routing_stops_while_the_queue_is_over_its_bound_and_goes_on_after"),
@@ -111,6 +113,13 @@ async fn what_cannot_be_used_is_refused_in_one_sentence_without_secrets() {
         ("NATS__URL", "nats://me:s3cr3t@host:port", vec!["nats.url", "nats://host:port"]),
         ("WORKER__PROXY", "socks5://me:s3cr3t@host:1080", vec!["worker.proxy", "http"]),
         ("API__PUBLIC_URL", "https://me:s3cr3t@host/", vec!["api.public_url", "https"]),
+        ("API__REQUESTS_PER_MINUTE", "2000000", vec!["api.requests_per_minute", "1000000"]),
+        (
+            "API__CORS_ORIGINS",
+            "https://a.example,https://me:s3cr3t@b.example",
+            vec!["api.cors_origins", "entry 2"],
+        ),
+        ("API__CORS_ORIGINS", "*,https://a.example", vec!["api.cors_origins", "alone"]),
         ("ADMIN__LISTEN", "127.0.0.1:8080", vec!["admin.listen", "api.listen"]),
         ("LOG__LEVEL", "loud", vec!["log.level", "info"]),
         ("LOG__FORMAT", "xml", vec!["log.format", "json"]),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::api::token;
 use crate::support::bugle::{Bugle, Role, everything_to, rule, webhook};
 use crate::support::sink::Sink;
-use crate::support::{LATER, SOON};
+use crate::support::{LATER, SOON, ensure, eventually};
 
 const STREAM: &str = "/v1/deliveries/stream";
 
@@ -71,11 +72,96 @@ async fn a_quiet_stream_shows_that_it_lives() {
     bugle.start().await;
     let mut stream = bugle.api().stream(STREAM, None).await;
     loop {
-        let block = stream.block(Duration::from_secs(30)).await.expect("the stream goes on");
+        let block = stream.block(Duration::from_secs(40)).await.expect("the stream goes on");
         if block.starts_with(':') {
+            assert_eq!(block, ": heartbeat\n\n");
             return;
         }
     }
+}
+
+/// How many streams ended so, as the API counts.
+async fn ended(bugle: &Bugle, reason: &str) -> String {
+    let counted = bugle.api().get("/metrics").await.body;
+    let line = format!("bugle_streams_ended_total{{reason=\"{reason}\"}} ");
+    let found =
+        counted.as_str().unwrap().lines().find_map(|text| text.strip_prefix(&line).map(str::to_owned));
+    found.unwrap_or_else(|| panic!("no {line} in {counted}"))
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_its_streams_within_two_seconds_however_quiet_they_are() {
+    let bugle = Bugle::new().await;
+    bugle.start().await;
+    let viewer = token(&bugle, "viewer", &json!({ "workspace": "default" })).await;
+    let listed = bugle.api().get("/v1/tokens").await.expect(200);
+    let id = listed["tokens"][0]["id"].as_str().unwrap().to_owned();
+    let mut streams = Vec::new();
+    for path in [STREAM, "/v1/events/stream"] {
+        let mut stream = viewer.stream(path, None).await;
+        assert_eq!(stream.next(SOON).await.unwrap().event, "connected");
+        streams.push(stream);
+    }
+    let mut other = bugle.api().stream(STREAM, None).await;
+    assert_eq!(other.next(SOON).await.unwrap().event, "connected");
+    assert_eq!(ended(&bugle, "revoked").await, "0");
+    bugle.api().delete(&format!("/v1/tokens/{id}")).await;
+    for stream in &mut streams {
+        let last = stream.next(Duration::from_secs(2)).await.expect("it is said why");
+        assert_eq!((last.event.as_str(), last.json()), ("cut", json!({ "reason": "revoked" })));
+        assert!(stream.next(SOON).await.is_none());
+    }
+    assert_eq!(ended(&bugle, "revoked").await, "2");
+    assert_eq!(ended(&bugle, "client").await, "0");
+    drop(other);
+    eventually("a client that goes away is counted", SOON, async || {
+        let count = ended(&bugle, "client").await;
+        ensure(count == "1", count)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_keep_up_is_cut_and_told_so_and_resumes() {
+    let bugle = Bugle::new().await;
+    bugle.cli(&["setup"]).await.ok();
+    bugle.start_roles(&[Role::Api]).await;
+    let mut stream = bugle.api().stream("/v1/events/stream", None).await;
+    let (wire, heavy) = (bugle.wire().await, json!({ "filler": "x".repeat(200_000) }));
+    // More than the machines between hold for a client that reads nothing.
+    for number in 0..90 {
+        wire.event("a:b", &number.to_string(), &heavy).await;
+    }
+    eventually("the client is given up", LATER, async || {
+        let count = ended(&bugle, "slow").await;
+        ensure(count == "1", count)
+    })
+    .await;
+    let (mut told, mut last) = (Vec::new(), String::new());
+    loop {
+        let sent = stream.next(SOON).await.expect("it is said why");
+        match sent.event.as_str() {
+            "event" => {
+                told.push(sent.json()["id"].clone());
+                last = sent.id;
+            }
+            "cut" => {
+                assert_eq!(sent.json(), json!({ "reason": "slow" }));
+                break;
+            }
+            other => assert_eq!(other, "connected"),
+        }
+    }
+    assert!(stream.next(SOON).await.is_none() && told.len() < 90, "{}", told.len());
+    let mut stream = bugle.api().stream("/v1/events/stream", Some(&last)).await;
+    while told.len() < 90 {
+        let sent = stream.next(SOON).await.unwrap();
+        if sent.event == "event" {
+            told.push(sent.json()["id"].clone());
+        }
+    }
+    let expected: Vec<_> = (0..90).map(|number| json!(number.to_string())).collect();
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

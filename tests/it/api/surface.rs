@@ -124,6 +124,8 @@ async fn the_api_describes_every_path_it_serves() {
         ("/v1/deliveries/{id}", &["get"]),
         ("/v1/deliveries/stats", &["get"]),
         ("/v1/deliveries/stream", &["get"]),
+        ("/v1/events/stream", &["get"]),
+        ("/v1/stream-tickets", &["post"]),
         ("/v1/notifications/send", &["post"]),
         ("/v1/notifications/send/{id}", &["delete"]),
         ("/v1/dead-letters", &["get"]),
@@ -139,6 +141,8 @@ async fn the_api_describes_every_path_it_serves() {
             assert!(names.insert(operation["operationId"].to_string()), "{method} {path} has another's name");
             let refused = &operation["responses"]["401"]["content"];
             assert!(refused["application/problem+json"].is_object(), "{method} {path}: {refused}");
+            let limited = &operation["responses"]["429"]["content"]["application/problem+json"]["schema"];
+            assert_eq!(limited["$ref"], "#/components/schemas/Problem", "{method} {path}");
         }
     }
     let words = |schema: &str| document["components"]["schemas"][schema]["enum"].to_string();

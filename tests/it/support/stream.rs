@@ -20,6 +20,8 @@ impl Sent {
 pub struct LiveStream {
     pub response: reqwest::Response,
     buffer: Vec<u8>,
+    /// So much of the buffer has no empty line.
+    looked_at: usize,
 }
 
 impl LiveStream {
@@ -28,7 +30,7 @@ impl LiveStream {
         assert_eq!(response.status(), 200);
         let content_type = response.headers()["content-type"].to_str().unwrap();
         assert!(content_type.starts_with("text/event-stream"), "{content_type}");
-        Self { response, buffer: Vec::new() }
+        Self { response, buffer: Vec::new(), looked_at: 0 }
     }
 
     /// The next event with data; comments are passed over. None when the server ended the stream.
@@ -55,10 +57,13 @@ impl LiveStream {
     /// Everything between here and the next empty line, comments included.
     pub async fn block(&mut self, patience: Duration) -> Option<String> {
         loop {
-            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
-                let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
+            let start = self.looked_at.saturating_sub(1);
+            if let Some(end) = self.buffer[start..].windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = self.buffer.drain(..start + end + 2).collect();
+                self.looked_at = 0;
                 return Some(String::from_utf8(block).unwrap());
             }
+            self.looked_at = self.buffer.len();
             let chunk = tokio::time::timeout(patience, self.response.chunk());
             match chunk.await.expect("the stream sends something in time") {
                 Ok(Some(bytes)) => self.buffer.extend_from_slice(&bytes),

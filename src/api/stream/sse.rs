@@ -1,0 +1,38 @@
+//! Frames as server-sent events (WHATWG HTML, section 9.2).
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::http::{HeaderName, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
+
+use super::feed::CONNECTED;
+use super::frames::{Frame, Frames};
+
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// What a client should wait before it comes again.
+const RETRY: Duration = Duration::from_secs(2);
+
+pub fn response(frames: Frames) -> Response {
+    let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
+    let headers = [(header::CACHE_CONTROL, "no-cache"), (HeaderName::from_static("x-accel-buffering"), "no")];
+    (headers, Sse::new(events(frames)).keep_alive(keep_alive)).into_response()
+}
+
+fn events(frames: Frames) -> impl Stream<Item = Result<Event, Infallible>> {
+    futures_util::stream::unfold(frames, |mut frames| async move {
+        let frame = frames.next().await?;
+        Some((Ok(event(frame)), frames))
+    })
+}
+
+fn event(frame: Frame) -> Event {
+    let event = Event::default().event(frame.name).data(frame.data);
+    let event = if frame.name == CONNECTED { event.retry(RETRY) } else { event };
+    match frame.id {
+        Some(id) => event.id(id.to_string()),
+        None => event,
+    }
+}
