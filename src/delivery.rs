@@ -179,6 +179,15 @@ pub struct Delivery {
     /// The delivery that this one was made in place of, when its channel did not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The project that its event belongs to, where it is for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Whatever its recipient prefers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mandatory: bool,
+    /// Its recipient's preferences are asked before its first try: they had it wait, or nobody asked them yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unasked: bool,
     /// How far it has come among devices; None before its first try, and for channels that address none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Box<Reach>>,
@@ -254,13 +263,17 @@ impl Delivery {
     #[must_use]
     pub fn next_attempt(&self) -> Self {
         let attempt = self.attempt + 1;
-        Self { attempt, postponed: 0, stepped: 0, held: 0, once: false, turn: None, ..self.clone() }
+        Self { attempt, postponed: 0, stepped: 0, held: 0, ..self.tried() }
     }
 
     /// The same attempt once more, after a try that cost none.
     #[must_use]
     pub fn postponed(&self) -> Self {
-        Self { postponed: self.postponed.saturating_add(1), held: 0, once: false, turn: None, ..self.clone() }
+        Self { postponed: self.postponed.saturating_add(1), held: 0, ..self.tried() }
+    }
+
+    fn tried(&self) -> Self {
+        Self { once: false, turn: None, unasked: false, ..self.clone() }
     }
 
     /// The same attempt for the devices that come next, after a step that went well.
@@ -280,6 +293,19 @@ impl Delivery {
     #[must_use]
     pub fn put_off(&self) -> Self {
         Self { held: self.held.saturating_add(1), once: false, turn: None, ..self.clone() }
+    }
+
+    /// The same try, at the moment until which its recipient wants to be left alone; it lives the longer for it.
+    #[must_use]
+    pub fn left_until(&self, moment: Timestamp, now: Timestamp) -> Self {
+        let lives = self.expires_at.checked_add(moment.duration_since(now)).unwrap_or(Timestamp::MAX);
+        Self {
+            expires_at: lives.max(self.expires_at),
+            unasked: true,
+            once: false,
+            turn: None,
+            ..self.clone()
+        }
     }
 
     /// The same try, when its turn comes.
@@ -305,6 +331,7 @@ impl Delivery {
             cancelled: false,
             once: false,
             turn: None,
+            unasked: true,
             origin: Some(Origin { delivery: self.id.clone(), via }),
             reach: None,
             expires_at,
@@ -337,6 +364,7 @@ impl Delivery {
             cancelled: false,
             once: false,
             turn: None,
+            unasked: false,
             expires_at,
             ..self.clone()
         }

@@ -5,6 +5,7 @@
 
 pub mod decode;
 pub mod event_type;
+pub mod project;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -269,6 +269,9 @@ impl Draft<'_> {
             once: false,
             turn: None,
             origin: None,
+            project: None,
+            mandatory: false,
+            unasked: false,
             reach: None,
         }
     }

@@ -331,6 +331,9 @@ fn delivery(
         once: true,
         turn: None,
         origin: None,
+        project: None,
+        mandatory: false,
+        unasked: false,
         reach: None,
     }
 }

@@ -90,6 +90,9 @@ pub(super) fn sample() -> Delivery {
         once: false,
         turn: None,
         origin: None,
+        project: None,
+        mandatory: false,
+        unasked: false,
         reach: None,
     }
 }

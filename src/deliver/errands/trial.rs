@@ -196,5 +196,8 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         reach: None,
         turn: None,
         origin: None,
+        project: None,
+        mandatory: false,
+        unasked: false,
     }
 }
