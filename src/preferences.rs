@@ -15,7 +15,7 @@ use crate::channel::Kind;
 use crate::delivery::Delivery;
 use crate::event::Severity;
 use crate::ids::Recipient;
-use crate::outcome::Reason;
+use crate::outcome::{Reason, State, Verdict};
 use crate::rule::fault::Fault;
 use quiet::{Quiet, Snooze};
 pub use quiet::{QuietHoursSpec, SnoozeSpec};
@@ -100,9 +100,10 @@ pub struct Hold {
 impl Hold {
     /// For the history.
     #[must_use]
-    pub fn words(self) -> String {
+    pub fn verdict(self) -> Verdict {
         let why = if self.reason == Reason::Snoozed { "snoozed" } else { "has quiet hours" };
-        format!("the recipient {why}: it waits until {}", self.until)
+        let detail = format!("the recipient {why}: it waits until {}", self.until);
+        Verdict { next_at: Some(self.until), ..Verdict::new(State::Scheduled, self.reason).detail(detail) }
     }
 }
 

@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use crate::event::Event;
-use crate::ids::{WorkspaceId, digest};
+use crate::ids::{Recipient, WorkspaceId, digest};
 use crate::outcome::Reason;
+use crate::route::template::Template;
+use crate::route::texts::Traits;
 use crate::rule::Rule;
 
 /// Tells the windows of a rule's `dedupe` from those of its cooldown.
 const DEDUPE: &str = "dedupe";
 /// The same for `collapse`.
 const COLLAPSE: &str = "collapse";
+/// In the place of a scope: what belongs to a type, in the inbox of a recipient.
+const INBOX: &str = "inbox";
 
 /// While it lasts, nothing else with the same key goes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,37 @@ pub struct Group {
     pub key: Vec<String>,
     /// Counted from its first; None: as long as the key stays the same.
     pub length: Option<Duration>,
+}
+
+/// What an event's type says of each recipient's inbox, for this event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbox {
+    event_type: String,
+    /// The rendered key, never empty.
+    dedupe: Option<(String, Duration)>,
+    collapse: Option<(String, Option<Duration>)>,
+}
+
+impl Inbox {
+    /// While it lasts, nothing else with the same key comes into this inbox.
+    #[must_use]
+    pub fn window(&self, recipient: Option<&Recipient>) -> Option<Window> {
+        let (rendered, length) = self.dedupe.as_ref()?;
+        let key = self.key(rendered, recipient, DEDUPE);
+        Some(Window { key, length: *length, reason: Reason::Duplicate })
+    }
+
+    /// What is shown as one in this inbox.
+    #[must_use]
+    pub fn group(&self, recipient: Option<&Recipient>) -> Option<Group> {
+        let (rendered, length) = self.collapse.as_ref()?;
+        Some(Group { key: self.key(rendered, recipient, COLLAPSE), length: *length })
+    }
+
+    fn key(&self, rendered: &str, recipient: Option<&Recipient>, what: &str) -> Vec<String> {
+        let recipient = recipient.map_or("", Recipient::as_str);
+        [INBOX, &self.event_type, rendered, recipient, what].map(str::to_owned).to_vec()
+    }
 }
 
 impl Group {
@@ -63,4 +98,16 @@ pub(super) fn group(event: &Event, scope: &str, rule: &Rule) -> Option<Group> {
     let rendered = collapse.key.render(event).ok().filter(|key| !key.is_empty())?;
     let key = vec![scope.to_owned(), rule.id.to_string(), rendered, COLLAPSE.to_owned()];
     Some(Group { key, length: collapse.window })
+}
+
+/// What the event's type says of inboxes, where it says something. The rule's own word on the same counts in its place.
+#[must_use]
+pub(super) fn inbox(event: &Event, rule: &Rule, traits: &Traits) -> Option<Inbox> {
+    let rendered = |key: &Template| key.render(event).ok().filter(|key| !key.is_empty());
+    let dedupe = traits.dedupe.as_ref().filter(|_| rule.dedupe.is_none());
+    let dedupe = dedupe.and_then(|dedupe| Some((rendered(&dedupe.key)?, dedupe.window)));
+    let collapse = traits.collapse.as_ref().filter(|_| rule.collapse.is_none());
+    let collapse = collapse.and_then(|collapse| Some((rendered(&collapse.key)?, collapse.window)));
+    let event_type = event.event_type.as_str().to_owned();
+    (dedupe.is_some() || collapse.is_some()).then_some(Inbox { event_type, dedupe, collapse })
 }

@@ -23,6 +23,21 @@ fn cases() -> Vec<Known> {
     serde_json::from_str(CASES).unwrap()
 }
 
+/// An event of the type `a:b`.
+pub(crate) fn event_of(data: &Value) -> Event {
+    let body = data.to_string();
+    crate::event::decode(&crate::event::Incoming {
+        workspace: crate::ids::WorkspaceId::default(),
+        subject_type: Some("a:b"),
+        headers: &[],
+        body: json!({"type": "a:b", "data": data}).to_string().as_bytes(),
+        fallback_id: "1",
+        fallback_source: "test",
+        received_at: jiff::Timestamp::UNIX_EPOCH,
+    })
+    .unwrap_or_else(|error| panic!("{body}: {error}"))
+}
+
 fn texts() -> Texts {
     Texts::built_in().unwrap()
 }
