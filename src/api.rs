@@ -11,6 +11,7 @@ pub mod documents;
 pub mod evaluate;
 pub mod events;
 pub mod explanation;
+pub mod preferences;
 pub mod problem;
 pub mod push_subscriptions;
 pub mod query;
@@ -110,6 +111,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(explanation::get))
         .routes(routes!(sends::send))
         .routes(routes!(sends::cancel))
+        .routes(routes!(preferences::get, preferences::put, preferences::patch, preferences::reset))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::redrive))

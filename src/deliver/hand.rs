@@ -90,6 +90,9 @@ impl Hand<'_> {
             // The channel became another kind meanwhile: into that kind's queue.
             return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
         }
+        if delivery.unasked && Box::pin(self.is_not_wanted_now()).await? {
+            return Ok(());
+        }
         self.through(&spec, shares).await
     }
 
