@@ -71,7 +71,6 @@ mod tests {
             (json!({"priority": "critical"}), Some(("critical", Severity::Critical))),
             (json!({"urgency": "whenever", "priority": "high"}), Some(("high", Severity::Warning))),
             (json!({"urgency": 3, "priority": null}), None),
-            (json!("high"), None),
         ] {
             let event = crate::route::texts::tests::event_of(&data);
             let found = event.urgency();

@@ -172,7 +172,7 @@ fn faults_name_their_place() {
             "leave it out",
         ),
         (json!({"preferences": [{"channel": "pigeon", "enabled": true}]}), "/preferences/0/channel", "slack"),
-        (json!({"preferences": [{"type": "a:b"}]}), "/preferences/0", "enabled"),
+        (json!({"preferences": [{"type": "a:b"}]}), "/preferences/0/enabled", "missing"),
         (json!({"preferences": [{"enabled": true, "kind": "email"}]}), "/preferences/0/kind", "kind"),
         (
             json!({"preferences": [{"type": "a:b", "enabled": true}, {"type": "a.b", "enabled": false}]}),

@@ -111,3 +111,48 @@ pub(super) fn inbox(event: &Event, rule: &Rule, traits: &Traits) -> Option<Inbox
     let event_type = event.event_type.as_str().to_owned();
     (dedupe.is_some() || collapse.is_some()).then_some(Inbox { event_type, dedupe, collapse })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::route::texts::Texts;
+    use crate::rule::RuleSpec;
+
+    fn inbox_of(rule: &Value, data: &Value) -> Option<Inbox> {
+        let mut spec = json!({"id": "r", "events": ["*"], "channels": ["c"]});
+        for (name, field) in rule.as_object().unwrap() {
+            spec[name] = field.clone();
+        }
+        let spec: RuleSpec = serde_json::from_value(spec).unwrap();
+        let types = json!({"a:b": {"dedupe": {"key": "{{taskId}}", "windowMs": 60_000}, "collapse": {"key": "{{taskId}}"}}});
+        let texts = Texts::default().with(&types).unwrap();
+        let event = crate::route::texts::tests::event_of(data);
+        inbox(&event, &Rule::compile(&spec).unwrap(), &texts.of(&event).unwrap().traits)
+    }
+
+    #[test]
+    fn each_inbox_has_windows_of_its_own() {
+        let inbox = inbox_of(&json!({}), &json!({"taskId": "t"})).unwrap();
+        let [ann, bob] = ["ann", "bob"].map(|id| Recipient::parse(id).unwrap());
+        let window = inbox.window(Some(&ann)).unwrap();
+        assert_eq!(window.key, ["inbox", "a:b", "t", "ann", "dedupe"]);
+        assert_eq!((window.length.as_secs(), window.reason), (60, Reason::Duplicate));
+        assert_ne!(window, inbox.window(Some(&bob)).unwrap());
+        let group = inbox.group(Some(&ann)).unwrap();
+        assert_eq!((group.key[4].as_str(), group.length), ("collapse", None));
+        assert_ne!(group, inbox.group(Some(&bob)).unwrap());
+    }
+
+    #[test]
+    fn a_key_that_renders_empty_is_like_no_other_and_the_rules_own_word_counts() {
+        assert_eq!(inbox_of(&json!({}), &json!({})), None);
+        let dedupe = json!({"dedupe": {"key": "x", "windowMs": 1}});
+        let inbox = inbox_of(&dedupe, &json!({"taskId": "t"})).unwrap();
+        assert!(inbox.window(None).is_none() && inbox.group(None).is_some());
+        let collapse = json!({"collapse": {"key": "x"}});
+        let inbox = inbox_of(&collapse, &json!({"taskId": "t"})).unwrap();
+        assert!(inbox.window(None).is_some() && inbox.group(None).is_none());
+    }
+}
