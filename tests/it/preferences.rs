@@ -46,7 +46,7 @@ fn in_seconds(seconds: i64) -> String {
 #[tokio::test]
 async fn the_most_specific_row_decides_by_type_by_project_and_by_kind() {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
-    let on_subjects = json!({"id": "bus", "kind": "nats", "config": {"subject": "elsewhere.{{who}}"}});
+    let on_subjects = json!({"id": "bus", "kind": "nats", "config": {"subject": "elsewhere.{{channel}}"}});
     let to_both =
         with(rule("r", "**", "hook"), &json!({"recipients": ["{{who}}"], "channels": ["hook", "bus"]}));
     bugle
