@@ -219,3 +219,21 @@ fn what_a_newer_version_wrote_counts_as_far_as_it_is_known() {
     assert!(matches!(preferences.judge(&TimeZone::UTC, &facts("a:b"), at(NOON)), Judgement::Muted(_)));
     assert_eq!(preferences.judge(&TimeZone::UTC, &facts("a:c"), at(NOON)), Judgement::Pass);
 }
+
+#[test]
+fn every_example_of_the_page_is_one() {
+    let page = include_str!("../../docs/preferences.md");
+    let bodies: Vec<Value> = page
+        .split(" -d '")
+        .skip(1)
+        .map(|rest| serde_json::from_str(rest.split_once('\'').unwrap().0).unwrap())
+        .collect();
+    assert_eq!(bodies.len(), 4, "{bodies:?}");
+    for body in bodies {
+        let is_row = body.get("enabled").is_some();
+        let row = || with_row(read(&json!({})).unwrap(), strict(body.clone()).unwrap());
+        let fault = if is_row { row().err() } else { read(&body).err() };
+        // Null takes a field away, in a patch.
+        assert!(fault.is_none() || body["snoozedUntil"].is_null(), "{body}: {fault:?}");
+    }
+}
