@@ -3,6 +3,8 @@
 //! It carries all that an attempt needs but the channel's own configuration: rendered texts, the event's data, and the
 //! number of the attempt, since the broker forgets counts whenever a timer moves a message.
 
+mod consent;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::device::reach::Reach;
 use crate::event::{EventRef, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId, WorkspaceId};
 use crate::outcome::Reason;
+pub use consent::Consent;
 
 /// A button that opens a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
@@ -182,12 +185,8 @@ pub struct Delivery {
     /// The project that its event belongs to, where it is for somebody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// Whatever its recipient prefers.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub mandatory: bool,
-    /// Its recipient's preferences are asked before its first try: they had it wait, or nobody asked them yet.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unasked: bool,
+    #[serde(default, skip_serializing_if = "Consent::is_given")]
+    pub consent: Consent,
     /// How far it has come among devices; None before its first try, and for channels that address none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Box<Reach>>,
@@ -273,7 +272,7 @@ impl Delivery {
     }
 
     fn tried(&self) -> Self {
-        Self { once: false, turn: None, unasked: false, ..self.clone() }
+        Self { once: false, turn: None, consent: self.consent.kept(Consent::Given), ..self.clone() }
     }
 
     /// The same attempt for the devices that come next, after a step that went well.
@@ -301,11 +300,18 @@ impl Delivery {
         let lives = self.expires_at.checked_add(moment.duration_since(now)).unwrap_or(Timestamp::MAX);
         Self {
             expires_at: lives.max(self.expires_at),
-            unasked: true,
+            consent: self.consent.kept(Consent::Open),
             once: false,
             turn: None,
             ..self.clone()
         }
+    }
+
+    /// The same once more: a step of its own in the history, for which no later wait is the longer.
+    #[must_use]
+    pub fn left_again(&self, moment: Timestamp, now: Timestamp) -> Self {
+        let (postponed, stepped) = (self.postponed.saturating_add(1), self.stepped.saturating_add(1));
+        Self { postponed, stepped, ..self.left_until(moment, now) }
     }
 
     /// The same try, when its turn comes.
@@ -331,7 +337,7 @@ impl Delivery {
             cancelled: false,
             once: false,
             turn: None,
-            unasked: true,
+            consent: self.consent.kept(Consent::Open),
             origin: Some(Origin { delivery: self.id.clone(), via }),
             reach: None,
             expires_at,
@@ -364,7 +370,7 @@ impl Delivery {
             cancelled: false,
             once: false,
             turn: None,
-            unasked: false,
+            consent: self.consent.kept(Consent::Given),
             expires_at,
             ..self.clone()
         }

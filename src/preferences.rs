@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Kind;
-use crate::delivery::Delivery;
+use crate::delivery::{Consent, Delivery};
 use crate::event::Severity;
 use crate::ids::Recipient;
 use crate::outcome::{Reason, State, Verdict};
@@ -69,7 +69,7 @@ impl<'a> Facts<'a> {
             project: delivery.project.as_deref(),
             kind: delivery.kind?,
             severity: delivery.severity,
-            mandatory: delivery.mandatory,
+            mandatory: delivery.consent == Consent::NotNeeded,
         })
     }
 }
@@ -77,7 +77,10 @@ impl<'a> Facts<'a> {
 /// Whom a delivery's preferences are asked of: nobody, where it is for nobody, for everybody, or passes whatever they say.
 #[must_use]
 pub fn asked(delivery: &Delivery) -> Option<&Recipient> {
-    delivery.recipient.as_ref().filter(|to| to.as_str() != EVERYBODY && !delivery.mandatory)
+    delivery
+        .recipient
+        .as_ref()
+        .filter(|to| to.as_str() != EVERYBODY && delivery.consent != Consent::NotNeeded)
 }
 
 /// What a recipient's preferences say of a delivery.

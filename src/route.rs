@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::attachment::{self, Attachment};
 use crate::channel::{ChannelSpec, Enabled, Kind};
-use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
+use crate::delivery::{Consent, Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, DeliveryKey, Recipient};
 use crate::outcome::Reason;
@@ -98,6 +98,7 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     let asleep = rule.hours.as_ref().is_some_and(|hours| !hours.contain(world.at));
     let traits = world.texts.of(event).map(|entry| &entry.traits);
     let mandatory = rule.mandatory || traits.is_some_and(|traits| traits.mandatory == Some(true));
+    let consent = if mandatory { Consent::NotNeeded } else { Consent::Given };
     let mut wording = Wording::new(event, rule, world.texts);
     let (recipients, mut notes) = recipients::of(event, rule);
     let project = if recipients.is_empty() { None } else { event.project() };
@@ -126,7 +127,7 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
                 is_personal,
                 recipient,
                 project,
-                mandatory,
+                consent,
             };
             steps.push(match step(&draft, spec, channels, &notes) {
                 Step::Deliver(delivery) if asleep => Step::Suppress(delivery, Reason::OutsideHours),
@@ -167,7 +168,7 @@ struct Draft<'a> {
     is_personal: bool,
     recipient: Option<&'a Recipient>,
     project: Option<&'a str>,
-    mandatory: bool,
+    consent: Consent,
 }
 
 fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, channels: &Channels, notes: &[String]) -> Step {
@@ -247,8 +248,7 @@ impl Draft<'_> {
             turn: None,
             origin: None,
             project: self.project.map(str::to_owned),
-            mandatory: self.mandatory,
-            unasked: false,
+            consent: self.consent,
             reach: None,
         }
     }

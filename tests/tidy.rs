@@ -13,6 +13,7 @@ const PURE: &[&str] = &[
     "src/rule.rs",
     "src/rule",
     "src/delivery.rs",
+    "src/delivery",
     "src/outcome.rs",
     "src/documents.rs",
     "src/documents",

@@ -91,8 +91,7 @@ pub(super) fn sample() -> Delivery {
         turn: None,
         origin: None,
         project: None,
-        mandatory: false,
-        unasked: false,
+        consent: crate::delivery::Consent::default(),
         reach: None,
     }
 }

@@ -30,8 +30,9 @@ impl Hand<'_> {
                 Ok(true)
             }
             Judgement::Hold(hold) => {
-                self.schedule(delivery.left_until(hold.until, now), hold.until).await?;
-                let outcome = Outcome::of(delivery, hold.verdict(), None, now);
+                let next = delivery.left_again(hold.until, now);
+                let outcome = Outcome::of(&next, hold.verdict(), None, now);
+                self.schedule(next, hold.until).await?;
                 self.tools.bus.record(&outcome, &self.message_id()).await?;
                 metrics::outcome(&outcome);
                 Ok(true)

@@ -29,7 +29,8 @@ pub async fn cancel(
     };
     // A retry waits on the same kind of timer; only what was never tried is a send that has not fired.
     if pending.attempt > 1
-        || pending.postponed > 0
+        || pending.postponed_in_a_row() > 0
+        || pending.reach.is_some()
         || pending.held > 0
         || pending.rule.is_some()
         || !allowed(&pending)

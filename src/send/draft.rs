@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::request::SendRequest;
 use crate::channel::ChannelSpec;
-use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
+use crate::delivery::{Consent, Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::event::{EventRef, EventType, project};
 use crate::ids::{DeliveryKey, WorkspaceId};
 use crate::route::{expiry, texts};
@@ -41,6 +41,13 @@ impl Draft<'_> {
     pub fn delivery(&self, event: &str, times: Times) -> Delivery {
         let Self { workspace, request, spec, mandatory } = *self;
         let due = times.due;
+        // Who asks for now is told what the recipient wants; for later that is not known yet.
+        let later = request.recipient.is_some() && due > times.asked;
+        let consent = match (mandatory, later) {
+            (true, _) => Consent::NotNeeded,
+            (false, true) => Consent::Open,
+            (false, false) => Consent::Given,
+        };
         let id = DeliveryKey {
             workspace,
             source: SOURCE,
@@ -98,9 +105,7 @@ impl Draft<'_> {
                 .as_ref()
                 .filter(|_| request.recipient.is_some())
                 .and_then(project::named_in),
-            mandatory,
-            // Who asked for it now was told what its recipient wants; for later that is not known yet.
-            unasked: request.recipient.is_some() && due > times.asked,
+            consent,
             reach: None,
         }
     }

@@ -197,7 +197,6 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         turn: None,
         origin: None,
         project: None,
-        mandatory: false,
-        unasked: false,
+        consent: crate::delivery::Consent::default(),
     }
 }

@@ -55,7 +55,7 @@ fn what_waits_takes_its_window_and_lives_the_longer_for_it() {
     assert_eq!((hold.until, hold.reason), (at("2026-11-25T09:30:00Z"), Reason::Snoozed));
     // A day from the event on, and the two that it waits.
     assert_eq!(delivery.expires_at, at("2026-11-26T09:30:00Z"));
-    assert!(delivery.unasked && firing.windows.len() == 1);
+    assert!(delivery.consent == crate::delivery::Consent::Open && firing.windows.len() == 1);
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Router {
             return self.suppress(step, held.reason, Some(held.words())).await;
         }
         let step = if of.firing.inbox.is_some() {
-            match Box::pin(self.into_inbox(step, of)).await? {
+            match Box::pin(self.as_inbox_has_it(step, of)).await? {
                 Ok(step) => step,
                 Err(held) => return self.suppress(step, held.reason, Some(held.words())).await,
             }
@@ -67,7 +67,7 @@ impl Router {
     }
 
     /// What the event's type says of inboxes, for one of them. The window of another event holds it back.
-    async fn into_inbox<'a>(
+    async fn as_inbox_has_it<'a>(
         &self,
         step: &'a Step,
         of: Taken<'_>,
