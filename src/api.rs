@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod events;
 pub mod explanation;
 pub mod limits;
+pub mod preferences;
 pub mod problem;
 pub mod push_subscriptions;
 pub mod query;
@@ -124,6 +125,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(explanation::get))
         .routes(routes!(sends::send))
         .routes(routes!(sends::cancel))
+        .routes(routes!(preferences::get, preferences::put, preferences::patch, preferences::reset))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::redrive))

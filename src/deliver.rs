@@ -19,6 +19,7 @@ mod receipts;
 pub mod share;
 mod thread;
 mod turn;
+mod wishes;
 
 use std::time::Duration;
 

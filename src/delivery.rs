@@ -3,6 +3,8 @@
 //! It carries all that an attempt needs but the channel's own configuration: rendered texts, the event's data, and the
 //! number of the attempt, since the broker forgets counts whenever a timer moves a message.
 
+mod consent;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::device::reach::Reach;
 use crate::event::{EventRef, Severity};
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId, WorkspaceId};
 use crate::outcome::Reason;
+pub use consent::Consent;
 
 /// A button that opens a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
@@ -179,6 +182,11 @@ pub struct Delivery {
     /// The delivery that this one was made in place of, when its channel did not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The project that its event belongs to, where it is for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(default, skip_serializing_if = "Consent::is_given")]
+    pub consent: Consent,
     /// How far it has come among devices; None before its first try, and for channels that address none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Box<Reach>>,
@@ -254,13 +262,17 @@ impl Delivery {
     #[must_use]
     pub fn next_attempt(&self) -> Self {
         let attempt = self.attempt + 1;
-        Self { attempt, postponed: 0, stepped: 0, held: 0, once: false, turn: None, ..self.clone() }
+        Self { attempt, postponed: 0, stepped: 0, held: 0, ..self.tried() }
     }
 
     /// The same attempt once more, after a try that cost none.
     #[must_use]
     pub fn postponed(&self) -> Self {
-        Self { postponed: self.postponed.saturating_add(1), held: 0, once: false, turn: None, ..self.clone() }
+        Self { postponed: self.postponed.saturating_add(1), held: 0, ..self.tried() }
+    }
+
+    fn tried(&self) -> Self {
+        Self { once: false, turn: None, consent: self.consent.kept(Consent::Given), ..self.clone() }
     }
 
     /// The same attempt for the devices that come next, after a step that went well.
@@ -280,6 +292,26 @@ impl Delivery {
     #[must_use]
     pub fn put_off(&self) -> Self {
         Self { held: self.held.saturating_add(1), once: false, turn: None, ..self.clone() }
+    }
+
+    /// The same try, at the moment until which its recipient wants to be left alone; it lives the longer for it.
+    #[must_use]
+    pub fn left_until(&self, moment: Timestamp, now: Timestamp) -> Self {
+        let lives = self.expires_at.checked_add(moment.duration_since(now)).unwrap_or(Timestamp::MAX);
+        Self {
+            expires_at: lives.max(self.expires_at),
+            consent: self.consent.kept(Consent::Open),
+            once: false,
+            turn: None,
+            ..self.clone()
+        }
+    }
+
+    /// The same once more: a step of its own in the history, for which no later wait is the longer.
+    #[must_use]
+    pub fn left_again(&self, moment: Timestamp, now: Timestamp) -> Self {
+        let (postponed, stepped) = (self.postponed.saturating_add(1), self.stepped.saturating_add(1));
+        Self { postponed, stepped, ..self.left_until(moment, now) }
     }
 
     /// The same try, when its turn comes.
@@ -305,6 +337,7 @@ impl Delivery {
             cancelled: false,
             once: false,
             turn: None,
+            consent: self.consent.kept(Consent::Open),
             origin: Some(Origin { delivery: self.id.clone(), via }),
             reach: None,
             expires_at,
@@ -337,6 +370,7 @@ impl Delivery {
             cancelled: false,
             once: false,
             turn: None,
+            consent: self.consent.kept(Consent::Given),
             expires_at,
             ..self.clone()
         }

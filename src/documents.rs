@@ -3,14 +3,15 @@
 //! At the edges (file, API, CLI) an unknown field is an error that names it. What comes from the bucket is read
 //! leniently, so that old and new processes can run side by side.
 
+mod key;
 mod pace;
 pub mod unique;
 
+pub use key::Key;
 pub use pace::{BURST_MAX, FALLBACKS_MAX, PER_SECOND_MAX, PER_SECOND_MIN};
 
 use std::collections::HashSet;
 
-use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -19,14 +20,13 @@ use serde_json::Value;
 
 use crate::channel::{ChannelSpec, Kind};
 use crate::connection::{self, ConnectionSpec};
-use crate::ids::{ChannelId, ConnectionId, Recipient, RuleId, ScopedId, SourceId, WorkspaceId};
+use crate::ids::{ChannelId, Recipient, WorkspaceId};
 use crate::rule::fault::{Fault, nearest};
 use crate::rule::pattern::Pattern;
-use crate::rule::scope::{Level, Scope, ScopeId, ScopeSpec};
+use crate::rule::scope::{Scope, ScopeSpec};
 use crate::rule::template_spec::check_names;
 use crate::rule::{Rule, RuleSpec};
 use crate::schema;
-use crate::secrets::Purpose;
 use crate::source::{Source, SourceSpec};
 
 /// What the bucket holds under a key.
@@ -75,118 +75,6 @@ crate::outcome::words! {
         /// Everything.
         Admin = "admin",
     }
-}
-
-/// The key of a document in the bucket.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Key {
-    Channel(WorkspaceId, ChannelId),
-    Connection(WorkspaceId, ConnectionId),
-    Rule(WorkspaceId, RuleId),
-    Scope(WorkspaceId, ScopeId),
-    Source(WorkspaceId, SourceId),
-    Recipient(WorkspaceId, Recipient),
-    /// By the hash of the secret, in hexadecimal.
-    Token(String),
-    /// What secrets are sealed to, by what they are for.
-    SealingKey(Purpose),
-    /// How a channel stands: nobody's document, written by Bugle itself.
-    Standing(WorkspaceId, ChannelId),
-}
-
-impl Key {
-    /// None for what belongs to no workspace.
-    #[must_use]
-    pub fn workspace(&self) -> Option<&WorkspaceId> {
-        match self {
-            Self::Channel(workspace, _)
-            | Self::Connection(workspace, _)
-            | Self::Rule(workspace, _)
-            | Self::Scope(workspace, _)
-            | Self::Source(workspace, _)
-            | Self::Recipient(workspace, _)
-            | Self::Standing(workspace, _) => Some(workspace),
-            Self::Token(_) | Self::SealingKey(_) => None,
-        }
-    }
-
-    /// For people: as it is called in the bucket, with an id that is encoded there as it was written.
-    #[must_use]
-    pub fn as_written(&self) -> String {
-        match self {
-            Self::Scope(workspace, id) => format!("scopes.{workspace}.{id}"),
-            Self::Recipient(workspace, id) => format!("recipients.{workspace}.{id}"),
-            Self::Channel(..)
-            | Self::Connection(..)
-            | Self::Rule(..)
-            | Self::Source(..)
-            | Self::Token(_)
-            | Self::SealingKey(_)
-            | Self::Standing(..) => self.to_string(),
-        }
-    }
-
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '.');
-        let (head, second, third) = (parts.next()?, parts.next()?, parts.next());
-        match (head, third) {
-            ("channels", Some(id)) => {
-                Some(Self::Channel(WorkspaceId::parse(second).ok()?, ChannelId::parse(id).ok()?))
-            }
-            ("connections", Some(id)) => {
-                Some(Self::Connection(WorkspaceId::parse(second).ok()?, ConnectionId::parse(id).ok()?))
-            }
-            ("rules", Some(id)) => {
-                Some(Self::Rule(WorkspaceId::parse(second).ok()?, RuleId::parse(id).ok()?))
-            }
-            ("scopes", Some(id)) => {
-                let (level, id) = id.split_once('.')?;
-                let id = ScopedId::parse(&decoded(id)?).ok()?;
-                let scope = ScopeId { level: Level::parse(level)?, id };
-                Some(Self::Scope(WorkspaceId::parse(second).ok()?, scope))
-            }
-            ("sources", Some(id)) => {
-                Some(Self::Source(WorkspaceId::parse(second).ok()?, SourceId::parse(id).ok()?))
-            }
-            ("recipients", Some(id)) => {
-                Some(Self::Recipient(WorkspaceId::parse(second).ok()?, Recipient::parse(&decoded(id)?).ok()?))
-            }
-            ("standing", Some(id)) => {
-                Some(Self::Standing(WorkspaceId::parse(second).ok()?, ChannelId::parse(id).ok()?))
-            }
-            ("tokens", None) => Some(Self::Token(second.to_owned())),
-            ("keys", None) => Purpose::parse(second).map(Self::SealingKey),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Channel(workspace, id) => write!(f, "channels.{workspace}.{id}"),
-            Self::Connection(workspace, id) => write!(f, "connections.{workspace}.{id}"),
-            Self::Rule(workspace, id) => write!(f, "rules.{workspace}.{id}"),
-            Self::Scope(workspace, ScopeId { level, id }) => {
-                write!(f, "scopes.{workspace}.{}.{}", level.as_str(), encoded(id.as_str()))
-            }
-            Self::Source(workspace, id) => write!(f, "sources.{workspace}.{id}"),
-            Self::Recipient(workspace, id) => write!(f, "recipients.{workspace}.{}", encoded(id.as_str())),
-            Self::Token(hash) => write!(f, "tokens.{hash}"),
-            Self::Standing(workspace, id) => write!(f, "standing.{workspace}.{id}"),
-            Self::SealingKey(purpose) => write!(f, "keys.{purpose}"),
-        }
-    }
-}
-
-/// As one token of a key.
-fn encoded(id: &str) -> String {
-    BASE64URL_NOPAD.encode(id.as_bytes())
-}
-
-fn decoded(token: &str) -> Option<String> {
-    String::from_utf8(BASE64URL_NOPAD.decode(token.as_bytes()).ok()?).ok()
 }
 
 /// A file of documents.

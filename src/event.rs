@@ -5,6 +5,8 @@
 
 pub mod decode;
 pub mod event_type;
+pub mod project;
+pub mod urgency;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! now, also for an event of last week.
 
 pub mod past;
+mod wishes;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use crate::route::explain::{Judged, Verdict, explain};
 use crate::route::{Firing, Step, World, throttle};
 use crate::rule::condition;
 use crate::rule::fault::Fault;
+use wishes::{Asked, inbox_windows};
 
 words! {
     /// What would become of a delivery.
@@ -120,7 +122,11 @@ pub struct Planned {
     pub kind: Option<Kind>,
     pub recipient: Option<Recipient>,
     pub would: Would,
+    /// Why it would not go out, or not at once.
     pub reason: Option<Reason>,
+    /// Its recipient wants it then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
     pub severity: Severity,
     pub title: String,
     pub body: String,
@@ -145,9 +151,17 @@ pub async fn explained(
     place: Option<&str>,
 ) -> Result<Explanation, BusError> {
     let mut rules = Vec::new();
+    let mut asked = Asked::default();
     for mut judged in explain(event, world) {
+        judged.verdict = match judged.verdict {
+            Verdict::Fired(firing) => Verdict::Fired(asked.heeded(bus, event, firing).await?),
+            other @ (Verdict::Disabled | Verdict::Expired | Verdict::Outscoped(_) | Verdict::Unmet(_)) => {
+                other
+            }
+        };
         let windows = match &mut judged.verdict {
             Verdict::Fired(firing) => {
+                inbox_windows(bus, event, firing, place).await?;
                 let windows = windows(bus, event, firing, place).await?;
                 if !windows.iter().any(Window::holds_back) {
                     let others = windows.iter().filter(|window| !window.opened_by_this_event);
@@ -334,6 +348,7 @@ impl Planned {
             // The whole firing is held back, also what would not go out anyhow.
             (_, Some(held)) => (Would::Suppress, Some(held)),
             (Step::Deliver(_), None) => (Would::Send, None),
+            (Step::Hold(_, hold), None) => (Would::Send, Some(hold.reason)),
             (Step::Suppress(_, reason), None) => (Would::Suppress, Some(*reason)),
             (Step::GiveUp(_, reason, _), None) => (Would::Fail, Some(*reason)),
         };
@@ -345,6 +360,10 @@ impl Planned {
             recipient: delivery.recipient.clone(),
             would,
             reason,
+            held_until: match (step, held) {
+                (Step::Hold(_, hold), None) => Some(hold.until),
+                (Step::Hold(..) | Step::Deliver(_) | Step::Suppress(..) | Step::GiveUp(..), _) => None,
+            },
             severity: delivery.severity,
             title: delivery.title.clone(),
             body: delivery.body.clone(),

@@ -3,7 +3,7 @@
 //! The modules, in the order in which an event travels:
 //!
 //! - words: [`ids`], [`event`], [`rule`], [`delivery`], [`attachment`], [`outcome`], [`channel`], [`connection`],
-//!   [`recipient`], [`notification`], [`documents`]
+//!   [`recipient`], [`preferences`], [`notification`], [`documents`]
 //! - [`source`]: events that come from elsewhere, and what they become
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means; [`errand`]: what is asked of a worker at once
@@ -49,6 +49,7 @@ pub mod metrics;
 pub mod notification;
 pub mod outcome;
 pub mod own_events;
+pub mod preferences;
 pub mod preset;
 pub mod publish;
 pub mod recipient;

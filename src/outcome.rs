@@ -141,6 +141,12 @@ words! {
         Superseded = "superseded",
         /// The rule is asleep at this hour.
         OutsideHours = "outside_hours",
+        /// The recipient does not want to hear of it.
+        Muted = "muted",
+        /// The recipient has quiet hours: it goes out when they end.
+        QuietHours = "quiet_hours",
+        /// The recipient wants to hear nothing until a moment of theirs: it goes out then.
+        Snoozed = "snoozed",
         /// The recipient has no address that the channel could use.
         NoAddress = "no_address",
         /// The recipient wants to hear no more through this channel.
@@ -202,6 +208,9 @@ impl Reason {
             | Self::Duplicate
             | Self::Superseded
             | Self::OutsideHours
+            | Self::Muted
+            | Self::QuietHours
+            | Self::Snoozed
             | Self::NoAddress
             | Self::Unsubscribed
             | Self::FailedOver

@@ -7,7 +7,9 @@ pub mod backlog;
 pub mod carried;
 pub mod channels;
 pub mod explain;
+mod firing;
 pub mod handler;
+mod recipients;
 pub mod ruleset;
 pub mod scopes;
 pub mod template;
@@ -22,26 +24,22 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::attachment::{self, Attachment};
-use crate::channel::{ChannelSpec, Enabled};
-use crate::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
+use crate::channel::{ChannelSpec, Enabled, Kind};
+use crate::delivery::{Consent, Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
 use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, DeliveryKey, Recipient};
 use crate::outcome::Reason;
 use crate::recipient::Addressing;
-use crate::rule::fault::LeftOut;
-use crate::rule::{Recipients, Rule};
+use crate::rule::Rule;
 pub use channels::Channels;
+pub use firing::{Firing, Step};
 use ruleset::RuleSet;
 use scopes::EventScopes;
-use texts::Texts;
-use windows::{Group, Window};
+use texts::{Texts, Traits};
 use wording::{Text, Wording};
 
 /// How long after its event a delivery is worth sending, unless its channel says otherwise.
 pub const EXPIRES_IN: Duration = Duration::from_secs(24 * 3600);
-/// The attribute of an event that names who it is for, told apart by commas, and how many of them count.
-const RECIPIENTS: &str = "recipients";
-const RECIPIENTS_MAX: usize = 100;
 /// Of what went wrong on the way: it travels with each delivery, and quotes what the event brought.
 const NOTE_CHARS_MAX: usize = 2_000;
 
@@ -56,63 +54,11 @@ pub struct World<'a> {
     pub at: Timestamp,
 }
 
-/// A rule that fired for an event.
-#[derive(Debug)]
-pub struct Firing {
-    /// The windows that it falls into, in the order in which they are asked.
-    pub windows: Vec<Window>,
-    /// What is shown as one with others.
-    pub group: Option<Group>,
-    pub steps: Vec<Step>,
-}
-
 /// A rule that an event may concern, with the name of its scope.
 #[derive(Debug, Clone, Copy)]
 struct Candidate<'a> {
     scope: &'a str,
     rule: &'a Rule,
-}
-
-/// What is to happen with one delivery.
-#[derive(Debug)]
-pub enum Step {
-    Deliver(Delivery),
-    /// Not sent, on purpose.
-    Suppress(Delivery, Reason),
-    /// Cannot be sent: straight to the dead letters.
-    GiveUp(Delivery, Reason, String),
-}
-
-impl Firing {
-    /// It goes out in the place of others that the cooldown held back before it, and says how many.
-    pub fn stand_for(&mut self, held_back: u64) {
-        for step in self.steps.iter_mut().filter(|_| held_back > 0) {
-            if let Step::Deliver(delivery) = step {
-                delivery.held_back = held_back;
-                delivery.title = format!("{} (+{held_back} more)", delivery.title);
-            }
-        }
-    }
-
-    /// Whoever can replace what it said replaces what has the same id.
-    pub fn collapse_into(&mut self, id: &str) {
-        let window = self.group.as_ref().and_then(|group| group.length);
-        for step in &mut self.steps {
-            if let Step::Deliver(delivery) = step {
-                delivery.collapse_id = Some(id.to_owned());
-                delivery.collapse_ms = window.and_then(|window| u64::try_from(window.as_millis()).ok());
-            }
-        }
-    }
-}
-
-impl Step {
-    #[must_use]
-    pub fn delivery(&self) -> &Delivery {
-        match self {
-            Self::Deliver(delivery) | Self::Suppress(delivery, _) | Self::GiveUp(delivery, _, _) => delivery,
-        }
-    }
 }
 
 /// Every rule that fires: those of the event's scopes first, each scope's in their own order, then in the order of ids.
@@ -150,10 +96,13 @@ fn candidates<'a>(event: &Event, world: World<'a>) -> Vec<Candidate<'a>> {
 fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
     let (rule, channels) = (candidate.rule, world.channels);
     let asleep = rule.hours.as_ref().is_some_and(|hours| !hours.contain(world.at));
-    let severity = rule.severity.or(event.severity).unwrap_or_default();
-    let mut wording = Wording::new(event, rule, world.texts, severity);
-    let (recipients, mut notes) = recipients(event, rule);
-    let is_personal = !rule.recipients.is_empty() || event.attributes.contains_key(RECIPIENTS);
+    let traits = world.texts.of(event).map(|entry| &entry.traits);
+    let mandatory = rule.mandatory || traits.is_some_and(|traits| traits.mandatory == Some(true));
+    let consent = if mandatory { Consent::NotNeeded } else { Consent::Given };
+    let mut wording = Wording::new(event, rule, world.texts);
+    let (recipients, mut notes) = recipients::of(event, rule);
+    let project = if recipients.is_empty() { None } else { event.project() };
+    let is_personal = recipients::are_named(event, rule);
     let found = rule.attachments.as_ref().and_then(|path| path.find(event));
     let (attachments, bad) = found.map(|found| attachment::read(&found)).unwrap_or_default();
     notes.extend(bad);
@@ -163,22 +112,43 @@ fn firing(event: &Event, candidate: Candidate<'_>, world: World<'_>) -> Firing {
         let fixed = spec.is_none_or(|spec| spec.addressing() == Addressing::Fixed);
         let addressed: Vec<Option<&Recipient>> =
             if fixed || recipients.is_empty() { vec![None] } else { recipients.iter().map(Some).collect() };
-        let text = wording.of(spec.map(|spec| spec.kind));
+        let kind = spec.map(|spec| spec.kind);
+        let severity = severity(event, rule, kind, traits);
+        let text = wording.of(kind, severity);
         for recipient in addressed {
-            let attachments = &attachments;
-            let draft =
-                Draft { event, candidate, severity, text, attachments, channel: id, is_personal, recipient };
+            let (attachments, project) = (&attachments, project.as_deref().filter(|_| recipient.is_some()));
+            let draft = Draft {
+                event,
+                candidate,
+                severity,
+                text,
+                attachments,
+                channel: id,
+                is_personal,
+                recipient,
+                project,
+                consent,
+            };
             steps.push(match step(&draft, spec, channels, &notes) {
                 Step::Deliver(delivery) if asleep => Step::Suppress(delivery, Reason::OutsideHours),
-                step @ (Step::Deliver(_) | Step::Suppress(..) | Step::GiveUp(..)) => step,
+                step @ (Step::Deliver(_) | Step::Hold(..) | Step::Suppress(..) | Step::GiveUp(..)) => step,
             });
         }
     }
-    // What goes nowhere must not keep others back.
-    let goes_out = steps.iter().any(|step| matches!(step, Step::Deliver(_)));
-    let (scope, rule) = (candidate.scope, candidate.rule);
-    let windows = if goes_out { windows::of(event, scope, rule) } else { Vec::new() };
-    Firing { windows, group: windows::group(event, scope, rule), steps }
+    let scope = candidate.scope;
+    let (windows, group) = (windows::of(event, scope, rule), windows::group(event, scope, rule));
+    let to_inbox = steps.iter().filter_map(Step::outgoing).any(|delivery| delivery.kind == Some(Kind::InApp));
+    let inbox = traits.filter(|_| to_inbox).and_then(|traits| windows::inbox(event, rule, traits));
+    Firing { windows, group, inbox, steps }.with_windows_if_it_goes_out()
+}
+
+/// The rule's word counts first, then the event's; in the inbox then what the producer calls its urgency, and what its type is.
+fn severity(event: &Event, rule: &Rule, kind: Option<Kind>, traits: Option<&Traits>) -> Severity {
+    let inbox = || {
+        kind.filter(|kind| *kind == Kind::InApp)?;
+        event.urgency().or_else(|| traits?.urgency.clone()).map(|urgency| urgency.severity)
+    };
+    rule.severity.or(event.severity).or_else(inbox).unwrap_or_default()
 }
 
 struct Draft<'a> {
@@ -191,6 +161,8 @@ struct Draft<'a> {
     /// It is meant for those who are named, even when that is nobody here.
     is_personal: bool,
     recipient: Option<&'a Recipient>,
+    project: Option<&'a str>,
+    consent: Consent,
 }
 
 fn step(draft: &Draft<'_>, spec: Option<&ChannelSpec>, channels: &Channels, notes: &[String]) -> Step {
@@ -269,6 +241,8 @@ impl Draft<'_> {
             once: false,
             turn: None,
             origin: None,
+            project: self.project.map(str::to_owned),
+            consent: self.consent,
             reach: None,
         }
     }
@@ -282,37 +256,6 @@ pub fn expiry(from: Timestamp, spec: Option<&ChannelSpec>) -> Timestamp {
         .ok()
         .and_then(|span| from.checked_add(span).ok())
         .unwrap_or(Timestamp::MAX)
-}
-
-/// The recipients that a rule names for an event, or where it names none those that the event names, each once, and
-/// what is wrong with the others.
-fn recipients(event: &Event, rule: &Rule) -> (Vec<Recipient>, Vec<String>) {
-    let (mut found, mut bad) = (Vec::new(), LeftOut::default());
-    let mut add = |parsed: Result<Recipient, String>| match parsed {
-        Ok(recipient) if found.contains(&recipient) => {}
-        Ok(recipient) if found.len() < RECIPIENTS_MAX => found.push(recipient),
-        Ok(_) => bad.add(|| format!("recipients were left out: there are more than {RECIPIENTS_MAX}")),
-        Err(error) => bad.add(|| format!("a recipient was left out: {error}")),
-    };
-    let listed = |text: &str| -> Vec<Result<Recipient, String>> {
-        let each = text.split(',').map(str::trim).filter(|one| !one.is_empty());
-        each.map(|one| Recipient::parse(one).map_err(|error| error.to_string())).collect()
-    };
-    for named in &rule.recipients {
-        match named {
-            Recipients::One(recipient) => add(Ok(recipient.clone())),
-            Recipients::List(template) => match template.render(event) {
-                Ok(text) if text.trim().is_empty() => add(Err("its template is empty here".to_owned())),
-                Ok(text) => listed(&text).into_iter().for_each(&mut add),
-                Err(error) => add(Err(error.to_string())),
-            },
-        }
-    }
-    if rule.recipients.is_empty() {
-        let list = event.attributes.get(RECIPIENTS).map(String::as_str).unwrap_or_default();
-        listed(list).into_iter().for_each(&mut add);
-    }
-    (found, bad.into_notes())
 }
 
 #[cfg(test)]

@@ -72,6 +72,9 @@ pub struct RuleSpec {
     /// Outside of these it holds back what it would have sent, and records that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_hours: Option<HoursSpec>,
+    /// It reaches its recipients whatever they prefer: it is not muted, and waits for no quiet hours.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mandatory: bool,
     /// From then on it is as if it were switched off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -130,6 +133,7 @@ pub struct Rule {
     pub dedupe: Option<Dedupe>,
     pub collapse: Option<Collapse>,
     pub hours: Option<Hours>,
+    pub mandatory: bool,
     pub expires_at: Option<Timestamp>,
     pub templates: Templates,
     pub attachments: Option<Path>,
@@ -150,14 +154,14 @@ pub struct Cooldown {
     pub key: Option<Template>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Collapse {
     /// None: for ever.
     pub window: Option<Duration>,
     pub key: Template,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dedupe {
     pub window: Duration,
     pub key: Template,
@@ -196,6 +200,7 @@ impl Rule {
             dedupe: spec.dedupe.as_ref().map(dedupe).transpose()?,
             collapse: spec.collapse.as_ref().map(collapse).transpose()?,
             hours: hours.map_err(|fault| fault.below("/activeHours"))?,
+            mandatory: spec.mandatory,
             expires_at: spec.expires_at,
             templates: templates.map_err(|fault| fault.below("/template"))?.unwrap_or_default(),
             attachments: attachments.map_err(|error| Fault::new("/attachments", error.to_string()))?,
@@ -267,7 +272,7 @@ fn key(place: &str, text: &str) -> Result<Template, Fault> {
     Template::compile(text).map_err(|fault| fault.below(place))
 }
 
-fn positive(place: &str, ms: u64) -> Result<Duration, Fault> {
+pub(crate) fn positive(place: &str, ms: u64) -> Result<Duration, Fault> {
     if ms == 0 {
         return Err(Fault::new(place, "must be more than 0"));
     }

@@ -57,6 +57,7 @@ impl Purpose {
             Key::Rule(..)
             | Key::Scope(..)
             | Key::Recipient(..)
+            | Key::Preferences(..)
             | Key::Token(_)
             | Key::SealingKey(_)
             | Key::Standing(..) => None,
@@ -94,6 +95,7 @@ fn secretive(key: &Key, spec: &Value) -> Option<(&'static str, Arc<Value>)> {
         Key::Rule(..)
         | Key::Scope(..)
         | Key::Recipient(..)
+        | Key::Preferences(..)
         | Key::Token(_)
         | Key::SealingKey(_)
         | Key::Standing(..) => None,

@@ -76,7 +76,7 @@ pub struct Version {
 /// Recipients have one of their own, which nobody holds whole.
 async fn bucket_of(bus: &Bus, key: &Key) -> Result<kv::Store, BusError> {
     match key {
-        Key::Recipient(..) => topology::people_bucket(bus).await,
+        Key::Recipient(..) | Key::Preferences(..) => topology::people_bucket(bus).await,
         Key::Channel(..)
         | Key::Connection(..)
         | Key::Rule(..)

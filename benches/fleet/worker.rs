@@ -136,6 +136,8 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         once: false,
         turn: None,
         origin: None,
+        project: None,
+        consent: bugle::delivery::Consent::default(),
         reach: None,
         workspace,
         rule: Some(rule),

@@ -66,6 +66,7 @@ pub async fn list(
         | Key::Scope(..)
         | Key::Source(..)
         | Key::Recipient(..)
+        | Key::Preferences(..)
         | Key::Token(_)
         | Key::SealingKey(_)
         | Key::Standing(..) => None,

@@ -55,7 +55,12 @@ pub async fn list(
     let wanted = |key: &Key, _: &Held| match key {
         Key::Channel(..) | Key::Connection(..) | Key::Rule(..) => Some(false),
         Key::Scope(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
-        Key::Source(..) | Key::Recipient(..) | Key::Token(_) | Key::SealingKey(_) | Key::Standing(..) => None,
+        Key::Source(..)
+        | Key::Recipient(..)
+        | Key::Preferences(..)
+        | Key::Token(_)
+        | Key::SealingKey(_)
+        | Key::Standing(..) => None,
     };
     let (scopes, next_cursor) = api.page(&query, wanted)?;
     Ok(Json(ScopePage { scopes, next_cursor }))

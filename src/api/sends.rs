@@ -65,7 +65,7 @@ pub async fn send(
     let key = key.map_err(|_| Problem::invalid("the Idempotency-Key is not ASCII"))?;
     let value = addressed(&principal, unique_json(&body)?)?;
     let watch = if query.flag("wait")? { Some(watch(&api, &workspace).await?) } else { None };
-    let mut sent = send::send(&api.bus, &workspace, value, key).await?;
+    let mut sent = send::send(&api.bus, &api.texts, &workspace, value, key).await?;
     if let Some(reader) = watch {
         let seen = match known(&api, &sent).await {
             Some(seen) => Some(seen),

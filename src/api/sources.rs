@@ -62,7 +62,11 @@ pub async fn list(
     let wanted = |key: &Key, _: &Held| match key {
         Key::Channel(..) | Key::Connection(..) | Key::Rule(..) | Key::Scope(..) => Some(false),
         Key::Source(of, _) => Some(workspace.as_ref().is_none_or(|wanted| wanted == of)),
-        Key::Recipient(..) | Key::Token(_) | Key::SealingKey(_) | Key::Standing(..) => None,
+        Key::Recipient(..)
+        | Key::Preferences(..)
+        | Key::Token(_)
+        | Key::SealingKey(_)
+        | Key::Standing(..) => None,
     };
     let (sources, next_cursor) = api.page(&query, wanted)?;
     Ok(Json(SourcePage { sources, next_cursor }))

@@ -197,6 +197,7 @@ pub async fn revoke(
         | Key::Scope(..)
         | Key::Source(..)
         | Key::Recipient(..)
+        | Key::Preferences(..)
         | Key::SealingKey(_)
         | Key::Standing(..) => None,
     });

@@ -1,6 +1,7 @@
 //! What each role connects and runs. The whole wiring of a process is in this file.
 
-use std::path::Path;
+mod http;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,8 @@ use crate::bus::people::People;
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
 use crate::bus::{Bus, BusError, StreamName, floor, topology};
 use crate::channel::Workshop;
-use crate::channel::http::{HttpClient, HttpPolicy};
 use crate::clock;
-use crate::config::{Secret, Settings, Worker as WorkerSettings};
+use crate::config::{Secret, Settings};
 use crate::connection::probes::Probes;
 use crate::deliver::adapters::Adapters;
 use crate::deliver::circuit::Circuits;
@@ -40,6 +40,8 @@ use crate::secrets::{KeyRing, Purpose, load, published};
 use crate::source::loops::Sources;
 use crate::store::Store;
 use crate::unsubscribe::Links;
+pub use http::http_client;
+use http::http_policy;
 
 /// A fleet's servers may still be starting: this long they are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -97,12 +99,13 @@ pub async fn start(
         role: role.as_str(),
         alone: alone.map(|directory| (directory, Arc::clone(&parts.texts))),
     });
-    if let Some(directory) = &directory {
+    if let Some(directory) = directory.as_ref().filter(|_| role != Role::Api) {
+        let people = People::start(parts.bus.clone(), stop.hard.clone(), health.pulse("recipients"));
         if does(Role::Worker) {
-            parts.workers(directory)?;
+            parts.workers(directory, &people)?;
         }
         if does(Role::Router) {
-            parts.router(directory);
+            parts.router(directory, people);
         }
     }
     if let Some(store) = &store
@@ -200,8 +203,8 @@ impl Parts<'_> {
         open_store(self.role, self.settings, embedded)
     }
 
-    fn router(&self, directory: &Arc<Directory>) {
-        let router = Router::new(self.bus.clone(), Arc::clone(directory), Arc::clone(&self.texts));
+    fn router(&self, directory: &Arc<Directory>, people: Arc<People>) {
+        let router = Router::new(self.bus.clone(), Arc::clone(directory), people, Arc::clone(&self.texts));
         let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
             origin: Origin::Own(Own {
@@ -225,7 +228,7 @@ impl Parts<'_> {
         self.running.spawn("own events", announcer.run(self.settings.keep, self.stop.clone(), pulse));
     }
 
-    fn workers(&self, directory: &Arc<Directory>) -> Result<(), Failure> {
+    fn workers(&self, directory: &Arc<Directory>, people: &Arc<People>) -> Result<(), Failure> {
         let settings = &self.settings.worker;
         let http = http_client(settings)?;
         let pulse = self.health.pulse("the channels' pauses");
@@ -246,7 +249,7 @@ impl Parts<'_> {
             adapters: Adapters::new(workshop, self.keys.clone(), Arc::clone(directory)),
             pauses: Pauses::start(self.bus.clone(), self.settings.keep, self.stop.hard.clone(), pulse),
             finished: Finished::default(),
-            people: People::start(self.bus.clone(), self.stop.hard.clone(), self.health.pulse("recipients")),
+            people: Arc::clone(people),
             unsubscribe: Links::new(self.settings.api.public_url.as_deref()),
             failing: Failing::new(self.bus.clone(), Arc::clone(directory)),
             circuits: Circuits::start(
@@ -344,31 +347,6 @@ impl Parts<'_> {
         crate::cli::greet(self.settings, address, fresh.then_some(token.as_str()))?;
         Ok(Some(Secret::new(token)))
     }
-}
-
-/// Whom workers may talk to; the API only asks whether they may.
-fn http_policy(settings: &WorkerSettings) -> HttpPolicy {
-    HttpPolicy {
-        allow_plain_http: settings.allow_plain_http,
-        allow_addresses: settings.allow_addresses.clone(),
-        proxy: settings.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
-        extra_ca: None,
-    }
-}
-
-/// The client of the workers.
-///
-/// # Errors
-/// When the certificates or the proxy cannot be used.
-pub fn http_client(settings: &WorkerSettings) -> Result<HttpClient, Failure> {
-    let extra_ca = settings.extra_ca_file.as_deref().map(read_certificates).transpose()?;
-    HttpClient::new(HttpPolicy { extra_ca, ..http_policy(settings) }).map_err(Failure::config)
-}
-
-fn read_certificates(file: &Path) -> Result<Arc<[u8]>, Failure> {
-    let found = std::fs::read(file);
-    let failed = |error| Failure::config(format!("worker.extra_ca_file: {}: {error}", file.display()));
-    found.map(Into::into).map_err(failed)
 }
 
 /// The secrets that a role opens.

@@ -133,6 +133,7 @@ pub(super) fn channel_of(key: &Key) -> Option<(&WorkspaceId, &ChannelId)> {
         | Key::Scope(..)
         | Key::Source(..)
         | Key::Recipient(..)
+        | Key::Preferences(..)
         | Key::Token(_)
         | Key::SealingKey(_)
         | Key::Standing(..) => None,
@@ -154,6 +155,7 @@ pub(crate) fn names(key: &Key, held: &Held, channel: &ChannelId) -> bool {
         Key::Connection(..)
         | Key::Source(..)
         | Key::Recipient(..)
+        | Key::Preferences(..)
         | Key::Token(_)
         | Key::SealingKey(_)
         | Key::Standing(..) => false,

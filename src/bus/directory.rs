@@ -323,7 +323,7 @@ impl Entries {
                 self.scopes.put(workspace, id, Arc::new(scope));
             }
             Key::Source(workspace, _) => sources::put(&mut self.sources, workspace, payload, keys)?,
-            Key::Recipient(..) | Key::SealingKey(_) => {}
+            Key::Recipient(..) | Key::Preferences(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 let token = read(payload)?;
                 Arc::make_mut(&mut self.tokens).insert(hash.clone(), token);
@@ -344,7 +344,7 @@ impl Entries {
             Key::Rule(workspace, id) => self.rule_changes.push((workspace.clone(), id.clone(), None)),
             Key::Scope(workspace, id) => self.scopes.remove(workspace, id),
             Key::Source(workspace, id) => sources::remove(&mut self.sources, workspace, id),
-            Key::Recipient(..) | Key::SealingKey(_) => {}
+            Key::Recipient(..) | Key::Preferences(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 Arc::make_mut(&mut self.tokens).remove(hash);
             }
@@ -373,7 +373,7 @@ impl Entries {
             Key::Connection(workspace, id) => {
                 connections::keep(self, before, workspace, id);
             }
-            Key::Recipient(..) | Key::SealingKey(_) => {}
+            Key::Recipient(..) | Key::Preferences(..) | Key::SealingKey(_) => {}
             Key::Token(hash) => {
                 if let Some(token) = before.tokens.get(hash) {
                     Arc::make_mut(&mut self.tokens).insert(hash.clone(), token.clone());

@@ -1,9 +1,14 @@
-//! Recipients, read on demand and remembered: what changes in their bucket is heard and takes the old form's place.
+//! Recipients and their preferences, read on demand and remembered: what changes in their bucket is heard and takes the old
+//! form's place.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+mod memory;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -12,29 +17,18 @@ use super::devices::Remembered;
 use super::reader::{Entry, From, Reader};
 use super::{Bus, BusError, topology};
 use crate::clock;
+use crate::delivery::Delivery;
 use crate::documents::{Document, Key};
 use crate::health::Pulse;
 use crate::ids::{ChannelId, Recipient, WorkspaceId};
 use crate::metrics;
+use crate::preferences::{Facts, Judgement, Preferences, PreferencesSpec};
 use crate::recipient::{Contacts, RecipientKind};
 use crate::{shelf, task};
+use memory::Memory;
 
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 1_000;
-/// Beyond it all is forgotten, and read again as it is asked for.
-const REMEMBERED_MAX: usize = 50_000;
-
-/// A copy of the bucket may lag when it is read, and a change may be heard before that: nothing is believed for longer.
-const BELIEVED_FOR: Duration = Duration::from_secs(60);
-
-type Found = Option<Arc<Reached>>;
-type Known = HashMap<(WorkspaceId, Recipient), Read>;
-
-struct Read {
-    revision: u64,
-    at: Instant,
-    found: Found,
-}
 
 /// All that sending asks of a recipient. What a newer process writes beside it does not matter.
 #[derive(Debug, Default, Deserialize)]
@@ -43,6 +37,9 @@ pub struct Reached {
     pub contacts: Contacts,
     #[serde(default)]
     pub kind: RecipientKind,
+    /// By whose clock their quiet hours go.
+    #[serde(default, rename = "timeZone")]
+    pub time_zone: Option<String>,
     /// None and empty mean the same.
     #[serde(default)]
     pub unsubscribed: Option<BTreeSet<ChannelId>>,
@@ -56,11 +53,34 @@ impl Reached {
     }
 }
 
+/// What somebody wants to hear of and when, with the clock on their wall.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    preferences: Arc<Preferences>,
+    zone: TimeZone,
+}
+
+impl Wishes {
+    fn new(preferences: Arc<Preferences>, reached: Option<&Reached>) -> Self {
+        let name = reached.and_then(|reached| reached.time_zone.as_deref());
+        // One that this system does not know was known where it was written.
+        let zone = name.and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
+        Self { preferences, zone }
+    }
+
+    /// What they say of a delivery at this moment.
+    #[must_use]
+    pub fn judge(&self, delivery: &Delivery, now: Timestamp) -> Judgement {
+        let facts = Facts::of(delivery);
+        facts.map_or(Judgement::Pass, |facts| self.preferences.judge(&self.zone, &facts, now))
+    }
+}
+
 /// The recipients that this process was asked for.
 pub struct People {
     bus: Bus,
-    /// None: changes are not heard at the moment, and nothing is remembered.
-    known: RwLock<Option<Known>>,
+    known: Memory<Reached>,
+    preferences: Memory<Preferences>,
     /// Their devices lie in the same bucket.
     pub devices: Remembered,
 }
@@ -69,7 +89,12 @@ impl People {
     /// Hears of changes until `stop`.
     #[must_use]
     pub fn start(bus: Bus, stop: CancellationToken, pulse: Pulse) -> Arc<Self> {
-        let people = Arc::new(Self { bus, known: RwLock::default(), devices: Remembered::default() });
+        let people = Arc::new(Self {
+            bus,
+            known: Memory::default(),
+            preferences: Memory::default(),
+            devices: Remembered::default(),
+        });
         let following = Arc::clone(&people);
         task::spawn("people", async move {
             tokio::select! {
@@ -84,46 +109,49 @@ impl People {
     ///
     /// # Errors
     /// When the broker does not answer.
-    pub async fn get(&self, workspace: &WorkspaceId, id: &Recipient) -> Result<Found, BusError> {
+    pub async fn get(
+        &self,
+        workspace: &WorkspaceId,
+        id: &Recipient,
+    ) -> Result<Option<Arc<Reached>>, BusError> {
         let key = (workspace.clone(), id.clone());
-        if let Some(found) = self.remembered(&key) {
+        if let Some(found) = self.known.get(&key) {
             return Ok(found);
         }
         let (revision, found) = read(&self.bus, workspace, id).await?;
         let found = found.map(Arc::new);
-        self.remember(key, revision, found.clone());
+        self.known.put(key, revision, found.clone());
         Ok(found)
     }
 
-    fn remembered(&self, key: &(WorkspaceId, Recipient)) -> Option<Found> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known
-            .as_ref()?
-            .get(key)
-            .filter(|read| read.at.elapsed() < BELIEVED_FOR)
-            .map(|read| read.found.clone())
-    }
-
-    /// What was heard of a later revision stays.
-    fn remember(&self, key: (WorkspaceId, Recipient), revision: u64, found: Found) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = known.as_mut() else { return };
-        if known.len() >= REMEMBERED_MAX {
-            known.clear();
-        }
-        match known.get(&key) {
-            Some(newer) if newer.revision > revision && newer.at.elapsed() < BELIEVED_FOR => {}
-            Some(_) | None => drop(known.insert(key, Read { revision, at: Instant::now(), found })),
-        }
+    /// None: they have no preferences.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn wishes(&self, workspace: &WorkspaceId, id: &Recipient) -> Result<Option<Wishes>, BusError> {
+        let key = (workspace.clone(), id.clone());
+        let found = if let Some(found) = self.preferences.get(&key) {
+            found
+        } else {
+            let (revision, found) = read_preferences(&self.bus, workspace, id).await?;
+            let found = found.map(Arc::new);
+            self.preferences.put(key, revision, found.clone());
+            found
+        };
+        let Some(preferences) = found else { return Ok(None) };
+        let reached = if preferences.needs_zone() { self.get(workspace, id).await? } else { None };
+        Ok(Some(Wishes::new(preferences, reached.as_deref())))
     }
 
     fn begin_anew(&self) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(HashMap::new());
+        self.known.begin_anew();
+        self.preferences.begin_anew();
         self.devices.begin_anew();
     }
 
     fn remember_nothing(&self) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.known.remember_nothing();
+        self.preferences.remember_nothing();
         self.devices.remember_nothing();
     }
 
@@ -158,17 +186,32 @@ impl People {
         if self.devices.hear(&self.bus, &entry.subject, entry.sequence) {
             return;
         }
-        let Some(Key::Recipient(workspace, id)) = entry.subject.strip_prefix(head).and_then(Key::parse)
-        else {
-            return;
-        };
         let removed = entry.headers.get("KV-Operation").is_some();
         let spec = || {
             let document: Option<Document<Value>> = serde_json::from_slice(&entry.payload).ok();
             document.map(|document| document.spec).unwrap_or_default()
         };
-        let found = (!removed).then(|| Arc::new(reached(spec())));
-        self.remember((workspace, id), entry.sequence, found);
+        match entry.subject.strip_prefix(head).and_then(Key::parse) {
+            Some(Key::Recipient(workspace, id)) => {
+                let found = (!removed).then(|| Arc::new(reached(spec())));
+                self.known.put((workspace, id), entry.sequence, found);
+            }
+            Some(Key::Preferences(workspace, id)) => {
+                let found = (!removed).then(|| Arc::new(preferences(spec())));
+                self.preferences.put((workspace, id), entry.sequence, found);
+            }
+            Some(
+                Key::Channel(..)
+                | Key::Connection(..)
+                | Key::Rule(..)
+                | Key::Scope(..)
+                | Key::Source(..)
+                | Key::Token(_)
+                | Key::SealingKey(_)
+                | Key::Standing(..),
+            )
+            | None => {}
+        }
     }
 }
 
@@ -194,4 +237,41 @@ fn reached(spec: Value) -> Reached {
         tracing::error!("what is known of a recipient cannot be read");
     }
     reached.unwrap_or_default()
+}
+
+/// Somebody's preferences as they lie in the bucket, with their revision; 0 where nobody has written any.
+async fn read_preferences(
+    bus: &Bus,
+    workspace: &WorkspaceId,
+    id: &Recipient,
+) -> Result<(u64, Option<Preferences>), BusError> {
+    let held = shelf::get(bus, &Key::Preferences(workspace.clone(), id.clone())).await?;
+    let revision = held.as_ref().map_or(0, |held| held.revision);
+    Ok((revision, held.map(|held| preferences(held.document.spec))))
+}
+
+/// What somebody wants, asked of the broker: for whoever asks seldom.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn read_wishes(
+    bus: &Bus,
+    workspace: &WorkspaceId,
+    id: &Recipient,
+) -> Result<Option<Wishes>, BusError> {
+    let (_, Some(preferences)) = read_preferences(bus, workspace, id).await? else { return Ok(None) };
+    let reached = if preferences.needs_zone() { read(bus, workspace, id).await?.1 } else { None };
+    Ok(Some(Wishes::new(Arc::new(preferences), reached.as_ref())))
+}
+
+/// What this version cannot read says nothing, aloud.
+fn preferences(spec: Value) -> Preferences {
+    match serde_json::from_value::<PreferencesSpec>(spec) {
+        Ok(spec) => Preferences::of(&spec),
+        Err(error) => {
+            metrics::document_unreadable();
+            tracing::error!(%error, "the preferences of a recipient cannot be read");
+            Preferences::default()
+        }
+    }
 }

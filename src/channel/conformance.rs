@@ -90,6 +90,8 @@ pub(crate) fn sample() -> Delivery {
         once: false,
         turn: None,
         origin: None,
+        project: None,
+        consent: crate::delivery::Consent::default(),
         reach: None,
     }
 }

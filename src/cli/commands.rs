@@ -144,8 +144,10 @@ pub async fn send(settings: &Settings, arguments: &Send) -> Result<(), Failure> 
     if let Some(delay) = arguments.delay_ms {
         request.insert("delayMs".to_owned(), delay.into());
     }
+    let texts = apply::files::read_texts(settings.router.texts.as_deref()).map_err(Failure::config)?;
     let bus = roles::connect_now(settings).await?;
-    let sent = send::send(&bus, &workspace, Value::Object(request), None).await.map_err(Failure::run)?;
+    let sent = send::send(&bus, &texts, &workspace, Value::Object(request), None);
+    let sent = sent.await.map_err(Failure::run)?;
     say(&format!("{} is on its way", sent.id))
 }
 

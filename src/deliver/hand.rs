@@ -18,7 +18,7 @@ use crate::channel::standing::Closed;
 use crate::channel::{ChannelSpec, Enabled};
 use crate::clock;
 use crate::dead;
-use crate::delivery::Delivery;
+use crate::delivery::{Consent, Delivery};
 use crate::documents::{Document, Key};
 use crate::ids::{ChannelId, WorkspaceId};
 use crate::metrics;
@@ -89,6 +89,9 @@ impl Hand<'_> {
         if Some(spec.kind) != delivery.kind {
             // The channel became another kind meanwhile: into that kind's queue.
             return self.requeue(&Delivery { kind: Some(spec.kind), once: false, ..delivery.clone() }).await;
+        }
+        if delivery.consent == Consent::Open && Box::pin(self.is_not_wanted_now()).await? {
+            return Ok(());
         }
         self.through(&spec, shares).await
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Source;
 use crate::delivery::{Action, Delivery, ENVELOPE_VERSION};
-use crate::event::{EventRef, Severity};
+use crate::event::{EventRef, Severity, project};
 use crate::ids::{DeliveryId, NotificationId, Recipient, WorkspaceId};
 use crate::route::texts;
 use crate::rule::fault::LeftOut;
@@ -91,7 +91,7 @@ impl Item {
             link,
             metadata,
             source: source(&data, &delivery.event),
-            project: project(&data),
+            project: delivery.project.clone().or_else(|| project::named_in(&data)),
             actions,
             collapse_id: delivery.collapse_id.clone(),
             at,
@@ -128,15 +128,6 @@ fn metadata(data: &Value, left: &mut LeftOut) -> Value {
 fn urgency(data: &Value, severity: Severity) -> String {
     let said = ["urgency", "priority", "severity"].iter().find_map(|name| word(data.get(name)?));
     said.unwrap_or_else(|| severity.as_str().to_owned())
-}
-
-/// `projectId`, `project.id` or `project` of an event's data.
-#[must_use]
-pub fn project(data: &Value) -> Option<String> {
-    let of = |name: &str| data.get(name);
-    of("projectId")
-        .and_then(word)
-        .or_else(|| of("project").and_then(|found| word(found.get("id").unwrap_or(found))))
 }
 
 /// What the event says it is about: its own `source`, else its task, mission, agent or comment, else the event.

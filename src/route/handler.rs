@@ -5,50 +5,52 @@
 //!
 //! Steps that most events do not take are boxed: a thousand events are in hand at once, and each has room for them all.
 
+mod take;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, TryStreamExt};
-use jiff::Timestamp;
+use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 
 use super::carried::Carriers;
 use super::texts::Texts;
 use super::throttle::{self, Entrant, Passes, Throttle};
-use super::{Firing, Step, World, plan};
+use super::{Firing, World, plan};
 use crate::bus::consumer::{Handler, Received, Verdict as Settle};
 use crate::bus::directory::Directory;
+use crate::bus::people::{People, Wishes};
 use crate::bus::{Bus, BusError};
 use crate::clock;
 use crate::dead;
 use crate::delivery::Delivery;
 use crate::event::{DecodeError, Event, Incoming, decode};
-use crate::ids::WorkspaceId;
+use crate::ids::{Recipient, WorkspaceId};
 use crate::metrics;
-use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::outcome::Reason;
+use crate::preferences::Judgement;
 use crate::publish::THROUGH;
 use crate::rule::fault::Fault;
+use take::{Held, Taken};
 
 /// The broker is away or refuses: the event waits this long.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+/// Recipients whose preferences are asked for side by side.
+const ASKED_AT_ONCE: usize = 16;
 
 pub struct Router {
     bus: Bus,
     directory: Arc<Directory>,
+    people: Arc<People>,
     throttle: Throttle,
     texts: Arc<Texts>,
     carriers: Carriers,
 }
 
-/// A window of another event.
-struct Held {
-    reason: Reason,
-    until: Timestamp,
-}
-
 impl Router {
     #[must_use]
-    pub fn new(bus: Bus, directory: Arc<Directory>, texts: Arc<Texts>) -> Self {
-        Self { bus, directory, throttle: Throttle::default(), texts, carriers: Carriers::default() }
+    pub fn new(bus: Bus, directory: Arc<Directory>, people: Arc<People>, texts: Arc<Texts>) -> Self {
+        Self { bus, directory, people, throttle: Throttle::default(), texts, carriers: Carriers::default() }
     }
 
     async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
@@ -68,14 +70,21 @@ impl Router {
         };
         let mut firings = plan(event, world);
         snapshot.can_read(&firings)?;
+        if firings.iter().any(|firing| firing.asked().next().is_some()) {
+            firings = Box::pin(self.heed(event, firings)).await?;
+        }
         let (mut delivered, mut suppressed) = (0, 0);
+        let holder = throttle::place(&message.epoch, message.sequence, &event.id);
+        let entrant = Entrant { event: &holder, stored_at: message.stored_at };
         for firing in &mut firings {
-            let held = self.hold(event, firing, message).await?;
-            let held = held.as_ref();
+            let held = self.hold(event, firing, entrant).await?;
+            let (firing, held) = (&*firing, held.as_ref());
+            let taken = Taken { firing, held, entrant };
             let sent = match firing.steps.as_slice() {
-                [step] => usize::from(self.take(step, held).await?),
+                [step] => usize::from(self.take(step, taken).await?),
                 steps => {
-                    let all = steps.iter().map(|step| self.take(step, held)).collect::<FuturesUnordered<_>>();
+                    let all =
+                        steps.iter().map(|step| self.take(step, taken)).collect::<FuturesUnordered<_>>();
                     all.try_fold(0, async |sent, one| Ok(sent + usize::from(one))).await?
                 }
             };
@@ -96,18 +105,34 @@ impl Router {
         Ok(())
     }
 
+    /// As the recipients want it: whom they are asked of is asked at once.
+    async fn heed(&self, event: &Event, firings: Vec<Firing>) -> Result<Vec<Firing>, BusError> {
+        let asked: BTreeSet<Recipient> = firings.iter().flat_map(Firing::asked).cloned().collect();
+        let ask = |recipient: Recipient| async move {
+            let wishes = self.people.wishes(&event.workspace, &recipient).await?;
+            Ok::<_, BusError>(wishes.map(|wishes| (recipient, wishes)))
+        };
+        let answers = stream::iter(asked).map(ask).buffer_unordered(ASKED_AT_ONCE);
+        let wishes: HashMap<Recipient, Wishes> =
+            answers.try_filter_map(async |found| Ok(found)).try_collect().await?;
+        if wishes.is_empty() {
+            return Ok(firings);
+        }
+        let now = clock::now();
+        let judge = |delivery: &Delivery| {
+            let wishes = delivery.recipient.as_ref().and_then(|recipient| wishes.get(recipient));
+            wishes.map_or(Judgement::Pass, |wishes| wishes.judge(delivery, now))
+        };
+        Ok(firings.into_iter().map(|firing| firing.heeding(now, judge)).collect())
+    }
+
     /// What holds this firing back, if something does.
     async fn hold(
         &self,
         event: &Event,
         firing: &mut Firing,
-        message: &Received,
+        entrant: Entrant<'_>,
     ) -> Result<Option<Held>, BusError> {
-        if firing.windows.is_empty() && firing.group.is_none() {
-            return Ok(None);
-        }
-        let holder = throttle::place(&message.epoch, message.sequence, &event.id);
-        let entrant = Entrant { event: &holder, stored_at: message.stored_at };
         if !firing.windows.is_empty() {
             let asked = self.throttle.enter_all(&self.bus, &event.workspace, &firing.windows, entrant);
             match Box::pin(asked).await? {
@@ -120,49 +145,6 @@ impl Router {
             firing.collapse_into(&id);
         }
         Ok(None)
-    }
-
-    /// True when it goes out.
-    async fn take(&self, step: &Step, held: Option<&Held>) -> Result<bool, BusError> {
-        if let Some(Held { reason, until }) = held {
-            let detail = if *reason == Reason::Duplicate {
-                format!("the same was said before, within a window that ends at {until}")
-            } else {
-                format!("the rule is quiet until {until}")
-            };
-            return self.suppress(step, *reason, Some(detail)).await;
-        }
-        match step {
-            Step::Deliver(delivery) => {
-                let subject = self.bus.names.delivery(delivery);
-                match self.bus.publish_json(subject, delivery.id.as_str(), delivery).await {
-                    Ok(_) => {
-                        metrics::delivery_published(delivery);
-                        Ok(true)
-                    }
-                    Err(BusError::TooLarge { bytes }) => {
-                        let detail = format!("the delivery is {bytes} bytes, more than the broker carries");
-                        self.give_up(delivery, Reason::TooLarge, detail).await
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            Step::Suppress(_, reason) => self.suppress(step, *reason, None).await,
-            Step::GiveUp(delivery, reason, detail) => self.give_up(delivery, *reason, detail.clone()).await,
-        }
-    }
-
-    async fn give_up(&self, delivery: &Delivery, reason: Reason, detail: String) -> Result<bool, BusError> {
-        Box::pin(dead::give_up(&self.bus, delivery, reason, Some(detail), "route")).await?;
-        Ok(false)
-    }
-
-    async fn suppress(&self, step: &Step, reason: Reason, detail: Option<String>) -> Result<bool, BusError> {
-        let verdict = Verdict { detail, ..Verdict::new(State::Suppressed, reason) };
-        let outcome = Outcome::of(step.delivery(), verdict, None, clock::now());
-        Box::pin(self.bus.record(&outcome, step.delivery().id.as_str())).await?;
-        metrics::outcome(&outcome);
-        Ok(false)
     }
 
     /// Rules that the event brought and that are not valid: it is kept with their places, and routed by the others.

@@ -12,9 +12,9 @@ use crate::rule::RuleSpec;
 use crate::rule::scope::{Scope, ScopeSpec};
 use scopes::ScopeBook;
 
-const MORNING: &str = "2026-11-23T09:30:00Z";
+pub(super) const MORNING: &str = "2026-11-23T09:30:00Z";
 
-fn event(event_type: &str, data: &Value) -> Event {
+pub(super) fn event(event_type: &str, data: &Value) -> Event {
     decode(&Incoming {
         workspace: WorkspaceId::default(),
         subject_type: Some(event_type),
@@ -27,7 +27,7 @@ fn event(event_type: &str, data: &Value) -> Event {
     .unwrap()
 }
 
-fn at(text: &str) -> Timestamp {
+pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
@@ -57,7 +57,7 @@ fn hook() -> Channels {
 }
 
 /// What one rule makes of an event at a moment.
-fn planned(rule: &Value, event: &Event, moment: &str) -> Vec<Firing> {
+pub(super) fn planned(rule: &Value, event: &Event, moment: &str) -> Vec<Firing> {
     let (rules, channels, scopes) = (rule_set(&json!([rule])), hook(), EventScopes::default());
     plan(
         event,
@@ -71,7 +71,7 @@ fn planned(rule: &Value, event: &Event, moment: &str) -> Vec<Firing> {
     )
 }
 
-fn rule(more: &Value) -> Value {
+pub(super) fn rule(more: &Value) -> Value {
     let mut rule = json!({"id": "r", "events": ["*"], "channels": ["hook"]});
     rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     rule

@@ -1,10 +1,12 @@
 //! What a notification says when its rule says nothing: for each known type of event a title and a body, which are data
 //! (`config/texts.toml`, and a file of the user's own); for the others the type in words, and the event's plain fields.
+//! Beside them stands what else is known of a type: [`Traits`].
 //!
 //! All templates are compiled when the texts are read, and found by the event's type.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod traits;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -16,6 +18,7 @@ use crate::channel::markdown::literal;
 use crate::delivery::{ACTIONS_MAX, Action, LABEL_CHARS_MAX};
 use crate::event::{Event, EventType, Severity};
 use crate::rule::fault::{Fault, field_pointer, nearest};
+pub use traits::Traits;
 
 const BUILT_IN: &str = include_str!("../../config/texts.toml");
 /// Of one file. Ten times more than anybody has types of events.
@@ -72,6 +75,7 @@ pub struct Texts(HashMap<String, Entry>);
 pub struct Entry {
     pub title: Option<Template>,
     pub body: Option<Template>,
+    pub traits: Traits,
 }
 
 impl Texts {
@@ -106,6 +110,7 @@ impl Texts {
             if let Some(body) = template(fields, "body").map_err(|fault| fault.below(&place))? {
                 known.body = Some(body);
             }
+            known.traits.take(fields).map_err(|fault| fault.below(&place))?;
             if let Some(other) = text(fields, "like").map_err(|fault| fault.below(&place))? {
                 like.push((event_type, other.replace('.', ":"), place));
             }
@@ -117,6 +122,7 @@ impl Texts {
             if let Some(entry) = self.0.get_mut(event_type.as_str()) {
                 entry.title = entry.title.take().or(other.title);
                 entry.body = entry.body.take().or(other.body);
+                entry.traits.or(other.traits);
             }
         }
         Ok(self)
@@ -125,6 +131,12 @@ impl Texts {
     #[must_use]
     pub fn of(&self, event: &Event) -> Option<&Entry> {
         self.0.get(event.event_type.as_str())
+    }
+
+    /// True for a type that passes whatever its recipients prefer.
+    #[must_use]
+    pub fn is_mandatory(&self, event_type: &EventType) -> bool {
+        self.0.get(event_type.as_str()).is_some_and(|entry| entry.traits.mandatory == Some(true))
     }
 }
 
@@ -163,12 +175,13 @@ fn fields(value: &Value) -> Result<&Map<String, Value>, Fault> {
     let Value::Object(fields) = value else {
         return Err(Fault::here("must be an object with a title, a body, or both"));
     };
-    match fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+    let known = [&FIELDS[..], &traits::FIELDS].concat();
+    match fields.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(fields),
         Some(name) => {
-            let available = match nearest(name, &FIELDS) {
+            let available = match nearest(name, &known) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("there are {}", FIELDS.join(", ")),
+                None => format!("there are {}", known.join(", ")),
             };
             Err(Fault::new(field_pointer(name), format!("`{name}` is not a known field; {available}")))
         }

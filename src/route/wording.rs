@@ -30,26 +30,25 @@ pub(super) struct Wording<'a> {
     event: &'a Event,
     rule: &'a Rule,
     texts: &'a Texts,
-    severity: Severity,
-    done: Vec<(Option<Kind>, Text)>,
+    done: Vec<((Option<Kind>, Severity), Text)>,
 }
 
 impl<'a> Wording<'a> {
-    pub fn new(event: &'a Event, rule: &'a Rule, texts: &'a Texts, severity: Severity) -> Self {
-        Self { event, rule, texts, severity, done: Vec::new() }
+    pub fn new(event: &'a Event, rule: &'a Rule, texts: &'a Texts) -> Self {
+        Self { event, rule, texts, done: Vec::new() }
     }
 
     /// None: a channel that does not exist.
-    pub fn of(&mut self, kind: Option<Kind>) -> &Text {
-        let own = kind.filter(|kind| self.rule.templates.of(*kind).is_some());
-        let at = self.done.iter().position(|(kind, _)| *kind == own).unwrap_or_else(|| {
+    pub fn of(&mut self, kind: Option<Kind>, severity: Severity) -> &Text {
+        let own = (kind.filter(|kind| self.rule.templates.of(*kind).is_some()), severity);
+        let at = self.done.iter().position(|(of, _)| *of == own).unwrap_or_else(|| {
             self.done.push((own, self.render(own)));
             self.done.len() - 1
         });
         &self.done[at].1
     }
 
-    fn render(&self, kind: Option<Kind>) -> Text {
+    fn render(&self, (kind, severity): (Option<Kind>, Severity)) -> Text {
         let general = &self.rule.templates.general;
         let own = kind.and_then(|kind| self.rule.templates.of(kind)).unwrap_or(general);
         let entry = self.texts.of(self.event);
@@ -66,7 +65,7 @@ impl<'a> Wording<'a> {
             let default = entry.and_then(|entry| entry.title.as_ref());
             let words = render("default title", default, Template::render);
             let words = words.as_deref().and_then(line).unwrap_or_else(|| texts::type_in_words(self.event));
-            texts::one_line(&format!("{} {words}", texts::emoji(self.severity)), TITLE_CHARS_MAX)
+            texts::one_line(&format!("{} {words}", texts::emoji(severity)), TITLE_CHARS_MAX)
         });
         let format = own.format.or(general.format).unwrap_or_default();
         let how: How = match format {

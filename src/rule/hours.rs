@@ -3,9 +3,9 @@
 //! Only the clock on the wall counts: on the day on which clocks are put forward or back, a window from 09:00 to 17:00
 //! still begins when they show nine.
 
-use jiff::Timestamp;
-use jiff::civil::Weekday;
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, Weekday};
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,9 @@ use super::fault::{Fault, nearest};
 
 const WINDOWS_MAX: usize = 50;
 const DAY_MINUTES: u32 = 24 * 60;
+/// Windows repeat each week. One week's end may be skipped, with the hour in which a clock is put forward; not that of two.
+const LOOK_AHEAD_DAYS: i64 = 21;
+const LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(LOOK_AHEAD_DAYS * 24);
 
 /// As a rule's document has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,10 +60,14 @@ fn next_midnight() -> String {
 #[derive(Debug)]
 pub struct Hours {
     zone: TimeZone,
-    windows: Vec<Window>,
+    windows: Windows,
 }
 
-#[derive(Debug)]
+/// Windows on the wall, whatever zone's clock hangs there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windows(Vec<Window>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Window {
     days: Vec<Weekday>,
     /// Minutes since midnight.
@@ -72,32 +79,91 @@ impl Hours {
     /// # Errors
     /// The place and the fault.
     pub fn compile(spec: &HoursSpec) -> Result<Self, Fault> {
-        if spec.windows.is_empty() || spec.windows.len() > WINDOWS_MAX {
-            let message = format!("has {} entries: 1 to {WINDOWS_MAX} are allowed", spec.windows.len());
-            return Err(Fault::new("/windows", message));
-        }
-        let unknown = |_| {
-            let message = format!(
-                "{:?} is no time zone: IANA names such as `Europe/Berlin` or `UTC` are",
-                spec.time_zone
-            );
-            Fault::new("/timeZone", message)
-        };
-        let zone = TimeZone::get(&spec.time_zone).map_err(unknown)?;
-        let windows = spec.windows.iter().enumerate().map(|(index, window)| {
-            Window::compile(window).map_err(|fault| fault.below(&format!("/windows/{index}")))
-        });
-        Ok(Self { zone, windows: windows.collect::<Result<_, _>>()? })
+        let windows = Windows::compile(&spec.windows)?;
+        Ok(Self { zone: zone(&spec.time_zone).map_err(|fault| fault.below("/timeZone"))?, windows })
     }
 
     #[must_use]
     pub fn contain(&self, at: Timestamp) -> bool {
-        let local = at.to_zoned(self.zone.clone());
+        self.windows.contain(at, &self.zone)
+    }
+}
+
+/// The zone of an IANA name.
+///
+/// # Errors
+/// When there is none.
+pub fn zone(name: &str) -> Result<TimeZone, Fault> {
+    let unknown =
+        |_| Fault::here(format!("{name:?} is no time zone: IANA names such as `Europe/Berlin` or `UTC` are"));
+    TimeZone::get(name).map_err(unknown)
+}
+
+impl Windows {
+    /// # Errors
+    /// The place and the fault, relative to what holds the windows.
+    pub fn compile(specs: &[WindowSpec]) -> Result<Self, Fault> {
+        if specs.is_empty() || specs.len() > WINDOWS_MAX {
+            let message = format!("has {} entries: 1 to {WINDOWS_MAX} are allowed", specs.len());
+            return Err(Fault::new("/windows", message));
+        }
+        let windows = specs.iter().enumerate().map(|(index, window)| {
+            Window::compile(window).map_err(|fault| fault.below(&format!("/windows/{index}")))
+        });
+        windows.collect::<Result<_, _>>().map(Self)
+    }
+
+    #[must_use]
+    pub fn contain(&self, at: Timestamp, zone: &TimeZone) -> bool {
+        let local = at.to_zoned(zone.clone());
         let (hour, minute) =
             (u32::from(local.hour().unsigned_abs()), u32::from(local.minute().unsigned_abs()));
         let now = hour * 60 + minute;
-        self.windows.iter().any(|window| window.contains(local.weekday(), now))
+        self.0.iter().any(|window| window.contains(local.weekday(), now))
     }
+
+    /// True when no minute of a week lies outside of them.
+    #[must_use]
+    pub fn never_end(&self) -> bool {
+        let outside = |day: Weekday| {
+            (0..DAY_MINUTES).any(|minute| !self.0.iter().any(|window| window.contains(day, minute)))
+        };
+        !DAYS.iter().any(|(_, day)| outside(*day))
+    }
+
+    /// The first moment behind this one that lies in none of them. Only the ends of windows and the changes of clocks can be
+    /// one. None: there is none within three weeks, so that they [never end](Self::never_end).
+    #[must_use]
+    pub fn end(&self, at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let last = at.checked_add(LOOK_AHEAD).ok()?;
+        let changes =
+            zone.following(at).map(|change| change.timestamp()).take_while(|change| *change <= last);
+        let mut moments: Vec<Timestamp> = changes.collect();
+        let mut ends: Vec<u32> = self.0.iter().map(|window| window.to % DAY_MINUTES).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let mut day = at.to_zoned(zone.clone()).date();
+        for _ in 0..=LOOK_AHEAD_DAYS {
+            moments.extend(ends.iter().flat_map(|minutes| on_the_wall(day, *minutes, zone)));
+            day = day.tomorrow().ok()?;
+        }
+        moments.retain(|moment| *moment > at);
+        moments.sort_unstable();
+        moments.into_iter().find(|moment| !self.contain(*moment, zone))
+    }
+}
+
+/// The moments at which the clock shows that: none when it is put forward over it, two when it is put back.
+fn on_the_wall(day: Date, minutes: u32, zone: &TimeZone) -> impl Iterator<Item = Timestamp> + use<> {
+    let (hour, minute) = (i8::try_from(minutes / 60), i8::try_from(minutes % 60));
+    let time = hour.ok().zip(minute.ok()).map(|(hour, minute)| day.at(hour, minute, 0, 0));
+    let offsets = time.map(|time| match zone.to_ambiguous_timestamp(time).offset() {
+        AmbiguousOffset::Unambiguous { offset } => [Some(offset), None],
+        AmbiguousOffset::Gap { .. } => [None, None],
+        AmbiguousOffset::Fold { before, after } => [Some(before), Some(after)],
+    });
+    let offsets = offsets.into_iter().flatten().flatten();
+    offsets.filter_map(move |offset| offset.to_timestamp(time?).ok())
 }
 
 impl Window {
@@ -161,74 +227,4 @@ fn no_time(place: &str, found: &str, last: &str) -> Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn hours(spec: serde_json::Value) -> Result<Hours, Fault> {
-        Hours::compile(&serde_json::from_value(spec).unwrap())
-    }
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_working_day_begins_when_the_clock_on_the_wall_says_so_in_winter_and_in_summer() {
-        let office = json!({"timeZone": "Europe/Berlin", "windows":
-            [{"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:30"}]});
-        let office = hours(office).unwrap();
-        // Friday and Monday around the last Sunday of March 2026, when an hour is left out.
-        assert!(office.contain(at("2026-03-27T08:00:00Z")) && !office.contain(at("2026-03-27T07:59:59Z")));
-        assert!(office.contain(at("2026-03-30T07:00:00Z")) && !office.contain(at("2026-03-30T06:59:59Z")));
-        assert!(office.contain(at("2026-03-30T15:29:59Z")) && !office.contain(at("2026-03-30T15:30:00Z")));
-        assert!(!office.contain(at("2026-03-28T10:00:00Z")), "a Saturday");
-    }
-
-    #[test]
-    fn a_night_belongs_to_the_day_on_which_it_begins() {
-        let night = hours(json!({"windows": [{"days": ["fri"], "from": "22:00", "to": "06:00"}]})).unwrap();
-        for (moment, awake) in [
-            ("2026-11-20T21:59:00Z", false),
-            ("2026-11-20T22:00:00Z", true),
-            ("2026-11-21T05:59:00Z", true),
-            ("2026-11-21T06:00:00Z", false),
-            ("2026-11-21T22:30:00Z", false),
-        ] {
-            assert_eq!(night.contain(at(moment)), awake, "{moment}");
-        }
-    }
-
-    #[test]
-    fn an_hour_that_comes_twice_is_twice_in_its_window() {
-        let hour = json!({"timeZone": "Europe/Berlin", "windows": [{"from": "02:00", "to": "03:00"}]});
-        let hour = hours(hour).unwrap();
-        assert!(hour.contain(at("2026-10-25T00:30:00Z")) && hour.contain(at("2026-10-25T01:30:00Z")));
-        assert!(!hour.contain(at("2026-10-25T02:30:00Z")));
-    }
-
-    #[test]
-    fn whole_days_need_no_times() {
-        let weekend = hours(json!({"windows": [{"days": ["sat", "sun"]}]})).unwrap();
-        assert!(weekend.contain(at("2026-11-21T23:59:59Z")) && weekend.contain(at("2026-11-22T00:00:00Z")));
-        assert!(!weekend.contain(at("2026-11-23T00:00:00Z")));
-    }
-
-    #[test]
-    fn faults_name_their_place_and_what_was_meant() {
-        for (spec, place, word) in [
-            (json!({"windows": []}), "/windows", "0 entries"),
-            (json!({"timeZone": "Berlin", "windows": [{}]}), "/timeZone", "Berlin"),
-            (json!({"windows": [{"days": []}]}), "/windows/0/days", "leave `days` out"),
-            (json!({"windows": [{"days": ["Monday"]}]}), "/windows/0/days/0", "did you mean mon?"),
-            (json!({"windows": [{"from": "24:00"}]}), "/windows/0/from", "23:59"),
-            (json!({"windows": [{"from": "9:00"}]}), "/windows/0/from", "9:00"),
-            (json!({"windows": [{"to": "24:01"}]}), "/windows/0/to", "24:00"),
-        ] {
-            let fault = hours(spec).unwrap_err();
-            assert_eq!(fault.pointer, place, "{fault}");
-            assert!(fault.message.contains(word), "{fault}");
-        }
-    }
-}
+mod tests;

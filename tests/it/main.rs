@@ -32,6 +32,7 @@ mod machines;
 mod network;
 mod own_events;
 mod pacing;
+mod preferences;
 mod presets;
 mod push;
 mod recipients;

@@ -143,7 +143,13 @@ fn line(planned: &Planned, paint: Paint) -> String {
     }
     let reason = planned.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     match planned.would {
-        Would::Send => format!("{} {to}", paint.good("→")),
+        Would::Send => match planned.held_until {
+            None => format!("{} {to}", paint.good("→")),
+            Some(until) => {
+                let when = format!("at {until}{reason}");
+                format!("{} {to}  {}", paint.good("→"), paint.doubtful(when))
+            }
+        },
         Would::Suppress => {
             format!("{} {to}  {}", paint.doubtful("⊘"), paint.doubtful(format!("suppressed{reason}")))
         }

@@ -196,5 +196,7 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         reach: None,
         turn: None,
         origin: None,
+        project: None,
+        consent: crate::delivery::Consent::default(),
     }
 }

@@ -23,6 +23,20 @@ fn cases() -> Vec<Known> {
     serde_json::from_str(CASES).unwrap()
 }
 
+/// An event of the type `a:b`.
+pub(crate) fn event_of(data: &Value) -> Event {
+    crate::event::decode(&crate::event::Incoming {
+        workspace: crate::ids::WorkspaceId::default(),
+        subject_type: Some("a:b"),
+        headers: &[],
+        body: data.to_string().as_bytes(),
+        fallback_id: "1",
+        fallback_source: "test",
+        received_at: jiff::Timestamp::UNIX_EPOCH,
+    })
+    .unwrap()
+}
+
 fn texts() -> Texts {
     Texts::built_in().unwrap()
 }
@@ -142,5 +156,73 @@ fn a_link_leads_to_a_page_and_runs_nothing() {
         "/a\nb",
     ] {
         assert!(!is_link(link), "{link}");
+    }
+}
+
+#[test]
+fn a_type_says_how_urgent_it_is_and_what_the_inbox_makes_of_it() {
+    let texts = texts();
+    let urgency = |name: &str| entry(&texts, name).traits.urgency.clone().unwrap();
+    for (name, word, severity) in [
+        ("needs_input", "high", Severity::Critical),
+        ("error", "high", Severity::Critical),
+        ("permission_request", "high", Severity::Critical),
+        ("approval_request", "high", Severity::Critical),
+        ("security_alert", "high", Severity::Critical),
+        ("task_complete", "medium", Severity::Warning),
+        ("task_completed", "medium", Severity::Warning),
+        ("session_ended", "medium", Severity::Warning),
+        ("pr_created", "medium", Severity::Warning),
+        ("progress", "low", Severity::Info),
+    ] {
+        assert_eq!((urgency(name).word.as_str(), urgency(name).severity), (word, severity), "{name}");
+    }
+    assert!(texts.is_mandatory(&EventType::parse("security_alert").unwrap()));
+    assert!(!texts.is_mandatory(&EventType::parse("task_complete").unwrap()));
+    let rendered = |key: &Template, data: Value| key.render(&Case::of(&data)).unwrap();
+    let dedupe = entry(&texts, "task_complete").traits.dedupe.clone().unwrap();
+    assert_eq!(dedupe.window.as_secs(), 60);
+    let collapse = entry(&texts, "progress").traits.collapse.clone().unwrap();
+    assert_eq!(collapse.window.unwrap().as_secs(), 300);
+    for key in [&dedupe.key, &collapse.key] {
+        assert_eq!(rendered(key, json!({"taskId": 7})), "7");
+        assert_eq!(rendered(key, json!({"task": {"id": "t"}})), "t");
+        assert_eq!(rendered(key, json!({"task": "t"})), "");
+    }
+}
+
+#[test]
+fn a_file_changes_what_a_type_is_and_takes_it_back() {
+    let more = json!({
+        "task_complete": { "dedupe": { "key": "", "windowMs": 1 }, "severity": "warning" },
+        "security_alert": { "mandatory": false },
+        "shop:order": { "mandatory": true, "collapse": { "key": "{{id}}" } },
+        "shop:refund": { "like": "shop:order", "mandatory": false },
+    });
+    let texts = texts().with(&more).unwrap();
+    let traits = |name: &str| entry(&texts, name).traits.clone();
+    let dedupe = traits("task_complete").dedupe.unwrap();
+    assert_eq!(dedupe.key.render(&Case::of(&json!({"taskId": 7}))).unwrap(), "");
+    assert_eq!(traits("task_complete").urgency.unwrap().word, "warning");
+    assert_eq!(
+        (traits("security_alert").mandatory, traits("shop:order").mandatory),
+        (Some(false), Some(true))
+    );
+    assert_eq!(traits("security_alert").urgency.unwrap().word, "high");
+    assert_eq!(traits("shop:refund").mandatory, Some(false));
+    assert_eq!(traits("shop:refund").collapse.unwrap().window, None);
+    for (table, expected) in [
+        (json!({ "a:b": { "severity": "loud" } }), "at /a:b/severity: \"loud\" is none of info, warning"),
+        (json!({ "a:b": { "mandatory": "yes" } }), "at /a:b/mandatory: must be true or false"),
+        (json!({ "a:b": { "dedupe": { "key": "x" } } }), "at /a:b/dedupe"),
+        (
+            json!({ "a:b": { "dedupe": { "key": "x", "windowMs": 0 } } }),
+            "at /a:b/dedupe/windowMs: must be more than 0",
+        ),
+        (json!({ "a:b": { "dedupe": { "key": "{{ x", "windowMs": 1 } } }), "at /a:b/dedupe/key: line 1"),
+        (json!({ "a:b": { "collapse": { "kee": "x" } } }), "at /a:b/collapse/kee"),
+    ] {
+        let fault = self::texts().with(&table).unwrap_err().to_string();
+        assert!(fault.starts_with(expected), "{fault}");
     }
 }

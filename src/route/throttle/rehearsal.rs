@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::{Entrant, Holder, Pass};
 use crate::outcome::Reason;
-use crate::route::Firing;
 use crate::route::windows::Window;
+use crate::route::{Firing, Step};
 
 /// The windows that were opened so far.
 #[derive(Debug, Default)]
@@ -44,6 +44,13 @@ impl Rehearsal {
             }
         }
         firing.stand_for(held_back);
+        for index in 0..firing.steps.len() {
+            if let Some(window) = firing.inbox_window(&firing.steps[index])
+                && let Pass::Closed(_) = self.pass(&window, entrant)
+            {
+                firing.steps[index] = Step::Suppress(firing.steps[index].delivery().clone(), window.reason);
+            }
+        }
         None
     }
 
@@ -83,7 +90,7 @@ mod tests {
 
     fn window(reason: Reason) -> Firing {
         let window = Window { key: vec!["k".to_owned()], length: Duration::from_secs(10), reason };
-        Firing { windows: vec![window], group: None, steps: Vec::new() }
+        Firing { windows: vec![window], group: None, inbox: None, steps: Vec::new() }
     }
 
     #[test]
@@ -112,7 +119,7 @@ mod tests {
         };
         let mut enter = |event, key, second| {
             let windows = vec![window(key, Reason::Duplicate, 3_600), window("rule", Reason::Cooldown, 60)];
-            let mut firing = Firing { windows, group: None, steps: Vec::new() };
+            let mut firing = Firing { windows, group: None, inbox: None, steps: Vec::new() };
             let stored_at = Timestamp::from_second(second).unwrap();
             rehearsal.enter(&mut firing, Entrant { event, stored_at }).map(|closed| closed.reason)
         };

@@ -36,8 +36,8 @@ fn rule(template: &Value) -> Rule {
 /// Title, body, link and notes for a channel of this kind.
 fn worded(event: &Event, rule: &Rule, kind: Kind) -> (String, String, Option<String>, Vec<String>) {
     let texts = Texts::built_in().unwrap();
-    let mut wording = Wording::new(event, rule, &texts, Severity::Critical);
-    let Text { title, body, link, notes, .. } = wording.of(Some(kind));
+    let mut wording = Wording::new(event, rule, &texts);
+    let Text { title, body, link, notes, .. } = wording.of(Some(kind), Severity::Critical);
     (title.clone(), body.clone(), link.clone(), notes.clone())
 }
 
@@ -51,8 +51,8 @@ fn a_body_in_html_has_its_values_as_text_and_a_default_one_is_markdown() {
     let texts = Texts::built_in().unwrap();
     let said = |template: &Value, kind: Kind| {
         let rule = rule(template);
-        let mut wording = Wording::new(&event, &rule, &texts, Severity::Info);
-        let text = wording.of(Some(kind));
+        let mut wording = Wording::new(&event, &rule, &texts);
+        let text = wording.of(Some(kind), Severity::Critical);
         (text.body.clone(), text.format)
     };
     let template = json!({ "format": "html", "body": "<i>{{x}}</i>", "slack": "<s>{{x}}</s>",
@@ -115,10 +115,10 @@ fn what_a_kind_does_not_say_is_the_rules_and_what_the_rule_does_not_say_is_the_d
 fn a_kind_is_worded_once_and_kinds_without_texts_of_their_own_share_theirs() {
     let (event, texts) = (event("a:b", &json!({})), Texts::built_in().unwrap());
     let rule = rule(&json!({ "body": "general", "slack": "own" }));
-    let mut wording = Wording::new(&event, &rule, &texts, Severity::Info);
+    let mut wording = Wording::new(&event, &rule, &texts);
     for kind in [Some(Kind::Slack), Some(Kind::Console), None, Some(Kind::Slack), Some(Kind::Webhook)] {
         let expected = if kind == Some(Kind::Slack) { "own" } else { "general" };
-        assert_eq!(wording.of(kind).body, expected);
+        assert_eq!(wording.of(kind, Severity::Info).body, expected);
     }
     assert_eq!(wording.done.len(), 2);
 }
@@ -163,11 +163,11 @@ fn actions_are_rendered_and_what_is_no_button_is_left_out() {
         "slack": { "actions": [{ "label": "Slack", "url": "/s" }] },
     }));
     let texts = Texts::built_in().unwrap();
-    let mut wording = Wording::new(&event, &rule, &texts, Severity::Info);
+    let mut wording = Wording::new(&event, &rule, &texts);
     let action = |label: &str, url: &str| Action { label: label.to_owned(), url: url.to_owned() };
-    let general = wording.of(Some(Kind::Telegram));
+    let general = wording.of(Some(Kind::Telegram), Severity::Info);
     assert_eq!(general.actions, [action("Open 7", "https://app.example/7")]);
     assert_eq!(general.notes.len(), 1);
     assert!(general.notes[0].contains("/url"), "{:?}", general.notes);
-    assert_eq!(wording.of(Some(Kind::Slack)).actions, [action("Slack", "/s")]);
+    assert_eq!(wording.of(Some(Kind::Slack), Severity::Info).actions, [action("Slack", "/s")]);
 }
