@@ -18,7 +18,7 @@ use crate::ids::{NotificationId, Recipient, WorkspaceId};
 use crate::notification::change::{Announcement, Change, ChangeKind};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Whose inbox.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
