@@ -111,7 +111,10 @@ fn describe() {
         (RECORDED, "Outcomes written to the database."),
         (RECORDS_UNREADABLE, "Records that could not be read and were left out of the history."),
         (RECORDS_MISSED, "Records that the broker had forgotten before the database could take them."),
-        (RETENTION_REMOVED, "Rows removed from the database because they are kept no longer, by what they were."),
+        (
+            RETENTION_REMOVED,
+            "Rows removed from the database because they are kept no longer, by what they were.",
+        ),
         (
             DOCUMENTS_UNREADABLE,
             "Documents in the bucket that could not be read; the last good form stays in force.",

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_workspace_has_what_it_sets_and_of_the_rest_what_all_have() {
-        let text = "[workspaces.team-b]\ninbox_days = 2\n[workspaces.c]\nhistory_days = 0\ninbox_per_recipient = 10";
+        let text =
+            "[workspaces.team-b]\ninbox_days = 2\n[workspaces.c]\nhistory_days = 0\ninbox_per_recipient = 10";
         let kept = kept(text).unwrap();
         let now = Timestamp::from_second(100 * 86_400).unwrap();
         let day = |day: i64| Timestamp::from_second(day * 86_400).unwrap();

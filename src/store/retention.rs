@@ -47,11 +47,7 @@ struct Locked {
 
 impl Store {
     /// One value of each workspace that a table has: a jump in its index for each, however many rows there are.
-    async fn by_workspace(
-        &self,
-        table: &str,
-        value: &str,
-    ) -> Result<Vec<(WorkspaceId, i64)>, StoreError> {
+    async fn by_workspace(&self, table: &str, value: &str) -> Result<Vec<(WorkspaceId, i64)>, StoreError> {
         let sql = format!(
             "with recursive known(workspace) as (select min(workspace) from {table} union all \
              select (select min(workspace) from {table} t where t.workspace > known.workspace) from known \
@@ -89,8 +85,9 @@ async fn lock(
 ) -> Result<BTreeMap<Owner, Locked>, StoreError> {
     let mut locked = BTreeMap::new();
     for some in owners.chunks(dialect.rows_per_statement()) {
-        let values: Vec<String> =
-            (0..some.len()).map(|at| format!("({}, {}, 0, 0)", dialect.place(at * 2 + 1), dialect.place(at * 2 + 2))).collect();
+        let values: Vec<String> = (0..some.len())
+            .map(|at| format!("({}, {}, 0, 0)", dialect.place(at * 2 + 1), dialect.place(at * 2 + 2)))
+            .collect();
         let sql = format!(
             "insert into inboxes (workspace, recipient, seq, items) values {} on conflict (workspace, recipient) \
              do update set seq = inboxes.seq returning workspace, recipient, seq, items, trimmed",

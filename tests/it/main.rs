@@ -34,6 +34,7 @@ mod pacing;
 mod presets;
 mod push;
 mod recipients;
+mod retention;
 mod retries;
 mod rules;
 mod secrets;

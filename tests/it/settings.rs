@@ -14,7 +14,7 @@ use crate::support::sink::{Answer, Sink};
 use crate::support::{SOON, database::Database, ensure, eventually, free_port, steadily, wire::Cable};
 
 /// Every setting, and where it is held.
-const HELD: [(&str, &str); 35] = [
+const HELD: [(&str, &str); 38] = [
     ("data_dir", "without_a_database_url_the_history_is_a_file_in_the_data_directory"),
     ("documents", "delivery, through start_with"),
     ("nats.url", "every journey"),
@@ -29,6 +29,18 @@ const HELD: [(&str, &str); 35] = [
     ("keep.events_days", "names_kept_days_and_replicas_are_the_brokers_too"),
     ("keep.records_days", "names_kept_days_and_replicas_are_the_brokers_too"),
     ("keep.dead_days", "names_kept_days_and_replicas_are_the_brokers_too"),
+    (
+        "keep.history_days",
+        "retention::what_is_older_than_its_days_goes_and_a_workspace_may_have_days_of_its_own",
+    ),
+    (
+        "inbox.keep_days",
+        "retention::what_is_older_than_its_days_goes_and_a_workspace_may_have_days_of_its_own",
+    ),
+    (
+        "inbox.keep_per_recipient",
+        "retention::an_inbox_holds_no_more_than_it_may_and_what_goes_is_a_change_of_it",
+    ),
     ("api.listen", "every journey"),
     ("api.admin_token", "every journey"),
     ("api.public_url", "email::an_unsubscribe_is_a_post_and_ends_what_the_channel_sends"),
@@ -98,6 +110,10 @@ async fn what_cannot_be_used_is_refused_in_one_sentence_without_secrets() {
         ("DATABASE__CONNECTIONS", "0", vec!["database.connections"]),
         ("DATABASE__URL", "mysql://me:s3cr3t@host/db", vec!["database.url"]),
         ("KEEP__EVENTS_DAYS", "0", vec!["keep.events_days"]),
+        ("KEEP__HISTORY_DAYS", "3651", vec!["keep.history_days", "0 to 3650"]),
+        ("INBOX__KEEP_DAYS", "0", vec!["inbox.keep_days", "1 to 3650"]),
+        ("INBOX__KEEP_PER_RECIPIENT", "9", vec!["inbox.keep_per_recipient", "10 to 100000"]),
+        ("WORKSPACES__TEAM__INBOX_DAYS", "3", vec!["BUGLE__WORKSPACES__TEAM__INBOX_DAYS", "no known key"]),
         ("API__LISTEN", "nowhere", vec!["api.listen"]),
         ("API__ADMIN_TOKEN", "s3cr3t", vec!["api.admin_token", "16"]),
         ("ROUTER__SLOTS", "0", vec!["router.slots"]),
@@ -134,6 +150,8 @@ async fn a_file_that_cannot_be_used_is_refused_in_one_sentence() {
     refused(&in_file("[worker]\nslots = \"s3cr3t\"\n").await, &["worker.slots"]);
     refused(&in_file("[database\n").await, &["bugle.toml"]);
     refused(&in_file("documents = [\"missing.yaml\"]\n").await, &["missing.yaml"]);
+    refused(&in_file("[workspaces.b]\ninbox = 1\n").await, &["\"inbox\" in [workspaces.b]", "inbox_days"]);
+    refused(&in_file("[workspaces.B]\n").await, &["workspace \"B\" is not valid"]);
     let missing = bugle.cli(&["--config", "/no/such/file.toml", "check-config"]).await;
     refused(&missing, &["/no/such/file.toml"]);
     let fine = in_file("[worker]\nslots = 7\nallow_addresses = [\"10.1.2.3\", \"::1/128\"]\n").await.ok();

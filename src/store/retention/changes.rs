@@ -47,8 +47,9 @@ impl Store {
     pub async fn remove_surplus_changes(&self) -> Result<u64, StoreError> {
         // As the index says it.
         let most = CHANGES_MAX + SLACK;
-        let sql =
-            format!("select workspace, recipient, seq from inboxes where seq - trimmed > {most} limit {INBOXES_MAX}");
+        let sql = format!(
+            "select workspace, recipient, seq from inboxes where seq - trimmed > {most} limit {INBOXES_MAX}"
+        );
         let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
         let mut until = BTreeMap::new();
         for row in &rows {
@@ -97,10 +98,8 @@ impl Store {
                     where c.recipient = '*' and c.kind = 'deleted' \
                     and not exists (select 1 from notifications n where n.id = c.notification_id) limit $1)";
         let _turn = self.turn().await;
-        let removed = sqlx::query(sql)
-            .bind(i64::try_from(BATCH_ROWS).unwrap_or(i64::MAX))
-            .execute(&self.pool)
-            .await?;
+        let removed =
+            sqlx::query(sql).bind(i64::try_from(BATCH_ROWS).unwrap_or(i64::MAX)).execute(&self.pool).await?;
         Ok(removed.rows_affected())
     }
 }

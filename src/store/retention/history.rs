@@ -160,7 +160,8 @@ fn choose(rows: &[AnyRow], since: i64) -> Result<Chosen, StoreError> {
     let mut left = BATCH_ROWS;
     for row in rows {
         let id: String = row.try_get("id")?;
-        let (is_final, updated_at) = (row.try_get::<i64, _>("final")? > 0, row.try_get::<i64, _>("updated_at")?);
+        let (is_final, updated_at) =
+            (row.try_get::<i64, _>("final")? > 0, row.try_get::<i64, _>("updated_at")?);
         if is_final && updated_at < since {
             let needed = usize::try_from(row.try_get::<i64, _>("steps")?).unwrap_or_default() + 1;
             if needed > left {

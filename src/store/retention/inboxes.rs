@@ -233,8 +233,10 @@ async fn remove(
         let deleted = change(seq, ChangeKind::Deleted, now, -i64::from(is_unread));
         changes.push(Change { id: Some(id), ..deleted });
     }
-    let rows: Vec<(&Owner, &Change)> =
-        inboxes.iter().flat_map(|(owner, changes)| changes.iter().map(move |change| (owner, change))).collect();
+    let rows: Vec<(&Owner, &Change)> = inboxes
+        .iter()
+        .flat_map(|(owner, changes)| changes.iter().map(move |change| (owner, change)))
+        .collect();
     insert_changes(transaction, dialect, &rows).await?;
     count_down(transaction, dialect, &inboxes).await?;
     Ok(inboxes.into_iter().map(|(owner, changes)| owner.announce(before(locked, &owner), changes)).collect())

@@ -91,7 +91,14 @@ async fn over_the_cap_dismissed_ones_go_first_then_read_ones_then_unread_ones_ol
         let deleted = |seq, unread| (seq, ChangeKind::Deleted, unread);
         assert_eq!(
             seen,
-            [deleted(18, 0), deleted(19, 0), deleted(20, 0), deleted(21, 0), deleted(22, -1), deleted(23, -1)]
+            [
+                deleted(18, 0),
+                deleted(19, 0),
+                deleted(20, 0),
+                deleted(21, 0),
+                deleted(22, -1),
+                deleted(23, -1)
+            ]
         );
         assert_eq!((behind[0].id.clone(), behind[0].notification.clone()), (Some(id(5)), None));
     }
@@ -101,7 +108,8 @@ async fn over_the_cap_dismissed_ones_go_first_then_read_ones_then_unread_ones_ol
 async fn what_is_too_old_goes_from_its_workspace_alone_and_is_told_inbox_by_inbox() {
     for store in stores().await {
         let other = WorkspaceId::parse("other").unwrap();
-        let mut items: Vec<_> = (0..6).map(|number| item(number, ["ann", "bob", "*"][number as usize % 3])).collect();
+        let mut items: Vec<_> =
+            (0..6).map(|number| item(number, ["ann", "bob", "*"][number as usize % 3])).collect();
         items.push(item(6, "ann"));
         items[6].workspace = other.clone();
         items[6].at = at(0);
@@ -130,7 +138,8 @@ async fn what_is_too_old_goes_from_its_workspace_alone_and_is_told_inbox_by_inbo
 #[tokio::test]
 async fn no_batch_is_larger_than_its_bound() {
     for store in stores().await {
-        let items: Vec<_> = (0..1_300).map(|number| item(number, ["ann", "bob"][number as usize % 2])).collect();
+        let items: Vec<_> =
+            (0..1_300).map(|number| item(number, ["ann", "bob"][number as usize % 2])).collect();
         put(&store, &items).await;
         let told = shrink(&store, 50).await;
         assert_eq!((removed(&told), is_exact(&store, &owner("ann")).await), (1_200, 50));
@@ -172,7 +181,8 @@ async fn marks_go_after_the_broadcasts_that_they_are_of() {
             .await
             .unwrap();
         assert_eq!((store.remove_marks().await.unwrap(), count(&store, "marks").await), (1, 2));
-        let many: Vec<String> = (0..1_100).map(|number| format!("('default', 'r{number}', '{}', 1)", id(3))).collect();
+        let many: Vec<String> =
+            (0..1_100).map(|number| format!("('default', 'r{number}', '{}', 1)", id(3))).collect();
         let sql = format!(
             "insert into marks (workspace, recipient, notification_id, read_at) values {}",
             many.join(", ")
@@ -243,7 +253,10 @@ async fn the_history_loses_what_ended_long_ago_and_keeps_what_waits() {
         let to = write(&store, 0, &old).await;
         write(&store, to, &[late]).await;
         let oldest = store.oldest_deliveries().await.unwrap();
-        assert_eq!(oldest.iter().map(|(workspace, _)| workspace.as_str()).collect::<Vec<_>>(), ["default", "team-b"]);
+        assert_eq!(
+            oldest.iter().map(|(workspace, _)| workspace.as_str()).collect::<Vec<_>>(),
+            ["default", "team-b"]
+        );
         let since = at(5 * hour);
         let before: BTreeSet<String> = ids(&store).await;
         for (workspace, _) in oldest {
