@@ -4,8 +4,10 @@
 //! a text and a list is written with commas. Nothing here ever prints the value of a secret.
 
 mod check;
+mod keep;
 mod secret;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,8 +20,10 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+pub use self::keep::{Inbox, Keep, Kept, Workspace};
 pub use self::secret::Secret;
 use crate::channel::Kind;
+use crate::ids::WorkspaceId;
 use crate::rule::fault::{guess, unknown_word};
 
 /// Every setting with its meaning and its default.
@@ -35,6 +39,10 @@ pub struct Settings {
     pub nats: Nats,
     pub database: Database,
     pub keep: Keep,
+    pub inbox: Inbox,
+    /// What some workspaces keep otherwise.
+    #[serde(default)]
+    pub workspaces: BTreeMap<WorkspaceId, Workspace>,
     pub api: Api,
     pub admin: Admin,
     pub router: Router,
@@ -79,17 +87,6 @@ pub struct Database {
     pub url: Option<Secret>,
     #[schemars(range(min = 1, max = 1_000))]
     pub connections: u32,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Keep {
-    #[schemars(range(min = 1, max = 3650))]
-    pub events_days: u32,
-    #[schemars(range(min = 1, max = 3650))]
-    pub records_days: u32,
-    #[schemars(range(min = 1, max = 3650))]
-    pub dead_days: u32,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

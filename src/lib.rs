@@ -8,7 +8,7 @@
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means; [`errand`]: what is asked of a worker at once
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
-//! - [`record`] and [`store`]: from outcomes to SQL, exactly once
+//! - [`record`] and [`store`]: from outcomes to SQL, exactly once, and out of it what is kept no longer
 //! - [`explain`]: what an event leads to, and why; [`fixture`]: whether that is what was meant
 //! - [`api`]: history, sends, tokens and live streams; [`unsubscribe`]: links with which recipients end what is sent to them
 //! - [`preset`]: what one begins with; [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write

@@ -29,6 +29,7 @@ use crate::channel::standing::Cause;
 use crate::clock;
 use crate::delivery::{Delivery, Lane};
 use crate::outcome::{Outcome, Reason, State};
+use crate::store::retention::What;
 
 const EVENTS_ROUTED: &str = "bugle_events_routed_total";
 const RULES_FIRED: &str = "bugle_rules_fired_total";
@@ -56,6 +57,7 @@ const RECORD_SECONDS: &str = "bugle_record_seconds";
 const RECORD_LAG: &str = "bugle_record_lag_messages";
 const RECORDS_UNREADABLE: &str = "bugle_records_unreadable_total";
 const RECORDS_MISSED: &str = "bugle_records_missed_total";
+const RETENTION_REMOVED: &str = "bugle_retention_removed_total";
 const DOCUMENTS_UNREADABLE: &str = "bugle_documents_unreadable_total";
 const PANICS: &str = "bugle_handler_panics_total";
 const DISCONNECTS: &str = "bugle_nats_disconnects_total";
@@ -113,6 +115,10 @@ fn describe() {
         (RECORDED, "Outcomes written to the database."),
         (RECORDS_UNREADABLE, "Records that could not be read and were left out of the history."),
         (RECORDS_MISSED, "Records that the broker had forgotten before the database could take them."),
+        (
+            RETENTION_REMOVED,
+            "Rows removed from the database because they are kept no longer, by what they were.",
+        ),
         (
             DOCUMENTS_UNREADABLE,
             "Documents in the bucket that could not be read; the last good form stays in force.",
@@ -187,6 +193,9 @@ fn start_at_zero() {
     }
     for reason in Reason::ALL {
         counter!(DEAD_LETTERS, "reason" => reason.as_str()).absolute(0);
+    }
+    for what in What::ALL {
+        counter!(RETENTION_REMOVED, "what" => what.as_str()).absolute(0);
     }
     for result in ["published", "refused"] {
         counter!(OWN_EVENTS, "result" => result).absolute(0);
@@ -337,6 +346,10 @@ pub fn record_unreadable() {
 
 pub fn records_missed(count: u64) {
     counter!(RECORDS_MISSED).increment(count);
+}
+
+pub fn retention_removed(what: What, rows: u64) {
+    counter!(RETENTION_REMOVED, "what" => what.as_str()).increment(rows);
 }
 
 pub fn document_unreadable() {

@@ -3,6 +3,8 @@
 //! One transaction holds a batch's rows and the step of the position; whoever loses that step drops its batch and reads
 //! on from where the winner stands. Several may run: a standby works as soon as the position stops moving.
 
+mod keeper;
+
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::reader::{self, Entry, From, Reader};
 use crate::bus::{Bus, BusError, StreamName, live, topology};
 use crate::clock;
-use crate::config::Keep;
+use crate::config::{Keep, Settings};
 use crate::delivery::{ENVELOPE_VERSION, envelope_version};
 use crate::health::Pulse;
 use crate::metrics;
@@ -20,6 +22,8 @@ use crate::notification::item::Item;
 use crate::outcome::Outcome;
 use crate::store::record::{Batch, Position, Recorded};
 use crate::store::{Store, StoreError};
+
+use self::keeper::Keeper;
 
 /// Outcomes of one transaction at most.
 const BATCH_MAX: usize = 1_000;
@@ -62,18 +66,21 @@ pub struct Recorder {
     store: Store,
     keep: Keep,
     pulse: Pulse,
+    keeper: Keeper,
 }
 
 impl Recorder {
     #[must_use]
-    pub fn new(bus: Bus, store: Store, keep: Keep, pulse: Pulse) -> Self {
-        Self { bus, store, keep, pulse }
+    pub fn new(bus: Bus, store: Store, settings: &Settings, pulse: Pulse) -> Self {
+        let keeper = Keeper::new(bus.clone(), store.clone(), settings.kept());
+        Self { bus, store, keep: settings.keep, pulse, keeper }
     }
 
-    /// Records until `stop`.
+    /// Records until `stop`, and removes what is kept no longer.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
             () = self.record_for_ever() => {}
+            () = self.keeper.run() => {}
             () = stop.cancelled() => {}
         }
     }

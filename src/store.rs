@@ -7,13 +7,16 @@ pub mod deliveries;
 pub mod inbox;
 pub mod merge;
 pub mod record;
+pub mod retention;
 pub mod stats;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock;
 
@@ -113,6 +116,9 @@ pub fn speaks(url: &str) -> bool {
 pub struct Store {
     pool: AnyPool,
     dialect: Dialect,
+    /// Whoever waits for SQLite's one writer asks again and again, and loses against somebody who writes all the time: those of
+    /// one process stand in line instead.
+    line: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -132,7 +138,15 @@ impl Store {
             .connect_lazy(url)
             // The driver's own words may hold the password.
             .map_err(|_| StoreError::Url("is not a valid address of a database".to_owned()))?;
-        Ok(Self { pool, dialect })
+        Ok(Self { pool, dialect, line: Arc::default() })
+    }
+
+    /// To be held while writing.
+    async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.dialect {
+            Dialect::Sqlite => Some(self.line.lock().await),
+            Dialect::Postgres => None,
+        }
     }
 
     /// Brings the tables up to date. Safe to run from several processes, and to be killed in.

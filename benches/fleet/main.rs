@@ -20,10 +20,12 @@ mod changes;
 mod endurance;
 mod fleet;
 mod hanging;
+mod inbox;
 mod listeners;
 mod pacing;
 mod recorder;
 mod report;
+mod retention;
 mod router;
 mod scaling;
 mod sink;
@@ -45,13 +47,15 @@ const ROUNDS: usize = 3;
 const PAYLOADS: [usize; 2] = [400, 4_096];
 
 /// The sections in the order they run in; the last takes ten minutes and runs only when it is named.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 13] = [
     "router",
     "rules",
     "changes",
     "worker",
     "recorder",
     "chain",
+    "inbox",
+    "retention",
     "scaling",
     "hanging",
     "pacing",
@@ -86,6 +90,8 @@ async fn measure(only: &[String]) -> Anything<()> {
             "worker" => worker::measure(&mut report).await?,
             "recorder" => recorder::measure(&mut report).await?,
             "chain" => chain::measure(&mut report).await?,
+            "inbox" => inbox::measure(&mut report).await?,
+            "retention" => retention::measure(&mut report).await?,
             "scaling" => scaling::measure(&mut report).await?,
             "hanging" => hanging::measure(&mut report).await?,
             "pacing" => pacing::measure(&mut report).await?,

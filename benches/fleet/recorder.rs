@@ -24,16 +24,16 @@ const ROWS: u64 = 2;
 /// Outcomes of one transaction, as the recorder has them.
 const BATCH: u64 = 1_000;
 
-struct Database {
-    name: &'static str,
+pub struct Database {
+    pub name: &'static str,
     /// Rows of one statement: the best for this database.
-    rows: u64,
+    pub rows: u64,
     pragmas: &'static str,
 }
 
-const SQLITE: Database =
+pub const SQLITE: Database =
     Database { name: "SQLite", rows: 50, pragmas: "pragma journal_mode = wal; pragma synchronous = full" };
-const POSTGRES: Database = Database { name: "Postgres", rows: 100, pragmas: "select 1" };
+pub const POSTGRES: Database = Database { name: "Postgres", rows: 100, pragmas: "select 1" };
 
 pub async fn measure(report: &mut Report) -> Anything<()> {
     let server = NatsServer::start().await;
@@ -59,7 +59,7 @@ pub async fn measure(report: &mut Report) -> Anything<()> {
 }
 
 /// A URL, and the folder that goes with it.
-fn fresh(database: &Database) -> Option<(String, Option<Folder>)> {
+pub fn fresh(database: &Database) -> Option<(String, Option<Folder>)> {
     if database.name == SQLITE.name {
         let folder = Folder::new();
         let url = format!("sqlite://{}?mode=rwc", folder.join("history.db").display());
@@ -80,47 +80,50 @@ async fn record(server: &NatsServer, url: String) -> Anything<(f64, f64)> {
         }))
         .await?;
     fleet.spawn(Role::Recorder);
-    let rate = recorded(&url, &fleet.stream("RECORDS")).await?;
+    let rate = recorded(&url, &fleet.stream("RECORDS"), OUTCOMES).await? * ROWS as f64;
     let cpu = fleet.usage(Role::Recorder).cpu_seconds * 1_000.0 / OUTCOMES as f64;
     fleet.tear_down().await?;
     Ok((rate, cpu))
 }
 
-async fn recorded(url: &str, stream: &str) -> Anything<f64> {
+/// Waits until so many records are in the database; records a second once the first tenth is over.
+pub async fn recorded(url: &str, stream: &str, wanted: u64) -> Anything<f64> {
     let store = Store::open(url, 1)?;
     let (started, mut first) = (Instant::now(), None);
     loop {
         let at = store.position(stream).await?.map_or(0, |position| position.seq);
-        if first.is_none() && at >= OUTCOMES / 10 {
+        if first.is_none() && at >= wanted / 10 {
             first = Some((started.elapsed(), at));
         }
-        if let (Some((since, before)), true) = (first, at >= OUTCOMES) {
-            return Ok(per_second((OUTCOMES - before) * ROWS, started.elapsed().saturating_sub(since)));
+        if let (Some((since, before)), true) = (first, at >= wanted) {
+            return Ok(per_second(wanted.saturating_sub(before), started.elapsed().saturating_sub(since)));
         }
         if started.elapsed() > PATIENCE {
-            return Err(format!("the recorder stands at {at} of {OUTCOMES}").into());
+            return Err(format!("the recorder stands at {at} of {wanted}").into());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-fn sent(number: u64) -> Outcome {
+pub fn sent(number: u64) -> Outcome {
     let verdict = Verdict { code: Some(200), ..Verdict::new(State::Sent, Reason::Accepted) };
     let took = Some(Duration::from_millis(1));
     Outcome::of(&delivery(number, event(number, PAYLOADS[0])), verdict, took, Timestamp::now())
 }
 
-/// The same rows, made beforehand, inserted in statements and transactions of the same size.
-async fn insert(database: &Database, url: &str) -> Anything<f64> {
+/// One connection to a database with our tables.
+pub async fn connect(database: &Database, url: &str) -> Anything<AnyPool> {
     Store::open(url, 1)?.migrate().await?;
     let pragmas = database.pragmas;
-    let pool: AnyPool = AnyPoolOptions::new()
-        .max_connections(1)
-        .after_connect(move |connection, _| {
-            Box::pin(async move { connection.execute(pragmas).await.map(|_| ()) })
-        })
-        .connect(url)
-        .await?;
+    let options = AnyPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
+        Box::pin(async move { connection.execute(pragmas).await.map(|_| ()) })
+    });
+    Ok(options.connect(url).await?)
+}
+
+/// The same rows, made beforehand, inserted in statements and transactions of the same size.
+async fn insert(database: &Database, url: &str) -> Anything<f64> {
+    let pool = connect(database, url).await?;
     let outcomes: Vec<Outcome> = (0..OUTCOMES).map(sent).collect();
     let started = Instant::now();
     for batch in outcomes.chunks(BATCH as usize) {
@@ -207,7 +210,7 @@ async fn insert_outcomes(
     Ok(())
 }
 
-fn placeholders(database: &Database, rows: usize, columns: usize) -> String {
+pub fn placeholders(database: &Database, rows: usize, columns: usize) -> String {
     let one =
         |number: usize| if database.name == SQLITE.name { "?".to_owned() } else { format!("${number}") };
     let row = |row: usize| {

@@ -299,7 +299,7 @@ impl Parts<'_> {
 
     fn recorder(&self, store: Store) {
         let pulse = self.health.pulse("the recorder");
-        let recorder = Recorder::new(self.bus.clone(), store, self.settings.keep, pulse);
+        let recorder = Recorder::new(self.bus.clone(), store, self.settings, pulse);
         self.running.spawn("recorder", recorder.run(self.stop.soft.clone()));
     }
 

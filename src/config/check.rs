@@ -40,15 +40,7 @@ impl Settings {
                 return refuse(format!("{key} is {part}: 0.01 to 1"));
             }
         }
-        for (key, days) in [
-            ("events", self.keep.events_days),
-            ("records", self.keep.records_days),
-            ("dead", self.keep.dead_days),
-        ] {
-            if !(1..=3650).contains(&days) {
-                return refuse(format!("keep.{key}_days is {days}: 1 to 3650"));
-            }
-        }
+        self.check_kept()?;
         if self.database.url.as_ref().is_some_and(|url| !crate::store::speaks(url.expose())) {
             return refuse("database.url must start with sqlite:// or postgres://".to_owned());
         }

@@ -7,7 +7,7 @@ pub mod changes;
 pub mod list;
 pub mod mark;
 pub mod put;
-mod row;
+pub(super) mod row;
 
 use jiff::Timestamp;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
@@ -18,7 +18,7 @@ use crate::ids::{NotificationId, Recipient, WorkspaceId};
 use crate::notification::change::{Announcement, Change, ChangeKind};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Whose inbox.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ impl Owner {
         Self { workspace: self.workspace.clone(), recipient: Recipient::everybody() }
     }
 
-    fn announce(&self, before: u64, changes: Vec<Change>) -> Announcement {
+    pub(super) fn announce(&self, before: u64, changes: Vec<Change>) -> Announcement {
         Announcement {
             v: ENVELOPE_VERSION,
             workspace: self.workspace.clone(),
@@ -78,7 +78,7 @@ async fn move_on(
 const CHANGE_COLUMNS: &str = "workspace, recipient, seq, kind, notification_id, unread, detail, at";
 const CHANGE_COLUMNS_COUNT: usize = 8;
 
-async fn insert_changes(
+pub(super) async fn insert_changes(
     transaction: &mut Transaction<'_, Any>,
     dialect: Dialect,
     changes: &[(&Owner, &Change)],
@@ -108,6 +108,6 @@ fn ids_text(ids: &[NotificationId]) -> String {
 }
 
 /// A change of one notification, as it is after it.
-fn change(seq: u64, kind: ChangeKind, at: Timestamp, unread: i64) -> Change {
+pub(super) fn change(seq: u64, kind: ChangeKind, at: Timestamp, unread: i64) -> Change {
     Change { seq, kind, at, unread, id: None, notification: None, ids: Vec::new() }
 }

@@ -88,6 +88,7 @@ impl Store {
     /// # Errors
     /// When the database is not available; doing it again is safe.
     pub async fn record(&self, from: &Position, to: u64, batch: &Batch) -> Result<Recorded, StoreError> {
+        let _turn = self.turn().await;
         let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
         // The step first: it locks the position, and a loser has written nothing.
         if !step(&mut transaction, from, &Position { seq: to, ..from.clone() }).await? {
@@ -111,6 +112,7 @@ impl Store {
     /// # Errors
     /// When the database is not available.
     pub async fn reset(&self, from: &Position, to: &Position) -> Result<Recorded, StoreError> {
+        let _turn = self.turn().await;
         let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
         let moved = step(&mut transaction, from, to).await?;
         transaction.commit().await?;

@@ -40,7 +40,7 @@ pub(super) fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).unwrap()
 }
 
-fn outcome(number: u32, state: State, attempt: u32) -> Outcome {
+pub(super) fn outcome(number: u32, state: State, attempt: u32) -> Outcome {
     let pick = |words: &[&str]| words[number as usize % words.len()].to_owned();
     let workspace = WorkspaceId::parse(&pick(&["default", "default", "team-b"])).unwrap();
     let channel = ChannelId::parse(&pick(&["hook", "slack", "hook", "tele", "hook"])).unwrap();
@@ -92,7 +92,7 @@ fn outcome(number: u32, state: State, attempt: u32) -> Outcome {
     }
 }
 
-async fn write(store: &Store, from: u64, batch: &[Outcome]) -> u64 {
+pub(super) async fn write(store: &Store, from: u64, batch: &[Outcome]) -> u64 {
     let to = from + batch.len() as u64;
     let position = Position { seq: from, ..start() };
     let batch = Batch { outcomes: batch.to_vec(), items: Vec::new() };

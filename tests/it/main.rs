@@ -36,6 +36,7 @@ mod preferences;
 mod presets;
 mod push;
 mod recipients;
+mod retention;
 mod retries;
 mod rules;
 mod secrets;

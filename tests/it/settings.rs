@@ -1,6 +1,7 @@
 //! Each setting has a test that fails when it is ignored; what is wrong is one sentence and exit code 78. What other journeys
-//! hold already is named in the list at the top, so that a new setting without a test is found.
+//! hold already is named in the list of `held`, so that a new setting without a test is found.
 
+mod held;
 mod logs;
 
 use std::collections::BTreeSet;
@@ -8,54 +9,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use self::held::HELD;
 use crate::support::broker::{self, NatsServer};
 use crate::support::bugle::{ADMIN_TOKEN, Bugle, Role, Said, everything_to, rule, webhook};
 use crate::support::sink::{Answer, Sink};
 use crate::support::{SOON, database::Database, ensure, eventually, free_port, steadily, wire::Cable};
-
-/// Every setting, and where it is held.
-const HELD: [(&str, &str); 37] = [
-    ("data_dir", "without_a_database_url_the_history_is_a_file_in_the_data_directory"),
-    ("documents", "delivery, through start_with"),
-    ("nats.url", "every journey"),
-    ("nats.prefix", "names_kept_days_and_replicas_are_the_brokers_too"),
-    ("nats.replicas", "names_kept_days_and_replicas_are_the_brokers_too"),
-    ("nats.credentials_file", "credentials_are_read_from_their_file"),
-    ("nats.embedded.port", "embedded, through Home"),
-    ("nats.embedded.binary", "the_embedded_server_is_configured_as_set"),
-    ("nats.embedded.sync_interval", "the_embedded_server_is_configured_as_set"),
-    ("database.url", "every journey"),
-    ("database.connections", "a_process_opens_no_more_connections_than_it_may"),
-    ("keep.events_days", "names_kept_days_and_replicas_are_the_brokers_too"),
-    ("keep.records_days", "names_kept_days_and_replicas_are_the_brokers_too"),
-    ("keep.dead_days", "names_kept_days_and_replicas_are_the_brokers_too"),
-    ("api.listen", "every journey"),
-    ("api.admin_token", "every journey"),
-    ("api.public_url", "email::an_unsubscribe_is_a_post_and_ends_what_the_channel_sends"),
-    ("api.requests_per_minute", "api::limits::a_token_that_asks_too_often_is_told_when_to_come_again"),
-    ("api.cors_origins", "api::origins::pages_of_the_origins_that_are_set_may_call_and_no_others"),
-    ("admin.listen", "every journey"),
-    ("router.slots", "a_router_takes_no_more_events_than_it_has_slots"),
-    ("router.queue_mib_max", "routing_stops_while_the_queue_is_over_its_bound_and_goes_on_after"),
-    ("router.texts", "texts::a_file_of_texts_adds_to_the_default_ones_and_rules_still_win"),
-    ("worker.kinds", "delivery::a_worker_sends_only_its_kinds"),
-    ("worker.slots", "slots_and_shares_bound_what_is_tried_at_once"),
-    ("worker.channel_share", "slots_and_shares_bound_what_is_tried_at_once"),
-    ("worker.workspace_share", "slots_and_shares_bound_what_is_tried_at_once"),
-    ("worker.allow_plain_http", "plain_http_and_private_addresses_are_refused_unless_allowed"),
-    ("worker.allow_addresses", "plain_http_and_private_addresses_are_refused_unless_allowed"),
-    ("worker.proxy", "a_proxy_that_is_set_is_used"),
-    (
-        "worker.extra_ca_file",
-        "email::each_recipient_gets_a_mail_of_their_own_and_threads_and_files_are_whole",
-    ),
-    ("worker.connection_check_seconds", "connections::a_connection_that_sickens_is_told_once_and_again"),
-    ("secrets.key_file", "secrets::keys_are_changed_while_the_fleet_runs_and_old_versions_are_forgotten"),
-    ("secrets.key", "secrets, through every fleet"),
-    ("shutdown.deadline_seconds", "faults::worker::what_does_not_finish_by_the_deadline_is_handed_back"),
-    ("log.level", "logs::logs_are_as_loud_and_of_the_form_that_is_set"),
-    ("log.format", "logs::logs_are_as_loud_and_of_the_form_that_is_set"),
-];
 
 fn keys(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
     for (name, value) in table {
@@ -100,6 +58,10 @@ async fn what_cannot_be_used_is_refused_in_one_sentence_without_secrets() {
         ("DATABASE__CONNECTIONS", "0", vec!["database.connections"]),
         ("DATABASE__URL", "mysql://me:s3cr3t@host/db", vec!["database.url"]),
         ("KEEP__EVENTS_DAYS", "0", vec!["keep.events_days"]),
+        ("KEEP__HISTORY_DAYS", "3651", vec!["keep.history_days", "0 to 3650"]),
+        ("INBOX__KEEP_DAYS", "0", vec!["inbox.keep_days", "1 to 3650"]),
+        ("INBOX__KEEP_PER_RECIPIENT", "9", vec!["inbox.keep_per_recipient", "10 to 100000"]),
+        ("WORKSPACES__TEAM__INBOX_DAYS", "3", vec!["BUGLE__WORKSPACES__TEAM__INBOX_DAYS", "no known key"]),
         ("API__LISTEN", "nowhere", vec!["api.listen"]),
         ("API__ADMIN_TOKEN", "s3cr3t", vec!["api.admin_token", "16"]),
         ("ROUTER__SLOTS", "0", vec!["router.slots"]),
@@ -143,6 +105,8 @@ async fn a_file_that_cannot_be_used_is_refused_in_one_sentence() {
     refused(&in_file("[worker]\nslots = \"s3cr3t\"\n").await, &["worker.slots"]);
     refused(&in_file("[database\n").await, &["bugle.toml"]);
     refused(&in_file("documents = [\"missing.yaml\"]\n").await, &["missing.yaml"]);
+    refused(&in_file("[workspaces.b]\ninbox = 1\n").await, &["\"inbox\" in [workspaces.b]", "inbox_days"]);
+    refused(&in_file("[workspaces.B]\n").await, &["workspace \"B\" is not valid"]);
     let missing = bugle.cli(&["--config", "/no/such/file.toml", "check-config"]).await;
     refused(&missing, &["/no/such/file.toml"]);
     let fine = in_file("[worker]\nslots = 7\nallow_addresses = [\"10.1.2.3\", \"::1/128\"]\n").await.ok();

@@ -124,6 +124,7 @@ impl Store {
         (mark, as_one): (Mark, bool),
         now: Timestamp,
     ) -> Result<Marked, StoreError> {
+        let _turn = self.turn().await;
         let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
         let before = lock(&mut transaction, owner).await?;
         let mut notifications = find(&mut transaction, self.dialect, owner, which).await?;

@@ -64,7 +64,7 @@ pub(super) fn notification(row: &AnyRow) -> Result<Notification, StoreError> {
     })
 }
 
-pub(super) fn id<T, E: std::fmt::Display>(
+pub(in super::super) fn id<T, E: std::fmt::Display>(
     row: &AnyRow,
     column: &'static str,
     parse: impl Fn(&str) -> Result<T, E>,

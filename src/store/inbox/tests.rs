@@ -15,11 +15,11 @@ use crate::ids::{DeliveryId, NotificationId, Recipient, WorkspaceId, digest};
 use crate::notification::change::{Announcement, ChangeKind};
 use crate::notification::item::Item;
 
-fn owner(recipient: &str) -> Owner {
+pub(in crate::store) fn owner(recipient: &str) -> Owner {
     Owner { workspace: WorkspaceId::default(), recipient: Recipient::parse(recipient).unwrap() }
 }
 
-fn item(number: u32, recipient: &str) -> Item {
+pub(in crate::store) fn item(number: u32, recipient: &str) -> Item {
     let id = DeliveryId::parse(&format!("d_{}", digest(&[&number.to_string()]))).unwrap();
     let severity = Severity::ALL[number as usize % 3];
     let recipient = Some(Recipient::parse(recipient).unwrap());
@@ -36,7 +36,7 @@ fn progress(number: u32, recipient: &str) -> Item {
     Item { collapse_id: Some("c_1".to_owned()), ..item }
 }
 
-async fn put(store: &Store, items: &[Item]) -> Vec<Announcement> {
+pub(in crate::store) async fn put(store: &Store, items: &[Item]) -> Vec<Announcement> {
     let from = store.position("RECORDS").await.unwrap().unwrap_or_else(start);
     let batch = Batch { outcomes: Vec::new(), items: items.to_vec() };
     let Recorded::Done(announcements) = store.record(&from, from.seq + 1, &batch).await.unwrap() else {
@@ -45,12 +45,12 @@ async fn put(store: &Store, items: &[Item]) -> Vec<Announcement> {
     announcements
 }
 
-async fn titles(store: &Store, whose: &str, filter: &InboxFilter) -> Vec<String> {
+pub(in crate::store) async fn titles(store: &Store, whose: &str, filter: &InboxFilter) -> Vec<String> {
     let page = store.inbox(&owner(whose), filter, None, 500).await.unwrap();
     page.notifications.into_iter().map(|found| found.title).collect()
 }
 
-fn id(number: u32) -> NotificationId {
+pub(in crate::store) fn id(number: u32) -> NotificationId {
     item(number, "ann").id
 }
 
