@@ -8,9 +8,9 @@ use super::super::deliveries::Bind;
 use super::super::stats::bound;
 use super::super::{Store, StoreError};
 use super::Owner;
-use super::row::{FROM, IS_UNREAD, SEEN, notification};
+use super::row::{FROM, IS_PENDING, IS_UNREAD, SEEN, id, notification};
 use crate::event::Severity;
-use crate::ids::NotificationId;
+use crate::ids::{NotificationId, Recipient, WorkspaceId};
 use crate::notification::Notification;
 
 /// What to list of an inbox. Everything that is set must hold.
@@ -186,17 +186,42 @@ impl Store {
         row.as_ref().map(notification).transpose()
     }
 
-    /// Whose notification it is; for those who may see several inboxes.
+    /// Whose notifications these are, for those who may see several inboxes of a workspace. What is not there is left out.
     ///
     /// # Errors
     /// When the database is not available.
-    pub async fn owner_of(&self, id: &NotificationId) -> Result<Option<Owner>, StoreError> {
-        let sql = "select workspace, recipient from notifications where id = $1";
-        let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(&self.pool).await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(Owner {
-            workspace: super::row::id(&row, "workspace", crate::ids::WorkspaceId::parse)?,
-            recipient: super::row::id(&row, "recipient", crate::ids::Recipient::parse)?,
-        }))
+    pub async fn owners_of(
+        &self,
+        workspace: &WorkspaceId,
+        ids: &[NotificationId],
+    ) -> Result<Vec<(NotificationId, Owner)>, StoreError> {
+        let mut found = Vec::new();
+        for some in ids.chunks(self.dialect.rows_per_statement()) {
+            let places: Vec<String> = (0..some.len()).map(|at| format!("${}", at + 2)).collect();
+            let places = places.join(", ");
+            let sql = format!("select id, recipient from notifications where workspace = $1 and id in ({places})");
+            let ids = some.iter().map(|id| Bind::Text(id.to_string()));
+            let binds: Vec<Bind> = [Bind::Text(workspace.to_string())].into_iter().chain(ids).collect();
+            for row in bound(&sql, &binds).fetch_all(&self.pool).await? {
+                let recipient = id(&row, "recipient", Recipient::parse)?;
+                let owner = Owner { workspace: workspace.clone(), recipient };
+                found.push((id(&row, "id", NotificationId::parse)?, owner));
+            }
+        }
+        Ok(found)
+    }
+
+    /// True while there is something that nobody was handed yet. A look that locks nothing.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn is_pending(&self, owner: &Owner) -> Result<bool, StoreError> {
+        let sql = format!("select n.id {FROM} and {IS_PENDING} limit 1");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(owner.workspace.to_string())
+            .bind(owner.recipient.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.is_some())
     }
 }
