@@ -1,5 +1,7 @@
 //! Who asks, and what they may: bearer tokens, kept as hashes, each with a role, a workspace and perhaps a recipient.
 
+pub mod agents;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -29,10 +31,14 @@ pub enum Permission {
     ManageTokens,
     TestChannels,
     ManageChannels,
+    /// Of recipients whose token it is not, where it is bound to none.
+    ReadInbox,
+    MarkInbox,
+    DeleteNotifications,
 }
 
 impl Permission {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::PublishEvents,
         Self::ReadDeliveries,
         Self::Send,
@@ -43,6 +49,9 @@ impl Permission {
         Self::ManageTokens,
         Self::TestChannels,
         Self::ManageChannels,
+        Self::ReadInbox,
+        Self::MarkInbox,
+        Self::DeleteNotifications,
     ];
 
     fn words(self) -> &'static str {
@@ -57,6 +66,9 @@ impl Permission {
             Self::ManageTokens => "manage tokens",
             Self::TestChannels => "see and test channels, and check connections",
             Self::ManageChannels => "change channels and connections",
+            Self::ReadInbox => "read inboxes",
+            Self::MarkInbox => "mark notifications without being bound to their recipient",
+            Self::DeleteNotifications => "delete notifications",
         }
     }
 }
@@ -65,18 +77,21 @@ impl Permission {
 #[must_use]
 pub fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
-        ManageChannels, ManageSources, ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments,
-        RedriveDeadLetters, Send, TestChannels, WriteDocuments,
+        DeleteNotifications, ManageChannels, ManageSources, ManageTokens, MarkInbox, PublishEvents,
+        ReadDeliveries, ReadDocuments, ReadInbox, RedriveDeadLetters, Send, TestChannels, WriteDocuments,
     };
     match (role, permission) {
         (Role::Admin, _)
         | (Role::Publisher | Role::Operator | Role::Agent, PublishEvents)
-        | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries)
+        | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries | ReadInbox)
         | (Role::Viewer | Role::Operator, ReadDocuments)
-        | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments | TestChannels) => true,
-        (_, ManageSources | ManageTokens | ManageChannels)
-        | (Role::Publisher | Role::Viewer | Role::Agent, TestChannels)
-        | (Role::Publisher, ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments)
+        | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments | TestChannels | MarkInbox) => true,
+        (_, ManageSources | ManageTokens | ManageChannels | DeleteNotifications)
+        | (Role::Publisher | Role::Viewer | Role::Agent, TestChannels | MarkInbox)
+        | (
+            Role::Publisher,
+            ReadInbox | ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments,
+        )
         | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | WriteDocuments)
         | (Role::Agent, Send | RedriveDeadLetters | ReadDocuments | WriteDocuments) => false,
     }
@@ -132,7 +147,8 @@ impl FromRequestParts<Shared> for Principal {
     async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, Problem> {
         let secret =
             bearer(parts).ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))?;
-        authenticate(api, &secret).await
+        let principal = authenticate(api, &secret).await?;
+        agents::checked(principal, parts, api).await
     }
 }
 
@@ -196,12 +212,12 @@ mod tests {
     #[test]
     fn each_role_may_what_its_name_says_and_nothing_else() {
         use Permission::{
-            PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send, TestChannels,
-            WriteDocuments,
+            MarkInbox, PublishEvents, ReadDeliveries, ReadDocuments, ReadInbox, RedriveDeadLetters, Send,
+            TestChannels, WriteDocuments,
         };
         let table: [(Role, &[Permission]); 5] = [
             (Role::Publisher, &[PublishEvents]),
-            (Role::Viewer, &[ReadDeliveries, ReadDocuments]),
+            (Role::Viewer, &[ReadDeliveries, ReadDocuments, ReadInbox]),
             (
                 Role::Operator,
                 &[
@@ -212,9 +228,11 @@ mod tests {
                     ReadDocuments,
                     WriteDocuments,
                     TestChannels,
+                    ReadInbox,
+                    MarkInbox,
                 ],
             ),
-            (Role::Agent, &[PublishEvents, ReadDeliveries]),
+            (Role::Agent, &[PublishEvents, ReadDeliveries, ReadInbox]),
             (Role::Admin, &Permission::ALL),
         ];
         for (role, allowed) in table {

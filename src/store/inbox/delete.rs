@@ -89,8 +89,7 @@ async fn find(
             }
         }
         Doomed::Before(moment) => {
-            let sql =
-                format!("{own} and n.created_at < $3 order by n.created_at, n.id limit {DELETED_MAX}");
+            let sql = format!("{own} and n.created_at < $3 order by n.created_at, n.id limit {DELETED_MAX}");
             asked.push((sql, whose.into_iter().chain([Bind::Number(moment.as_millisecond())]).collect()));
         }
     }

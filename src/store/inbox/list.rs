@@ -199,7 +199,8 @@ impl Store {
         for some in ids.chunks(self.dialect.rows_per_statement()) {
             let places: Vec<String> = (0..some.len()).map(|at| format!("${}", at + 2)).collect();
             let places = places.join(", ");
-            let sql = format!("select id, recipient from notifications where workspace = $1 and id in ({places})");
+            let sql =
+                format!("select id, recipient from notifications where workspace = $1 and id in ({places})");
             let ids = some.iter().map(|id| Bind::Text(id.to_string()));
             let binds: Vec<Bind> = [Bind::Text(workspace.to_string())].into_iter().chain(ids).collect();
             for row in bound(&sql, &binds).fetch_all(&self.pool).await? {

@@ -27,7 +27,8 @@ pub(super) const IS_UNREAD: &str = "(case when n.recipient = $2 then n.read_at e
     and (case when n.recipient = $2 then n.dismissed_at else m.dismissed_at end) is null";
 
 /// True for what was handed to nobody.
-pub(super) const IS_PENDING: &str = "(case when n.recipient = $2 then n.delivered_at else m.delivered_at end) is null";
+pub(super) const IS_PENDING: &str =
+    "(case when n.recipient = $2 then n.delivered_at else m.delivered_at end) is null";
 
 pub(super) fn notification(row: &AnyRow) -> Result<Notification, StoreError> {
     let moment = |name: &str| row.try_get::<Option<i64>, _>(name).map(|found| found.map(time));

@@ -225,7 +225,8 @@ async fn what_is_deleted_is_gone_for_all_who_saw_it_and_each_is_told() {
         store.mark(&ann, &[id(1), id(4)], Mark::Read, at(10)).await.unwrap();
         let gone = store.delete(&ann, Doomed::Ids(&[id(1), id(2), id(4), id(5)]), at(20)).await.unwrap();
         let told = gone.announcement.unwrap();
-        let changes: Vec<(u64, i64)> = told.changes.iter().map(|change| (change.seq, change.unread)).collect();
+        let changes: Vec<(u64, i64)> =
+            told.changes.iter().map(|change| (change.seq, change.unread)).collect();
         assert_eq!((gone.count, told.before, changes), (2, 5, vec![(6, 0), (7, -1)]));
         assert_eq!(titles(&store, "ann", &InboxFilter::default()).await, ["Number 4", "Number 3"]);
         assert_eq!(store.unread_count(&owner("bob")).await.unwrap(), 2, "neither bob's nor everybody's went");
