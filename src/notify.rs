@@ -192,7 +192,7 @@ fn check_size(bus: &Bus, made: &[Delivery]) -> Result<(), SendFailure> {
 }
 
 async fn store_all(bus: &Bus, to: To<'_>, made: &[Delivery]) -> Result<(), BusError> {
-    let stored = made.to_vec().into_iter().map(|delivery| store(bus, judged(to, delivery)));
+    let stored = made.iter().cloned().map(|delivery| store(bus, judged(to, delivery)));
     stream::iter(stored).buffer_unordered(AT_ONCE).try_collect::<()>().await
 }
 

@@ -73,6 +73,9 @@ pub struct NewNotification {
     pub actions: Vec<Action>,
 }
 
+/// A field, and the word that stands there.
+type Word = (&'static str, String);
+
 /// The same, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
@@ -158,7 +161,7 @@ impl NewNotification {
     }
 
     /// Its place on the scale, and the word that it was said with.
-    fn severity(&self) -> Result<(Severity, Option<(&'static str, String)>), Fault> {
+    fn severity(&self) -> Result<(Severity, Option<Word>), Fault> {
         let looked_up = |name: &'static str, word: &String, known: &[(&str, Severity)]| {
             let found = known.iter().find(|(known, _)| known == word);
             let words: Vec<&str> = known.iter().map(|(known, _)| *known).collect();

@@ -5,6 +5,7 @@ mod channel;
 mod claims;
 mod creation;
 mod deletion;
+mod guide;
 mod lists;
 mod marks;
 mod privacy;

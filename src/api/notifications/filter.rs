@@ -29,6 +29,7 @@ const WORDS_MAX: usize = 50;
 const TEXT_CHARS_MAX: usize = 200;
 
 /// Everything that a request over filters may name, and what more it takes.
+#[must_use]
 pub fn known(more: &[&'static str]) -> Vec<&'static str> {
     FILTERS.iter().copied().chain(["workspace", RECIPIENT]).chain(more.iter().copied()).collect()
 }

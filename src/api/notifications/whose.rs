@@ -139,6 +139,7 @@ pub fn somebody(owner: &Owner) -> Result<(), Problem> {
     Ok(())
 }
 
+#[must_use]
 pub fn missing(id: &str) -> Problem {
     Problem::not_found(format!("there is no notification {id}"))
 }

@@ -105,14 +105,18 @@ pub(super) fn conditions(owner: &Owner, filter: &InboxFilter) -> (String, Vec<Bi
             places.push(format!("${}", binds.len()));
         }
         if !places.is_empty() {
-            sql.push_str(&format!(" and {column} in ({})", places.join(", ")));
+            let condition = format!(" and {column} in ({})", places.join(", "));
+            sql.push_str(&condition);
         }
     }
     if filter.unread {
-        sql.push_str(&format!(" and {IS_UNREAD}"));
+        sql.push_str(" and ");
+        sql.push_str(IS_UNREAD);
     }
     let dismissed = "(case when n.recipient = $2 then n.dismissed_at else m.dismissed_at end)";
-    sql.push_str(&format!(" and {dismissed} is {}null", if filter.dismissed { "not " } else { "" }));
+    sql.push_str(" and ");
+    sql.push_str(dismissed);
+    sql.push_str(if filter.dismissed { " is not null" } else { " is null" });
     (sql, binds)
 }
 
@@ -137,11 +141,13 @@ impl Store {
             let at = binds.len();
             binds.push(Bind::Text(cursor.id.to_string()));
             let id = binds.len();
-            sql.push_str(&format!(" and (n.created_at < ${at} or (n.created_at = ${at} and n.id < ${id}))"));
+            let behind = format!(" and (n.created_at < ${at} or (n.created_at = ${at} and n.id < ${id}))");
+            sql.push_str(&behind);
         }
         // One more than asked for tells whether there is a next page.
         binds.push(Bind::Number(i64::from(limit) + 1));
-        sql.push_str(&format!(" order by n.created_at desc, n.id desc limit ${}", binds.len()));
+        let order = format!(" order by n.created_at desc, n.id desc limit ${}", binds.len());
+        sql.push_str(&order);
         let rows = bound(&sql, &binds).fetch_all(&self.pool).await?;
         let mut notifications = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
         let more = notifications.len() > limit as usize;

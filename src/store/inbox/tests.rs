@@ -25,7 +25,7 @@ fn item(number: u32, recipient: &str) -> Item {
     let severity = Severity::ALL[number as usize % 3];
     let recipient = Some(Recipient::parse(recipient).unwrap());
     let title = format!("Number {number}");
-    let delivery = Delivery { id, severity, recipient, title, ..sample() };
+    let delivery = Delivery { id, recipient, severity, title, ..sample() };
     let mut item = Item::of(&delivery, at(i64::from(number))).0;
     item.metadata = json!({ "number": number });
     item

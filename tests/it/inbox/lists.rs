@@ -3,15 +3,17 @@
 use serde_json::{Value, json};
 
 use super::{INBOX, act, fleet, holds, list, make, titles, unread};
-use crate::support::bugle::{rule, with};
+use crate::support::broker::NatsServer;
+use crate::support::bugle::{Bugle, rule, with};
 use crate::support::database::{Database, on_both_databases};
 
 on_both_databases! {
     async fn what_rules_send_lies_in_the_inboxes_that_they_name(database: Database) {
-        let (bugle, api) = fleet(database).await;
+        let bugle = Bugle::on(NatsServer::shared().await, database);
         // Neither a document of the channel nor one of the recipients is needed.
         let to_people = with(rule("people", "task:*", "in_app"), &json!({ "recipients": ["ann", "{{who}}"] }));
-        bugle.apply(&json!({ "rules": [to_people, rule("all", "news:*", "in_app")] })).await;
+        bugle.start_with(&json!({ "rules": [to_people, rule("all", "news:*", "in_app")] })).await;
+        let api = bugle.api();
         let data = json!({ "who": "bob", "taskId": "t-1", "projectId": "p", "priority": "high", "n": 7 });
         bugle.wire().await.event("task:done", "e-1", &data).await;
         bugle.wire().await.event("news:told", "e-2", &json!({ "text": "all" })).await;

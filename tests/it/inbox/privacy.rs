@@ -78,7 +78,7 @@ impl Things {
             ("DELETE", "/v1/notifications") => json!({ "ids": [self.doomed] }),
             ("POST", "/v1/notifications/claim") => json!({ "agent": "bob" }),
             ("POST", "/v1/notifications/send") => with(message, &json!({ "channel": "in_app", "body": "b" })),
-            ("POST", "/v1/push-subscriptions") => phone("another"),
+            ("POST", "/v1/push-subscriptions") => with(phone("another"), &json!({ "deviceName": "another" })),
             ("DELETE", "/v1/push-subscriptions") => json!({ "expoPushToken": "ExponentPushToken[tablet]" }),
             ("POST", "/v1/notification-channels/{id}/test") => json!({ "recipient": "bob" }),
             _ => json!({}),
