@@ -61,7 +61,7 @@ pub(super) fn within(
     else {
         return Ok((rows, next));
     };
-    let documented = (*api.directory.snapshot().channels).contains_key(&(workspace.clone(), spec.id.clone()));
+    let documented = api.directory.snapshot().channels.has_document(&(workspace.clone(), spec.id.clone()));
     if documented || query.key_cursor()?.is_some_and(|after| after >= key) {
         return Ok((rows, next));
     }
