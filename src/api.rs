@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod events;
 pub mod explanation;
 pub mod limits;
+pub mod notifications;
 pub mod preferences;
 pub mod problem;
 pub mod push_subscriptions;
@@ -126,6 +127,20 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(sends::send))
         .routes(routes!(sends::cancel))
         .routes(routes!(preferences::get, preferences::put, preferences::patch, preferences::reset))
+        .routes(routes!(
+            notifications::list,
+            notifications::create::create,
+            notifications::mark::several,
+            notifications::remove::remove
+        ))
+        .routes(routes!(notifications::unread_count))
+        .routes(routes!(notifications::mark::read_all))
+        .routes(routes!(notifications::claim::claim))
+        .routes(routes!(notifications::get))
+        .routes(routes!(notifications::mark::read))
+        .routes(routes!(notifications::mark::unread))
+        .routes(routes!(notifications::mark::dismiss))
+        .routes(routes!(notifications::mark::restore))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::redrive))

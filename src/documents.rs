@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::channel::{ChannelSpec, Kind};
 use crate::connection::{self, ConnectionSpec};
 use crate::ids::{ChannelId, Recipient, WorkspaceId};
+use crate::notification;
 use crate::rule::fault::{Fault, nearest};
 use crate::rule::pattern::Pattern;
 use crate::rule::scope::{Scope, ScopeSpec};
@@ -192,6 +193,10 @@ pub const DISABLE_AFTER_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 pub fn check_channel(spec: &ChannelSpec) -> Result<(), Fault> {
     if !spec.config.is_object() {
         return Err(Fault::new("/config", "must be an object"));
+    }
+    if spec.id.as_str() == notification::CHANNEL && spec.kind != Kind::InApp {
+        let message = format!("is {}: a channel called {} is of the kind in_app", spec.kind, spec.id);
+        return Err(Fault::new("/kind", message));
     }
     connection::check_config(spec)?;
     range("/timeoutMs", spec.timeout_ms, 1, TIMEOUT_MS_MAX)?;

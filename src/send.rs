@@ -26,6 +26,7 @@ use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::preferences::{self, Judgement};
 use crate::recipient::Addressing;
+use crate::route::channels::without_document;
 use crate::route::texts::Texts;
 use crate::rule::fault::Fault;
 use crate::shelf::standing;
@@ -211,8 +212,9 @@ async fn channel(bus: &Bus, workspace: &WorkspaceId, id: &ChannelId) -> Result<C
     let key = Key::Channel(workspace.clone(), id.clone());
     let found = bucket.get(key.to_string()).await.map_err(BusError::request)?;
     let unknown = || SendFailure::Invalid(Fault::new("/channel", format!("there is no channel {id}")));
-    let document: Document<ChannelSpec> =
-        serde_json::from_slice(&found.ok_or_else(unknown)?).map_err(BusError::from)?;
+    let built_in = || without_document(id).map(|spec| (**spec).clone()).ok_or_else(unknown);
+    let Some(found) = found else { return built_in() };
+    let document: Document<ChannelSpec> = serde_json::from_slice(&found).map_err(BusError::from)?;
     if !is_of_file(&document.owner) {
         let (standing, _) = standing::read(bus, workspace, id).await?;
         let address = standing::address(bus, workspace, &document.spec).await?;

@@ -4,6 +4,8 @@
 
 pub mod credential;
 
+pub mod agents;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -38,10 +40,14 @@ pub enum Permission {
     ManageTokens,
     TestChannels,
     ManageChannels,
+    /// Of recipients whose token it is not, where it is bound to none.
+    ReadInbox,
+    MarkInbox,
+    DeleteNotifications,
 }
 
 impl Permission {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::PublishEvents,
         Self::ReadEvents,
         Self::ReadDeliveries,
@@ -53,6 +59,9 @@ impl Permission {
         Self::ManageTokens,
         Self::TestChannels,
         Self::ManageChannels,
+        Self::ReadInbox,
+        Self::MarkInbox,
+        Self::DeleteNotifications,
     ];
 
     fn words(self) -> &'static str {
@@ -68,6 +77,9 @@ impl Permission {
             Self::ManageTokens => "manage tokens",
             Self::TestChannels => "see and test channels, and check connections",
             Self::ManageChannels => "change channels and connections",
+            Self::ReadInbox => "read inboxes",
+            Self::MarkInbox => "mark notifications without being bound to their recipient",
+            Self::DeleteNotifications => "delete notifications",
         }
     }
 }
@@ -76,19 +88,23 @@ impl Permission {
 #[must_use]
 pub fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
-        ManageChannels, ManageSources, ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments,
-        ReadEvents, RedriveDeadLetters, Send, TestChannels, WriteDocuments,
+        DeleteNotifications, ManageChannels, ManageSources, ManageTokens, MarkInbox, PublishEvents,
+        ReadDeliveries, ReadDocuments, ReadEvents, ReadInbox, RedriveDeadLetters, Send, TestChannels,
+        WriteDocuments,
     };
     match (role, permission) {
         (Role::Admin, _)
         | (Role::Publisher | Role::Operator | Role::Agent, PublishEvents)
-        | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries)
+        | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries | ReadInbox)
         | (Role::Viewer | Role::Operator, ReadDocuments | ReadEvents)
-        | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments | TestChannels) => true,
-        (_, ManageSources | ManageTokens | ManageChannels)
-        | (Role::Publisher | Role::Viewer | Role::Agent, TestChannels)
+        | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments | TestChannels | MarkInbox) => true,
+        (_, ManageSources | ManageTokens | ManageChannels | DeleteNotifications)
+        | (Role::Publisher | Role::Viewer | Role::Agent, TestChannels | MarkInbox)
         | (Role::Publisher | Role::Agent, ReadEvents)
-        | (Role::Publisher, ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments)
+        | (
+            Role::Publisher,
+            ReadInbox | ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments,
+        )
         | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | WriteDocuments)
         | (Role::Agent, Send | RedriveDeadLetters | ReadDocuments | WriteDocuments) => false,
     }
@@ -194,6 +210,7 @@ impl FromRequestParts<Shared> for Principal {
         if let Some(standing) = counted {
             limits::let_in(standing, parts.extensions.get::<Told>())?;
         }
+        let principal = agents::checked(principal, parts, api).await?;
         parts.extensions.insert(principal.clone());
         Ok(principal)
     }
@@ -250,12 +267,12 @@ mod tests {
     #[test]
     fn each_role_may_what_its_name_says_and_nothing_else() {
         use Permission::{
-            PublishEvents, ReadDeliveries, ReadDocuments, ReadEvents, RedriveDeadLetters, Send, TestChannels,
-            WriteDocuments,
+            MarkInbox, PublishEvents, ReadDeliveries, ReadDocuments, ReadEvents, ReadInbox,
+            RedriveDeadLetters, Send, TestChannels, WriteDocuments,
         };
         let table: [(Role, &[Permission]); 5] = [
             (Role::Publisher, &[PublishEvents]),
-            (Role::Viewer, &[ReadEvents, ReadDeliveries, ReadDocuments]),
+            (Role::Viewer, &[ReadEvents, ReadDeliveries, ReadDocuments, ReadInbox]),
             (
                 Role::Operator,
                 &[
@@ -267,9 +284,11 @@ mod tests {
                     ReadDocuments,
                     WriteDocuments,
                     TestChannels,
+                    ReadInbox,
+                    MarkInbox,
                 ],
             ),
-            (Role::Agent, &[PublishEvents, ReadDeliveries]),
+            (Role::Agent, &[PublishEvents, ReadDeliveries, ReadInbox]),
             (Role::Admin, &Permission::ALL),
         ];
         for (role, allowed) in table {

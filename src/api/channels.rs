@@ -5,10 +5,12 @@
 //! changes without a new version, and the `ETag` stays.
 
 pub mod body;
+mod built_in;
 pub mod chats;
 pub mod history;
 pub mod switch;
 pub mod test;
+mod users;
 pub mod view;
 
 use axum::Json;
@@ -24,7 +26,6 @@ use super::auth::{Permission, Principal};
 use super::documents::{condition, named, patched};
 use super::problem::Problem;
 use super::query::Query;
-use crate::apply::plan;
 use crate::bus::topology;
 use crate::channel::standing::{Verification, is_of_file};
 use crate::channel::{ChannelSpec, Enabled, Kind};
@@ -90,7 +91,9 @@ pub async fn list(
         let Key::Channel(of, id) = key else { return Value::Null };
         view::shown(key, held, &standing(of, id), &snapshot)
     };
-    let (channels, next_cursor) = api.page_of(&query, wanted, shown)?;
+    let page = api.page_of(&query, wanted, shown)?;
+    let whose = workspace.clone().unwrap_or_default();
+    let (channels, next_cursor) = built_in::within(&api, &query, (&whose, &filter), page)?;
     Ok(Json(ChannelPage { channels, next_cursor }))
 }
 
@@ -121,15 +124,20 @@ impl Filter {
     }
 
     fn holds(&self, held: &Held, verification: impl Fn(&ChannelSpec) -> Verification) -> bool {
-        if self.owner.as_ref().is_some_and(|wanted| *wanted != held.document.owner) {
-            return false;
-        }
-        let Ok(spec) = serde_json::from_value::<ChannelSpec>(held.document.spec.clone()) else {
-            return false;
-        };
-        self.kind.is_none_or(|kind| spec.kind == kind)
+        let spec = serde_json::from_value::<ChannelSpec>(held.document.spec.clone());
+        spec.is_ok_and(|spec| self.keeps(&held.document.owner, &spec, verification))
+    }
+
+    fn keeps(
+        &self,
+        owner: &str,
+        spec: &ChannelSpec,
+        verification: impl Fn(&ChannelSpec) -> Verification,
+    ) -> bool {
+        self.owner.as_ref().is_none_or(|wanted| *wanted == owner)
+            && self.kind.is_none_or(|kind| spec.kind == kind)
             && self.enabled.is_none_or(|enabled| (spec.enabled == Enabled::On) == enabled)
-            && self.verification.is_none_or(|wanted| verification(&spec) == wanted)
+            && self.verification.is_none_or(|wanted| verification(spec) == wanted)
     }
 }
 
@@ -202,8 +210,11 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     principal.tests_channels()?;
     let key = key_in(principal.writes(query.only(&["workspace"])?.workspace()?)?, &id)?;
-    let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(&id))?;
-    view::answer(&api, StatusCode::OK, &key, &held).await
+    match (shelf::get(&api.bus, &key).await?, built_in::spec_of(&key)) {
+        (Some(held), _) => view::answer(&api, StatusCode::OK, &key, &held).await,
+        (None, Some(spec)) => built_in::answer(&api, &key, spec).await,
+        (None, None) => Err(missing(&id)),
+    }
 }
 
 /// Make or replace a channel.
@@ -259,7 +270,7 @@ pub async fn put(
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "no such channel", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "a file owns it", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "a file owns it, or it is built in", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "it is another one by now", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -274,7 +285,7 @@ pub async fn patch(
     let workspace = principal.manages_channels(&query.only(&["workspace"])?)?;
     let (patch, key) = (body::sent(&body)?, key_in(workspace, &id)?);
     let change = |held: Option<&Held>| {
-        let stored = &held.ok_or_else(|| missing(&id))?.document.spec;
+        let stored = &held.ok_or_else(|| changeless(&id))?.document.spec;
         let Value::Object(fields) = patched(&key, stored, &patch) else {
             return Err(Problem::invalid("the channel is no object"));
         };
@@ -322,12 +333,12 @@ pub async fn remove(
     // What a file owns is refused whatever names it.
     let held = shelf::get(&api.bus, &key).await?;
     if !query.flag("force")? && held.is_some_and(|held| !is_of_file(&held.document.owner)) {
-        unused(&api, &workspace, &channel)?;
+        users::unused(&api, &workspace, &channel)?;
     }
     let removed = api
         .remove_document(&principal, &key, condition(&headers)?)
         .await
-        .map_err(|problem| if problem.status == 404 { missing(&id) } else { problem })?;
+        .map_err(|problem| if problem.status == 404 { changeless(&id) } else { problem })?;
     standing::forget(&topology::config_bucket(&api.bus).await?, &workspace, &channel).await?;
     Ok(removed)
 }
@@ -345,23 +356,9 @@ async fn write(
     api.write_document(principal, key, condition(headers)?, change).await
 }
 
-/// So many of those who name a channel are told.
-const USERS_MAX: usize = 5;
-
-fn unused(api: &Shared, workspace: &WorkspaceId, channel: &ChannelId) -> Result<(), Problem> {
-    let wanted =
-        |key: &Key, held: &Held| Some(key.workspace() == Some(workspace) && plan::names(key, held, channel));
-    let library = &api.directory.snapshot().library;
-    let users = library.page(std::ops::Bound::Unbounded, USERS_MAX + 1, wanted);
-    if users.is_empty() {
-        return Ok(());
-    }
-    let shown: Vec<String> = users.iter().take(USERS_MAX).map(|(key, _)| key.as_written()).collect();
-    let more = if users.len() > USERS_MAX { " and more" } else { "" };
-    Err(Problem::conflict(format!(
-        "{}{more} would still name it: change that first, or remove it all the same with ?force=true",
-        shown.join(", ")
-    )))
+/// Where there is no document to change.
+fn changeless(id: &str) -> Problem {
+    built_in::read_only(id).unwrap_or_else(|| missing(id))
 }
 
 fn missing(id: &str) -> Problem {

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::query::{Query, cursor_of};
 use crate::documents::{Key, unique, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
+use crate::notification;
 use crate::rule::fault::Fault;
 use crate::secrets::{self, Purpose, published};
 use crate::shelf::{self, Condition, Held, ShelfError, Version, Written};
@@ -291,7 +292,8 @@ impl Api {
             let key = Key::Channel(workspace.clone(), id.clone());
             if shelf::get(&self.bus, &key).await?.is_none() {
                 let known = snapshot.channels.keys().filter(|(of, _)| of == workspace);
-                let mut known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
+                let known = known.map(|(_, id)| id.as_str()).chain([notification::CHANNEL]);
+                let mut known: Vec<&str> = known.collect();
                 known.sort_unstable();
                 return Err(Problem::fault(unknown_channel(id, &known).below(&format!("{place}/{index}"))));
             }

@@ -73,12 +73,23 @@ impl Query {
         Ok(self)
     }
 
+    /// The same with more of them behind.
+    #[must_use]
+    pub(super) fn with(mut self, more: Vec<(String, String)>) -> Self {
+        self.0.extend(more);
+        self
+    }
+
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Problem> {
+    pub(super) fn parsed<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Problem> {
         let wrong = |error: String| Problem::invalid(format!("parameter {name}: {error}"));
         self.get(name).map(|text| parse(text).map_err(wrong)).transpose()
     }
@@ -199,7 +210,7 @@ pub fn cursor_of(key: &Key) -> String {
 }
 
 /// RFC 3339, or Unix milliseconds.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     let milliseconds = text.parse::<i64>().ok().and_then(|number| Timestamp::from_millisecond(number).ok());
     let wrong = || format!("{text:?} is neither RFC 3339 nor Unix milliseconds");
     milliseconds.or_else(|| text.parse().ok()).ok_or_else(wrong)

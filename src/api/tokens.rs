@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::auth::{Permission, Principal, hash, new_secret};
+use super::auth::{Permission, Principal, agents, hash, new_secret};
 use super::documents::unique_json;
 use super::problem::Problem;
 use super::query::Query;
@@ -19,6 +19,7 @@ use crate::clock;
 use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, Key, Role, TokenSpec, strict};
 use crate::ids::{Recipient, WorkspaceId};
+use crate::rule::fault::Fault;
 use crate::shelf;
 
 const NAME_CHARS_MAX: usize = 100;
@@ -35,7 +36,7 @@ pub struct NewToken {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub workspace: Option<WorkspaceId>,
-    /// Sees nothing beyond what is this recipient's.
+    /// Sees nothing beyond what is this recipient's. A token of the role `agent` must have one.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub recipient: Option<Recipient>,
@@ -80,6 +81,7 @@ pub struct TokenList {
         (status = 400, description = "not valid", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "administrators only", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "an agent's token for a human", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -92,12 +94,14 @@ pub async fn create(
     let new: NewToken = strict(unique_json(&body)?).map_err(Problem::fault)?;
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        let fault =
-            crate::rule::fault::Fault::new("/name", format!("must have 1 to {NAME_CHARS_MAX} characters"));
-        return Err(Problem::fault(fault));
+        let message = format!("must have 1 to {NAME_CHARS_MAX} characters");
+        return Err(Problem::fault(Fault::new("/name", message)));
     }
     // Whoever is bound to a workspace hands out no more than that.
     let workspace = principal.reads(new.workspace)?;
+    if new.role == Role::Agent {
+        check_agent(&api, workspace.as_ref(), new.recipient.as_ref()).await?;
+    }
     let (id, secret, now) = (format!("tok_{}", clock::random_id()), new_secret(), clock::now());
     let spec = TokenSpec {
         id: id.clone(),
@@ -119,6 +123,25 @@ pub async fn create(
     shelf::put(&bucket, &Key::Token(hash(&secret)), &document, 0).await?;
     tracing::info!(token = id, role = %new.role, by = principal.name, "token made");
     Ok((StatusCode::CREATED, Json(MadeToken { id, token: secret })))
+}
+
+/// An agent is somebody, and nobody human.
+async fn check_agent(
+    api: &Shared,
+    workspace: Option<&WorkspaceId>,
+    recipient: Option<&Recipient>,
+) -> Result<(), Problem> {
+    let Some(recipient) = recipient else {
+        let message = "is missing: a token of the role agent belongs to one agent";
+        return Err(Problem::fault(Fault::new("/recipient", message)));
+    };
+    let workspace = workspace.cloned().unwrap_or_default();
+    if agents::is_human(api, &workspace, recipient).await? {
+        return Err(Problem::conflict(format!(
+            "{recipient} is registered as human in the workspace {workspace}: an agent's token is for an agent"
+        )));
+    }
+    Ok(())
 }
 
 /// Tokens are nobody's notifications: whoever is bound to a recipient sees and makes none.

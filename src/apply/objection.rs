@@ -8,6 +8,7 @@ use std::fmt;
 use super::plan::{Found, Wanted, channel_of, names};
 use crate::documents::Key;
 use crate::ids::{ChannelId, WorkspaceId};
+use crate::route::channels::without_document;
 use crate::shelf::Held;
 
 /// More keys than this are counted, not listed.
@@ -74,6 +75,9 @@ pub(super) fn objections(
         let Some((workspace, channel)) = channel_of(key).filter(|channel| !channels.contains(channel)) else {
             continue;
         };
+        if without_document(channel).is_some() {
+            continue;
+        }
         let others = found.iter().filter(|(key, held)| !gone(key, held) && !replaced(key));
         let others = others.filter(|(key, _)| key.workspace() == Some(workspace));
         let users: Vec<Key> =

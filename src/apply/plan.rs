@@ -12,6 +12,8 @@ use super::objection::{Objection, objections};
 use crate::channel::ChannelSpec;
 use crate::documents::{DocumentFile, Key, unknown_channel};
 use crate::ids::{ChannelId, WorkspaceId};
+use crate::notification;
+use crate::route::channels::without_document;
 use crate::rule::RuleSpec;
 use crate::rule::fault::field_pointer;
 use crate::rule::scope::ScopeSpec;
@@ -216,9 +218,10 @@ impl<'a> Wanted<'a> {
             fallbacks.map(|(index, spec)| (format!("/channels/{index}/fallback"), &spec.fallback));
         for (place, ids) in named.chain(fallbacks) {
             for (index, id) in ids.iter().enumerate() {
-                if !channels.contains(&(workspace, id)) {
+                if !channels.contains(&(workspace, id)) && without_document(id).is_none() {
                     let known = channels.iter().filter(|(of, _)| *of == workspace);
-                    let known: Vec<&str> = known.map(|(_, id)| id.as_str()).collect();
+                    let known = known.map(|(_, id)| id.as_str()).chain([notification::CHANNEL]);
+                    let known: Vec<&str> = known.collect();
                     let fault = unknown_channel(id, &known).below(&format!("{place}/{index}"));
                     return Err(ApplyError::File(format!("{}: {fault}", self.owner)));
                 }

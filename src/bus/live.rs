@@ -1,9 +1,12 @@
 //! What changed in inboxes, told over core NATS to whoever follows them at the moment. Nothing rests on it: the changes are in
 //! SQL, and their numbers tell when something was missed.
 
+use async_nats::Subscriber;
 use bytes::Bytes;
+use futures_util::stream::{SelectAll, select_all};
 
-use super::Bus;
+use super::{Bus, BusError};
+use crate::ids::{Recipient, WorkspaceId};
 use crate::notification::change::Announcement;
 
 /// Tells of changes that are committed.
@@ -25,6 +28,24 @@ pub async fn announce(bus: &Bus, announcement: Announcement) {
 /// Asks everybody who follows an inbox to look it up.
 pub async fn look(bus: &Bus) {
     publish(bus, bus.names.live_look(), Bytes::new()).await;
+}
+
+/// Whatever is told of what a recipient sees, from when this returns.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn hear(
+    bus: &Bus,
+    workspace: &WorkspaceId,
+    recipient: &Recipient,
+) -> Result<SelectAll<Subscriber>, BusError> {
+    let mut heard = Vec::new();
+    for who in [recipient, &Recipient::everybody()] {
+        let subject = bus.names.live(workspace, who);
+        heard.push(bus.client().subscribe(subject).await.map_err(BusError::request)?);
+    }
+    bus.client().flush().await.map_err(BusError::request)?;
+    Ok(select_all(heard))
 }
 
 async fn publish(bus: &Bus, subject: String, payload: Bytes) {

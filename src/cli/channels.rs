@@ -13,7 +13,7 @@ use super::paint::Paint;
 use super::say;
 use crate::app::{Failure, roles};
 use crate::bus::Bus;
-use crate::channel::standing::{ChannelStanding, Verification, digest_of};
+use crate::channel::standing::{ChannelStanding, OWN_OWNER, Verification, digest_of};
 use crate::channel::{ChannelSpec, Enabled, Kind};
 use crate::config::Settings;
 use crate::connection::health;
@@ -22,7 +22,9 @@ use crate::deliver::circuit::{self, CircuitView};
 use crate::documents::{Key, unknown_channel};
 use crate::errand::{self, AskError, Errand, Of, Tested, What};
 use crate::ids::{ChannelId, ConnectionId, Recipient, WorkspaceId};
+use crate::notification;
 use crate::outcome::Reason;
+use crate::route::channels::without_document;
 use crate::shelf::{self, ShelfError, standing};
 
 /// Tests that run side by side.
@@ -157,7 +159,23 @@ async fn rows(bus: &Bus, workspace: &WorkspaceId) -> Result<Vec<Row>, Failure> {
         let standing = standing.unwrap_or_default();
         rows.push(Row { spec, owner, standing, address, circuit, trouble });
     }
+    if let Some(row) = built_in(bus, workspace, &rows).await? {
+        let place = rows.partition_point(|other| other.spec.id < row.spec.id);
+        rows.insert(place, row);
+    }
     Ok(rows)
+}
+
+/// The channel that is there without a document.
+async fn built_in(bus: &Bus, workspace: &WorkspaceId, rows: &[Row]) -> Result<Option<Row>, Failure> {
+    let id = ChannelId::parse(notification::CHANNEL).map_err(Failure::run)?;
+    let Some(spec) = without_document(&id).filter(|_| rows.iter().all(|row| row.spec.id != id)) else {
+        return Ok(None);
+    };
+    let circuit = circuit::read(bus, workspace, &id).await.map_err(Failure::run)?;
+    let (spec, owner) = ((**spec).clone(), OWN_OWNER.to_owned());
+    let address = digest_of(&spec, None);
+    Ok(Some(Row { spec, owner, standing: ChannelStanding::default(), address, circuit, trouble: None }))
 }
 
 async fn list(bus: &Bus, arguments: &List) -> Result<(), Failure> {
@@ -174,9 +192,6 @@ async fn list(bus: &Bus, arguments: &List) -> Result<(), Failure> {
             });
             say(&line.to_string())
         });
-    }
-    if rows.is_empty() {
-        return say(&format!("there are no channels in the workspace {workspace}"));
     }
     say(page::list(&rows, Paint::stdout()).trim_end())
 }
@@ -325,6 +340,9 @@ async fn switch(bus: &Bus, arguments: &Switch, enabled: bool) -> Result<(), Fail
     let id = ChannelId::parse(&arguments.id).map_err(Failure::config)?;
     let switched = standing::switch(bus, (&workspace, &id), AUTHOR, enabled).await;
     switched.map_err(|error| match error {
+        ShelfError::Missing if without_document(&id).is_some() => {
+            Failure::config(format!("{id} is built in: write a document of that name to change it"))
+        }
         ShelfError::Missing => Failure::config(format!("there is no channel {id}")),
         ShelfError::Changed(_) | ShelfError::Foreign(_) | ShelfError::Bus(_) => Failure::run(error),
     })?;

@@ -13,6 +13,7 @@ use crate::config::Settings;
 use crate::dead::letters::{self, Letter};
 use crate::ids::WorkspaceId;
 use crate::publish;
+use crate::route::channels::without_document;
 use crate::rule::fault::{guess, unknown_word};
 use crate::schema::Name;
 use crate::secrets::load;
@@ -161,7 +162,8 @@ pub fn check_config(settings: &Settings) -> Result<(), Failure> {
         say(&format!("{}: {} channels, {} rules", path.display(), file.channels.len(), file.rules.len()))?;
         for rule in &file.rules {
             for channel in &rule.channels {
-                if !file.channels.iter().any(|known| known.id == *channel) {
+                let built_in = without_document(channel).is_some();
+                if !built_in && !file.channels.iter().any(|known| known.id == *channel) {
                     let known: Vec<&str> = file.channels.iter().map(|known| known.id.as_str()).collect();
                     let guess = guess(channel.as_str(), &known);
                     say(&format!(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::handler::Tools;
 use crate::bus::consumer::Stop;
 use crate::bus::{Bus, BusError};
+use crate::channel::standing::OWN_OWNER;
 use crate::channel::telegram::Telegram;
 use crate::channel::{ChannelSpec, Kind, Workshop};
 use crate::clock;
@@ -27,6 +29,7 @@ use crate::delivery::ENVELOPE_VERSION;
 use crate::documents::{Document, Key};
 use crate::errand::{Answer, Errand, Of, Refusal, What};
 use crate::outcome::Reason;
+use crate::route::channels::without_document;
 use crate::shelf;
 
 /// Errands in work at once; more are answered with `busy`.
@@ -144,11 +147,22 @@ fn written<T: Serialize>(done: &T) -> Result<Answer, Refusal> {
 /// The document as it is now: it may be newer than what this worker has heard of.
 async fn document<T: DeserializeOwned>(tools: &Tools, key: Key) -> Result<Document<T>, Refusal> {
     let missing = || Refusal::new(Reason::UnknownChannel, format!("there is no {}", key.as_written()));
-    let found = shelf::get(&tools.bus, &key).await?.ok_or_else(missing)?.document;
+    let found = match shelf::get(&tools.bus, &key).await? {
+        Some(held) => held.document,
+        None => built_in(&key).ok_or_else(missing)?,
+    };
     let Document { v, owner, version, author, updated_at, spec } = found;
     let unreadable = |_| Refusal::new(Reason::Misconfigured, "the worker cannot read the document");
     let spec = serde_json::from_value(spec).map_err(unreadable)?;
     Ok(Document { v, owner, version, author, updated_at, spec })
+}
+
+/// As its document would be if it had one.
+fn built_in(key: &Key) -> Option<Document<Value>> {
+    let Key::Channel(_, id) = key else { return None };
+    let spec = serde_json::to_value(without_document(id)?.as_ref()).ok()?;
+    let (owner, author) = (OWN_OWNER.to_owned(), OWN_OWNER.to_owned());
+    Some(Document { v: ENVELOPE_VERSION, owner, version: 0, author, updated_at: Timestamp::UNIX_EPOCH, spec })
 }
 
 async fn reply(bus: &Bus, message: Message, answer: &Answer) {

@@ -59,6 +59,12 @@ impl Channels {
         self.get(id).is_some()
     }
 
+    /// True where somebody has written one.
+    #[must_use]
+    pub fn has_document(&self, id: &Id) -> bool {
+        self.specs.contains_key(id)
+    }
+
     /// A document and its owner.
     pub fn put(&mut self, id: Id, spec: Arc<ChannelSpec>, owner: &str) {
         if is_of_file(owner) {

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use super::template::Template;
 use crate::channel::markdown::literal;
 use crate::delivery::{ACTIONS_MAX, Action, LABEL_CHARS_MAX};
+use crate::event::urgency::Urgency;
 use crate::event::{Event, EventType, Severity};
 use crate::rule::fault::{Fault, field_pointer, nearest};
 pub use traits::Traits;
@@ -131,6 +132,12 @@ impl Texts {
     #[must_use]
     pub fn of(&self, event: &Event) -> Option<&Entry> {
         self.0.get(event.event_type.as_str())
+    }
+
+    /// How urgent a type is, where nobody says.
+    #[must_use]
+    pub fn urgency(&self, event_type: &EventType) -> Option<&Urgency> {
+        self.0.get(event_type.as_str())?.traits.urgency.as_ref()
     }
 
     /// True for a type that passes whatever its recipients prefer.

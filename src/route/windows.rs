@@ -103,10 +103,19 @@ pub(super) fn group(event: &Event, scope: &str, rule: &Rule) -> Option<Group> {
 /// What the event's type says of inboxes, where it says something. The rule's own word on the same counts in its place.
 #[must_use]
 pub(super) fn inbox(event: &Event, rule: &Rule, traits: &Traits) -> Option<Inbox> {
+    let inbox = inbox_of_type(event, traits)?;
+    let dedupe = inbox.dedupe.filter(|_| rule.dedupe.is_none());
+    let collapse = inbox.collapse.filter(|_| rule.collapse.is_none());
+    (dedupe.is_some() || collapse.is_some()).then_some(Inbox { dedupe, collapse, ..inbox })
+}
+
+/// The same where there is no rule.
+#[must_use]
+pub fn inbox_of_type(event: &Event, traits: &Traits) -> Option<Inbox> {
     let rendered = |key: &Template| key.render(event).ok().filter(|key| !key.is_empty());
-    let dedupe = traits.dedupe.as_ref().filter(|_| rule.dedupe.is_none());
+    let dedupe = traits.dedupe.as_ref();
     let dedupe = dedupe.and_then(|dedupe| Some((rendered(&dedupe.key)?, dedupe.window)));
-    let collapse = traits.collapse.as_ref().filter(|_| rule.collapse.is_none());
+    let collapse = traits.collapse.as_ref();
     let collapse = collapse.and_then(|collapse| Some((rendered(&collapse.key)?, collapse.window)));
     let event_type = event.event_type.as_str().to_owned();
     (dedupe.is_some() || collapse.is_some()).then_some(Inbox { event_type, dedupe, collapse })

@@ -1,5 +1,7 @@
 //! Reading the history: lists by any combination of filters, newest first, and one delivery with its steps.
 
+use std::collections::HashMap;
+
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
@@ -9,7 +11,7 @@ use super::{Store, StoreError, time};
 use crate::channel::Kind;
 use crate::event::Severity;
 use crate::ids::{ChannelId, DeliveryId, Recipient, RuleId, WorkspaceId};
-use crate::outcome::State;
+use crate::outcome::{Reason, State};
 
 /// What to list. Everything that is set must hold.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +87,14 @@ pub struct DeliveryRow {
     pub updated_at: Timestamp,
     pub next_at: Option<Timestamp>,
     pub fallback_of: Option<String>,
+}
+
+/// Where a delivery stands, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub state: State,
+    pub reason: Reason,
+    pub detail: Option<String>,
 }
 
 /// One step of a delivery.
@@ -207,6 +217,32 @@ impl Store {
         Ok(row.filter(|row| workspace.is_none_or(|workspace| row.workspace == workspace.as_str())))
     }
 
+    /// Where these deliveries stand, of those that the history has.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn seen(
+        &self,
+        workspace: &WorkspaceId,
+        ids: &[DeliveryId],
+    ) -> Result<HashMap<DeliveryId, Seen>, StoreError> {
+        let mut seen = HashMap::new();
+        for some in ids.chunks(self.dialect.rows_per_statement()) {
+            let places: Vec<String> = (0..some.len()).map(|at| format!("${}", at + 2)).collect();
+            let places = places.join(", ");
+            let sql = format!(
+                "select id, status, reason, detail from deliveries where workspace = $1 and id in ({places})"
+            );
+            let ids = some.iter().map(|id| Bind::Text(id.to_string()));
+            let binds: Vec<Bind> = [Bind::Text(workspace.to_string())].into_iter().chain(ids).collect();
+            for row in super::stats::bound(&sql, &binds).fetch_all(&self.pool).await? {
+                let (id, found) = stands(&row)?;
+                seen.insert(id, found);
+            }
+        }
+        Ok(seen)
+    }
+
     /// The steps of a delivery, oldest first.
     ///
     /// # Errors
@@ -216,6 +252,18 @@ impl Store {
         let rows = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_all(&self.pool).await?;
         rows.iter().map(outcome).collect()
     }
+}
+
+fn stands(row: &AnyRow) -> Result<(DeliveryId, Seen), StoreError> {
+    let broken = |what: &str| StoreError::Broken(format!("{what} of a delivery is unknown"));
+    let (id, state, reason): (String, String, String) =
+        (row.try_get("id")?, row.try_get("status")?, row.try_get("reason")?);
+    let seen = Seen {
+        state: State::parse(&state).ok_or_else(|| broken("the state"))?,
+        reason: Reason::parse(&reason).ok_or_else(|| broken("the reason"))?,
+        detail: row.try_get("detail")?,
+    };
+    Ok((DeliveryId::parse(&id).map_err(|_| broken("the id"))?, seen))
 }
 
 fn delivery(row: &AnyRow) -> Result<DeliveryRow, StoreError> {

@@ -26,6 +26,7 @@ mod explain;
 mod faults;
 mod fuzz;
 mod import;
+mod inbox;
 mod inside;
 mod leaks;
 mod machines;

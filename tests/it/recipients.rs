@@ -111,7 +111,7 @@ async fn contacts_are_written_on_condition_and_read_by_those_who_may() {
     let path = "/v1/recipients/ann%40example.com";
     let viewer = token(json!({"name": "v", "role": "viewer"})).await;
     viewer.get(path).await.expect_problem(403);
-    let own = token(json!({"name": "a", "role": "agent", "recipient": "ann@example.com"})).await;
+    let own = token(json!({"name": "a", "role": "viewer", "recipient": "ann@example.com"})).await;
     assert_eq!(own.get(path).await.expect(200)["contacts"]["email"], "ann@example.com");
     assert_eq!(put(&own, "ann%40example.com", &ann).await.status, 403);
     let other = token(json!({"name": "b", "role": "agent", "recipient": "bob"})).await;

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{key_in, missing};
+use super::{changeless, key_in, missing};
 use crate::api::auth::Principal;
 use crate::api::documents::sent;
 use crate::api::problem::Problem;
@@ -56,7 +56,7 @@ pub async fn enabled(
     let Key::Channel(workspace, channel) = &key else { return Err(missing(&id)) };
     let switched = standing::switch(&api.bus, (workspace, channel), &principal.name, enabled).await;
     let revision = switched.map_err(|error| match error {
-        ShelfError::Missing => missing(&id),
+        ShelfError::Missing => changeless(&id),
         ShelfError::Changed(_) | ShelfError::Foreign(_) | ShelfError::Bus(_) => error.into(),
     })?;
     api.follow(revision).await;

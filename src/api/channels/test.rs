@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 
-use super::{body, key_in, missing};
+use super::{body, built_in, key_in, missing};
 use crate::api::Shared;
 use crate::api::auth::Principal;
 use crate::api::documents::sent;
@@ -58,8 +58,11 @@ pub async fn test(
     let key = key_in(principal.writes(query.only(&["workspace"])?.workspace()?)?, &id)?;
     let fields = if body.is_empty() { serde_json::Map::new() } else { sent(&body)? };
     let request: TestRequest = strict(fields.into()).map_err(Problem::fault)?;
-    let held = shelf::get(&api.bus, &key).await?.ok_or_else(|| missing(&id))?;
-    let spec = body::spec_of(&held, &id)?;
+    let spec = match (shelf::get(&api.bus, &key).await?, built_in::spec_of(&key)) {
+        (Some(held), _) => body::spec_of(&held, &id)?,
+        (None, Some(spec)) => spec.clone(),
+        (None, None) => return Err(missing(&id)),
+    };
     if request.recipient.is_none() && spec.addressing().is_of_recipients() {
         let message = "is missing: the channel takes its address from a recipient";
         return Err(Problem::fault(Fault::new("/recipient", message)));

@@ -15,6 +15,9 @@ use crate::deliver::circuit;
 use crate::documents::Key;
 use crate::shelf::{Held, Written, standing};
 
+/// The field that says whether anybody is known to listen.
+pub(super) const VERIFICATION: &str = BESIDE[0];
+
 /// The row of a list.
 pub(super) fn shown(key: &Key, held: &Held, standing: &ChannelStanding, snapshot: &Snapshot) -> Value {
     let mut row = view(key, held);

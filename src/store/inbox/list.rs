@@ -8,9 +8,9 @@ use super::super::deliveries::Bind;
 use super::super::stats::bound;
 use super::super::{Store, StoreError};
 use super::Owner;
-use super::row::{FROM, IS_UNREAD, SEEN, notification};
+use super::row::{FROM, IS_PENDING, IS_UNREAD, SEEN, id, notification};
 use crate::event::Severity;
-use crate::ids::NotificationId;
+use crate::ids::{NotificationId, Recipient, WorkspaceId};
 use crate::notification::Notification;
 
 /// What to list of an inbox. Everything that is set must hold.
@@ -105,14 +105,18 @@ pub(super) fn conditions(owner: &Owner, filter: &InboxFilter) -> (String, Vec<Bi
             places.push(format!("${}", binds.len()));
         }
         if !places.is_empty() {
-            sql.push_str(&format!(" and {column} in ({})", places.join(", ")));
+            let condition = format!(" and {column} in ({})", places.join(", "));
+            sql.push_str(&condition);
         }
     }
     if filter.unread {
-        sql.push_str(&format!(" and {IS_UNREAD}"));
+        sql.push_str(" and ");
+        sql.push_str(IS_UNREAD);
     }
     let dismissed = "(case when n.recipient = $2 then n.dismissed_at else m.dismissed_at end)";
-    sql.push_str(&format!(" and {dismissed} is {}null", if filter.dismissed { "not " } else { "" }));
+    sql.push_str(" and ");
+    sql.push_str(dismissed);
+    sql.push_str(if filter.dismissed { " is not null" } else { " is null" });
     (sql, binds)
 }
 
@@ -137,11 +141,13 @@ impl Store {
             let at = binds.len();
             binds.push(Bind::Text(cursor.id.to_string()));
             let id = binds.len();
-            sql.push_str(&format!(" and (n.created_at < ${at} or (n.created_at = ${at} and n.id < ${id}))"));
+            let behind = format!(" and (n.created_at < ${at} or (n.created_at = ${at} and n.id < ${id}))");
+            sql.push_str(&behind);
         }
         // One more than asked for tells whether there is a next page.
         binds.push(Bind::Number(i64::from(limit) + 1));
-        sql.push_str(&format!(" order by n.created_at desc, n.id desc limit ${}", binds.len()));
+        let order = format!(" order by n.created_at desc, n.id desc limit ${}", binds.len());
+        sql.push_str(&order);
         let rows = bound(&sql, &binds).fetch_all(&self.pool).await?;
         let mut notifications = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
         let more = notifications.len() > limit as usize;
@@ -186,17 +192,43 @@ impl Store {
         row.as_ref().map(notification).transpose()
     }
 
-    /// Whose notification it is; for those who may see several inboxes.
+    /// Whose notifications these are, for those who may see several inboxes of a workspace. What is not there is left out.
     ///
     /// # Errors
     /// When the database is not available.
-    pub async fn owner_of(&self, id: &NotificationId) -> Result<Option<Owner>, StoreError> {
-        let sql = "select workspace, recipient from notifications where id = $1";
-        let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(&self.pool).await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(Owner {
-            workspace: super::row::id(&row, "workspace", crate::ids::WorkspaceId::parse)?,
-            recipient: super::row::id(&row, "recipient", crate::ids::Recipient::parse)?,
-        }))
+    pub async fn owners_of(
+        &self,
+        workspace: &WorkspaceId,
+        ids: &[NotificationId],
+    ) -> Result<Vec<(NotificationId, Owner)>, StoreError> {
+        let mut found = Vec::new();
+        for some in ids.chunks(self.dialect.rows_per_statement()) {
+            let places: Vec<String> = (0..some.len()).map(|at| format!("${}", at + 2)).collect();
+            let places = places.join(", ");
+            let sql =
+                format!("select id, recipient from notifications where workspace = $1 and id in ({places})");
+            let ids = some.iter().map(|id| Bind::Text(id.to_string()));
+            let binds: Vec<Bind> = [Bind::Text(workspace.to_string())].into_iter().chain(ids).collect();
+            for row in bound(&sql, &binds).fetch_all(&self.pool).await? {
+                let recipient = id(&row, "recipient", Recipient::parse)?;
+                let owner = Owner { workspace: workspace.clone(), recipient };
+                found.push((id(&row, "id", NotificationId::parse)?, owner));
+            }
+        }
+        Ok(found)
+    }
+
+    /// True while there is something that nobody was handed yet. A look that locks nothing.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn is_pending(&self, owner: &Owner) -> Result<bool, StoreError> {
+        let sql = format!("select n.id {FROM} and {IS_PENDING} limit 1");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(owner.workspace.to_string())
+            .bind(owner.recipient.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.is_some())
     }
 }

@@ -8,7 +8,7 @@ use super::super::deliveries::Bind;
 use super::super::stats::bound;
 use super::super::{Dialect, Store, StoreError};
 use super::list::{InboxFilter, conditions};
-use super::row::{FROM, SEEN, milliseconds, notification};
+use super::row::{FROM, IS_PENDING, SEEN, milliseconds, notification};
 use super::{Owner, change, insert_changes, lock, move_on};
 use crate::ids::NotificationId;
 use crate::notification::Notification;
@@ -184,8 +184,7 @@ async fn find(
             asked.push((format!("select {SEEN} {FROM}{conditions} {order}"), binds));
         }
         Which::Pending(limit) => {
-            let pending = "(case when n.recipient = $2 then n.delivered_at else m.delivered_at end) is null";
-            let sql = format!("select {SEEN} {FROM} and {pending} order by n.created_at, n.id limit $3");
+            let sql = format!("select {SEEN} {FROM} and {IS_PENDING} order by n.created_at, n.id limit $3");
             asked.push((sql, whose.iter().cloned().chain([Bind::Number(i64::from(limit))]).collect()));
         }
     }

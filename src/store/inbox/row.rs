@@ -6,6 +6,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::super::{StoreError, time};
+use crate::delivery::Action;
 use crate::event::Severity;
 use crate::ids::{DeliveryId, NotificationId, Recipient, WorkspaceId};
 use crate::notification::{Notification, Source};
@@ -26,6 +27,10 @@ pub(super) const FROM: &str = "from notifications n left join marks m \
 pub(super) const IS_UNREAD: &str = "(case when n.recipient = $2 then n.read_at else m.read_at end) is null \
     and (case when n.recipient = $2 then n.dismissed_at else m.dismissed_at end) is null";
 
+/// True for what was handed to nobody.
+pub(super) const IS_PENDING: &str =
+    "(case when n.recipient = $2 then n.delivered_at else m.delivered_at end) is null";
+
 pub(super) fn notification(row: &AnyRow) -> Result<Notification, StoreError> {
     let moment = |name: &str| row.try_get::<Option<i64>, _>(name).map(|found| found.map(time));
     let json = |name: &str| -> Result<Value, StoreError> {
@@ -33,7 +38,7 @@ pub(super) fn notification(row: &AnyRow) -> Result<Notification, StoreError> {
         text.map_or(Ok(Value::Null), |text| serde_json::from_str(&text).map_err(|error| broken(name, error)))
     };
     let severity: String = row.try_get("severity")?;
-    let read_at = moment("seen")?;
+    let (read_at, metadata) = (moment("seen")?, json("metadata")?);
     Ok(Notification {
         id: id(row, "id", NotificationId::parse)?,
         workspace: id(row, "workspace", WorkspaceId::parse)?,
@@ -44,16 +49,13 @@ pub(super) fn notification(row: &AnyRow) -> Result<Notification, StoreError> {
         title: row.try_get("title")?,
         body: row.try_get("body")?,
         link: row.try_get("link")?,
-        metadata: match json("metadata")? {
-            Value::Null => Value::Object(Map::new()),
-            found => found,
-        },
+        metadata: if metadata.is_null() { Value::Object(Map::new()) } else { metadata },
         source: serde_json::from_value::<Source>(json("source")?).map_err(|error| broken("source", error))?,
         project: row.try_get("project")?,
-        actions: match json("actions")? {
-            Value::Null => Vec::new(),
-            found => serde_json::from_value(found).map_err(|error| broken("actions", error))?,
-        },
+        // Null: none.
+        actions: serde_json::from_value::<Option<Vec<Action>>>(json("actions")?)
+            .map_err(|error| broken("actions", error))?
+            .unwrap_or_default(),
         delivery_id: id(row, "delivery_id", DeliveryId::parse)?,
         created_at: time(row.try_get("created_at")?),
         updated_at: time(row.try_get("updated_at")?),

@@ -6,6 +6,7 @@ use super::super::Store;
 use super::super::record::{Batch, Recorded};
 use super::super::tests::{at, start, stores};
 use super::Owner;
+use super::delete::Doomed;
 use super::list::InboxFilter;
 use super::mark::Mark;
 use crate::channel::conformance::sample;
@@ -24,7 +25,7 @@ pub(in crate::store) fn item(number: u32, recipient: &str) -> Item {
     let severity = Severity::ALL[number as usize % 3];
     let recipient = Some(Recipient::parse(recipient).unwrap());
     let title = format!("Number {number}");
-    let delivery = Delivery { id, severity, recipient, title, ..sample() };
+    let delivery = Delivery { id, recipient, severity, title, ..sample() };
     let mut item = Item::of(&delivery, at(i64::from(number))).0;
     item.metadata = json!({ "number": number });
     item
@@ -213,5 +214,53 @@ async fn changes_are_read_behind_any_number() {
         assert!(!store.changes(&ann, &ann, 2, 100).await.unwrap().gap);
         let heads = store.last_changes(&[ann.clone(), owner("eve")]).await.unwrap();
         assert_eq!(heads, [(ann, 4)]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_gone_for_all_who_saw_it_and_each_is_told() {
+    for store in stores().await {
+        let (ann, everybody) = (owner("ann"), owner("*"));
+        put(&store, &[item(1, "ann"), item(2, "ann"), item(3, "ann"), item(4, "*"), item(5, "bob")]).await;
+        store.mark(&ann, &[id(1), id(4)], Mark::Read, at(10)).await.unwrap();
+        let gone = store.delete(&ann, Doomed::Ids(&[id(1), id(2), id(4), id(5)]), at(20)).await.unwrap();
+        let told = gone.announcement.unwrap();
+        let changes: Vec<(u64, i64)> =
+            told.changes.iter().map(|change| (change.seq, change.unread)).collect();
+        assert_eq!((gone.count, told.before, changes), (2, 5, vec![(6, 0), (7, -1)]));
+        assert_eq!(titles(&store, "ann", &InboxFilter::default()).await, ["Number 4", "Number 3"]);
+        assert_eq!(store.unread_count(&owner("bob")).await.unwrap(), 2, "neither bob's nor everybody's went");
+        let again = store.delete(&ann, Doomed::Ids(&[id(1)]), at(21)).await.unwrap();
+        assert_eq!((again.count, again.announcement), (0, None));
+        let behind = store.changes(&ann, &ann, 5, 10).await.unwrap();
+        assert_eq!((behind.changes[0].kind, &behind.changes[0].notification), (ChangeKind::Deleted, &None));
+        let none = store.delete(&everybody, Doomed::Before(at(4)), at(30)).await.unwrap();
+        assert_eq!(none.count, 0, "not at that very moment");
+        let all = store.delete(&everybody, Doomed::Before(at(5)), at(30)).await.unwrap();
+        assert_eq!((all.count, all.announcement.unwrap().changes[0].unread), (1, -1));
+        for table in ["marks", "notifications where recipient = '*'"] {
+            let sql = sqlx::AssertSqlSafe(format!("select * from {table}"));
+            assert!(sqlx::query(sql).fetch_all(&store.pool).await.unwrap().is_empty(), "{table}");
+        }
+        let items = "select recipient, items from inboxes order by recipient";
+        let rows = sqlx::query(items).fetch_all(&store.pool).await.unwrap();
+        let items: Vec<i64> = rows.iter().map(|row| sqlx::Row::try_get(row, "items").unwrap()).collect();
+        assert_eq!(items, [0, 1, 1]);
+    }
+}
+
+#[tokio::test]
+async fn owners_are_found_in_their_workspace_and_a_look_for_pending_ones_hands_out_nothing() {
+    for store in stores().await {
+        put(&store, &[item(1, "ann"), item(2, "*")]).await;
+        let found = store.owners_of(&WorkspaceId::default(), &[id(1), id(2), id(9)]).await.unwrap();
+        let found: std::collections::BTreeMap<_, _> = found.into_iter().collect();
+        assert_eq!(found, [(id(1), owner("ann")), (id(2), owner("*"))].into());
+        let elsewhere = WorkspaceId::parse("red").unwrap();
+        assert_eq!(store.owners_of(&elsewhere, &[id(1)]).await.unwrap(), []);
+        assert!(store.is_pending(&owner("eve")).await.unwrap(), "the broadcast");
+        assert_eq!(store.claim(&owner("eve"), 9, at(10)).await.unwrap().changed, 1);
+        assert!(!store.is_pending(&owner("eve")).await.unwrap());
+        assert!(store.is_pending(&owner("ann")).await.unwrap());
     }
 }

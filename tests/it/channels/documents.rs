@@ -68,14 +68,14 @@ async fn a_channel_lives_from_its_making_to_its_removal_and_its_secrets_are_neve
     let page = api.get(&format!("{CHANNELS}?limit=2")).await.expect(200);
     let cursor = page["nextCursor"].as_str().unwrap();
     let rest = api.get(&format!("{CHANNELS}?cursor={cursor}")).await.expect(200);
-    assert_eq!((ids(&page), ids(&rest)), (vec!["filed", "off"], vec!["webhook"]));
+    assert_eq!((ids(&page), ids(&rest)), (vec!["filed", "in_app"], vec!["off", "webhook"]));
     for (query, expected) in [
         ("kind=console", vec!["off"]),
-        ("enabled=true", vec!["filed"]),
-        ("verificationStatus=verified", vec!["filed", "off", "webhook"]),
+        ("enabled=true", vec!["filed", "in_app"]),
+        ("verificationStatus=verified", vec!["filed", "in_app", "off", "webhook"]),
         ("verificationStatus=pending", vec![]),
         ("owner=api", vec!["webhook"]),
-        ("workspace=other", vec![]),
+        ("workspace=other", vec!["in_app"]),
     ] {
         assert_eq!(ids(&api.get(&format!("{CHANNELS}?{query}")).await.expect(200)), expected, "{query}");
     }
@@ -207,7 +207,7 @@ async fn operators_see_and_test_channels_and_administrators_change_them() {
     // A token of one workspace reaches no other, nor what the workers' environment holds.
     let bound = token(&bugle, "admin", &json!({ "workspace": "team" })).await;
     send(&bound, "PUT", "/own", &body).await.expect(201);
-    assert_eq!(ids(&bound.get(CHANNELS).await.expect(200)), ["own"]);
+    assert_eq!(ids(&bound.get(CHANNELS).await.expect(200)), ["in_app", "own"]);
     send(&bound, "PUT", "/ops?workspace=default", &body).await.expect_problem(403);
     let sly = json!({ "kind": "webhook", "config": { "url": "https://a.example/", "headers": { "X": "${HOME}" } } });
     send(&bound, "PUT", "/sly", &sly).await.expect_problem(403);

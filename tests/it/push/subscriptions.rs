@@ -65,7 +65,7 @@ async fn a_token_of_a_recipient_manages_that_recipients_devices_and_no_others() 
     assert_eq!(ann.delete(&bobs).await.status, 404);
     let operator = as_one(json!({"name": "o", "role": "operator"})).await;
     assert_eq!(subscribed(&operator, "").await.len(), 2);
-    for role in ["viewer", "agent", "publisher"] {
+    for role in ["viewer", "publisher"] {
         let other = as_one(json!({"name": "x", "role": role})).await;
         other.get("/v1/push-subscriptions").await.expect_problem(403);
         other.post("/v1/push-subscriptions", &body(&json!("ann"))).await.expect_problem(403);

@@ -54,7 +54,8 @@ async fn only_administrators_see_sources_and_one_of_a_workspace_reaches_no_furth
     let (bugle, _, _) = fleet(&json!([])).await;
     let admin = bugle.api();
     let token = async |role: &str, workspace: Option<&str>| {
-        let body = json!({ "name": "t", "role": role, "workspace": workspace });
+        let recipient = (role == "agent").then_some("bot");
+        let body = json!({ "name": "t", "role": role, "workspace": workspace, "recipient": recipient });
         bugle.api_as(admin.post("/v1/tokens", &body).await.expect(201)["token"].as_str().unwrap())
     };
     for role in ["viewer", "operator", "publisher", "agent"] {

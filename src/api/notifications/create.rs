@@ -1,0 +1,215 @@
+//! Making notifications without an event, and what Mission Control's clients call `mark-delivered`: both are a POST on the collection.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::claim;
+use super::whose::Access;
+use crate::api::auth::{Permission, Principal};
+use crate::api::documents::unique_json;
+use crate::api::problem::Problem;
+use crate::api::query::Query;
+use crate::api::{Api, Shared};
+use crate::clock;
+use crate::delivery::Delivery;
+use crate::documents::strict;
+use crate::ids::{ChannelId, DeliveryId, NotificationId, Recipient, WorkspaceId, digest};
+use crate::notification::{self, Notification};
+use crate::notify::{self, NewNotification, Once, To};
+use crate::outcome::{Reason, State as Status};
+use crate::store::deliveries::Seen;
+
+/// The answer waits so long for the inboxes.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks, longer each time.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(200);
+/// What tells the two bodies apart.
+const ACTION: &str = "action";
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct MadeNotifications {
+    /// In the order of the recipients.
+    pub notifications: Vec<MadeNotification>,
+}
+
+/// One recipient's.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MadeNotification {
+    /// Not there when none was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub id: Option<NotificationId>,
+    #[schema(value_type = String)]
+    pub recipient: Recipient,
+    /// Its delivery in the history.
+    #[schema(value_type = String)]
+    pub delivery_id: DeliveryId,
+    /// `sent` when it is in the inbox.
+    pub status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// `{"action": "mark-delivered", "agent": "…"}`
+#[derive(Debug, Deserialize, utoipa::ToSchema, schemars::JsonSchema)]
+pub struct MarkDelivered {
+    pub action: DeliveredAction,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub agent: Option<Recipient>,
+    /// 1 to 500, 500 when nothing is said.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+crate::outcome::words! {
+    DeliveredAction {
+        MarkDelivered = "mark-delivered",
+    }
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Delivered {
+    pub delivered: usize,
+    pub notifications: Vec<Notification>,
+}
+
+/// Make a notification for one or more recipients, or take what is pending.
+///
+/// It goes through the channel `in_app`, without an event or a rule. With an `Idempotency-Key` (kept for 24 hours) a repeat makes
+/// nothing new. `{"action": "mark-delivered", "agent": …}` in its place does what `/v1/notifications/claim` does, and counts.
+#[utoipa::path(
+    post,
+    path = "/v1/notifications",
+    operation_id = "createNotifications",
+    tag = "inbox",
+    params(
+        ("workspace" = Option<String>, Query),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes"),
+    ),
+    request_body = NewNotification,
+    responses(
+        (status = 200, description = "taken, for `mark-delivered`", body = Delivered),
+        (status = 201, description = "in the inboxes, or not sent, with the reason", body = MadeNotifications),
+        (status = 202, description = "stored; on the way to the inboxes", body = MadeNotifications),
+        (status = 400, description = "not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "the role may not, or it is somebody else", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "the key was used with another body", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn create(
+    principal: Principal,
+    State(api): State<Shared>,
+    query: Query,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    // Whoever may create may mark too.
+    principal.inbox(Access::Mark, query.workspace()?, None)?;
+    let query = query.only(&["workspace"])?;
+    let body = unique_json(&body)?;
+    if body.get(ACTION).is_some() {
+        return Ok(mark_delivered(&principal, &api, &query, body).await?.into_response());
+    }
+    principal.may(Permission::Send)?;
+    let workspace = principal.writes(query.workspace()?)?;
+    let key = headers.get("idempotency-key").map(|value| value.to_str()).transpose();
+    let key = key.map_err(|_| Problem::invalid("the Idempotency-Key is not ASCII"))?;
+    let digest = digest(&[&body.to_string()]);
+    let mut new: NewNotification = strict(body).map_err(Problem::fault)?;
+    addressed(&principal, &mut new)?;
+    let draft = new.draft().map_err(Problem::fault)?;
+    let channel =
+        ChannelId::parse(notification::CHANNEL).map_err(|error| Problem::invalid(error.to_string()))?;
+    let snapshot = api.directory.snapshot();
+    let missing = || Problem::not_found(format!("there is no channel {}", notification::CHANNEL));
+    let spec = snapshot.channels.get(&(workspace.clone(), channel)).ok_or_else(missing)?;
+    let to = To { workspace: &workspace, spec, texts: &api.texts };
+    let once = key.map(|key| Once { key, body: &digest });
+    let made = notify::notify(&api.bus, to, &draft, once).await?;
+    let (settled, notifications) = api.settled(&workspace, &made).await;
+    let status = if settled { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+    Ok((status, Json(MadeNotifications { notifications })).into_response())
+}
+
+/// Whoever is bound to a recipient notifies nobody else.
+fn addressed(principal: &Principal, new: &mut NewNotification) -> Result<(), Problem> {
+    let Some(own) = &principal.recipient else { return Ok(()) };
+    let asked = new.recipients().map_err(Problem::fault)?;
+    if asked.iter().any(|asked| asked != own) {
+        return Err(Problem::forbidden("a token bound to a recipient notifies that recipient only"));
+    }
+    if asked.is_empty() {
+        new.recipient = Some(own.clone());
+    }
+    Ok(())
+}
+
+async fn mark_delivered(
+    principal: &Principal,
+    api: &Api,
+    query: &Query,
+    body: Value,
+) -> Result<Json<Delivered>, Problem> {
+    principal.inbox(Access::Mark, query.workspace()?, None)?;
+    let request: MarkDelivered = strict(body).map_err(Problem::fault)?;
+    let DeliveredAction::MarkDelivered = request.action;
+    let whose = principal.inbox(Access::Mark, query.workspace()?, request.agent)?;
+    let owner = claim::agent(principal, api, whose).await?;
+    let limit = claim::limit(request.limit, claim::LIMIT_MAX)?;
+    let notifications = api.claim_now(&owner, limit).await?;
+    Ok(Json(Delivered { delivered: notifications.len(), notifications }))
+}
+
+impl Api {
+    /// What became of deliveries, once all of them are settled or patience ends.
+    async fn settled(&self, workspace: &WorkspaceId, made: &[Delivery]) -> (bool, Vec<MadeNotification>) {
+        let ids: Vec<DeliveryId> = made.iter().map(|delivery| delivery.id.clone()).collect();
+        let (started, mut pause) = (Instant::now(), LOOK_AGAIN);
+        loop {
+            // The recorder writes an inbox's item before, or with, the outcome that says so.
+            let seen = match self.store.seen(workspace, &ids).await {
+                Ok(seen) => seen,
+                Err(error) => {
+                    tracing::debug!(%error, "notifications are answered before they are in the history");
+                    HashMap::new()
+                }
+            };
+            let is_final = |id: &DeliveryId| seen.get(id).is_some_and(|seen| seen.state.is_final());
+            let settled = ids.iter().all(is_final);
+            if settled || started.elapsed() > PATIENCE || self.stop.soft.is_cancelled() {
+                return (settled, made.iter().map(|delivery| answered(delivery, &seen)).collect());
+            }
+            clock::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_AGAIN_MAX);
+        }
+    }
+}
+
+fn answered(delivery: &Delivery, seen: &HashMap<DeliveryId, Seen>) -> MadeNotification {
+    let recipient = delivery.recipient.clone().unwrap_or_else(Recipient::everybody);
+    let (delivery_id, id) = (delivery.id.clone(), NotificationId::of(&delivery.id));
+    let Some(Seen { state, reason, detail }) = seen.get(&delivery.id).cloned() else {
+        let status = Status::Scheduled;
+        return MadeNotification { id: Some(id), recipient, delivery_id, status, reason: None, detail: None };
+    };
+    let id = match state {
+        Status::Suppressed | Status::Failed => None,
+        Status::Sent | Status::Scheduled | Status::Retrying => Some(id),
+    };
+    MadeNotification { id, recipient, delivery_id, status: state, reason: Some(reason), detail }
+}
