@@ -11,6 +11,7 @@ pub mod documents;
 pub mod evaluate;
 pub mod events;
 pub mod explanation;
+pub mod live;
 pub mod problem;
 pub mod push_subscriptions;
 pub mod query;
@@ -24,6 +25,7 @@ pub mod stream;
 pub mod tokens;
 pub mod unsubscribe;
 pub mod webhooks;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +53,7 @@ use crate::channel::http::HttpPolicy;
 use crate::clock;
 use crate::config::{Keep, Secret};
 use crate::health::Health;
+use crate::live::Hub;
 use crate::metrics;
 use crate::route::texts::Texts;
 use crate::secrets::KeyRing;
@@ -81,6 +84,7 @@ pub struct Api {
     pub explaining: Semaphore,
     /// What workers may talk to: endpoints beyond it are not taken.
     pub http_policy: HttpPolicy,
+    pub live: Arc<Hub>,
 }
 
 /// For [`Api::explaining`].
@@ -106,6 +110,8 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::stats))
         .routes(routes!(stream::outcomes))
+        .routes(routes!(live::sse::follow))
+        .routes(routes!(live::ws::follow))
         .routes(routes!(deliveries::get))
         .routes(routes!(explanation::get))
         .routes(routes!(sends::send))
@@ -170,8 +176,12 @@ pub fn router(api: Api) -> Router {
 
 /// Serves until told to stop, then lets running requests and streams end.
 pub async fn serve(listener: TcpListener, api: Api) {
-    let stopped = api.stop.soft.clone();
+    let (stopped, live) = (api.stop.soft.clone(), Arc::clone(&api.live));
     serve_until(listener, router(api), stopped, "the API").await;
+    // WebSockets have left the server's care.
+    if tokio::time::timeout(LAST_REQUESTS, live.ended()).await.is_err() {
+        tracing::info!("WebSockets that were still open were cut");
+    }
 }
 
 /// Requests and streams that do not end by themselves are cut this long after the stop: a client that sends half a
@@ -186,7 +196,7 @@ pub async fn serve_until(
     what: &'static str,
 ) {
     let graceful = stopped.clone();
-    let server = axum::serve(listener, routes).with_graceful_shutdown(graceful.cancelled_owned());
+    let server = axum::serve(wire::Wire(listener), routes).with_graceful_shutdown(graceful.cancelled_owned());
     let late = async {
         stopped.cancelled().await;
         crate::clock::sleep(LAST_REQUESTS).await;
@@ -227,6 +237,7 @@ async fn measure(request: Request, next: Next) -> Response {
     };
     let response = next.run(request).await;
     let class = match response.status().as_u16() {
+        100..=199 => "1xx",
         200..=299 => "2xx",
         300..=399 => "3xx",
         400..=499 => "4xx",

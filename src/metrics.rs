@@ -3,6 +3,7 @@
 //! Deliveries and attempts are different nouns: a delivery has one end, an attempt is one try. The users' metric is the
 //! age of a delivery from its event to its acceptance, waiting included.
 
+mod live;
 mod open;
 mod pace;
 
@@ -19,6 +20,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::live::{InboxCut, InboxTransport, OpenInboxStream, inbox_caught_up, inbox_cut};
 pub use self::open::{OpenStream, Unattached};
 pub use self::pace::{circuits_open, pace_lost, pace_reserved, pace_waited};
 
@@ -83,6 +85,7 @@ pub fn install() -> Result<PrometheusHandle, String> {
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| error.to_string())?;
     describe();
+    live::describe();
     start_at_zero();
     Ok(handle)
 }
@@ -202,6 +205,7 @@ fn start_at_zero() {
             counter!(SOURCE_MESSAGES, "way" => way, "result" => became.as_str()).absolute(0);
         }
     }
+    live::start_at_zero();
     gauge!(SOURCES_UNATTACHED).set(0.0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

@@ -29,10 +29,11 @@ pub enum Permission {
     ManageTokens,
     TestChannels,
     ManageChannels,
+    ReadInbox,
 }
 
 impl Permission {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PublishEvents,
         Self::ReadDeliveries,
         Self::Send,
@@ -43,6 +44,7 @@ impl Permission {
         Self::ManageTokens,
         Self::TestChannels,
         Self::ManageChannels,
+        Self::ReadInbox,
     ];
 
     fn words(self) -> &'static str {
@@ -57,6 +59,7 @@ impl Permission {
             Self::ManageTokens => "manage tokens",
             Self::TestChannels => "see and test channels, and check connections",
             Self::ManageChannels => "change channels and connections",
+            Self::ReadInbox => "read inboxes",
         }
     }
 }
@@ -65,18 +68,21 @@ impl Permission {
 #[must_use]
 pub fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
-        ManageChannels, ManageSources, ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments,
+        ManageChannels, ManageSources, ManageTokens, PublishEvents, ReadDeliveries, ReadDocuments, ReadInbox,
         RedriveDeadLetters, Send, TestChannels, WriteDocuments,
     };
     match (role, permission) {
         (Role::Admin, _)
         | (Role::Publisher | Role::Operator | Role::Agent, PublishEvents)
-        | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries)
+        | (Role::Viewer | Role::Operator | Role::Agent, ReadDeliveries | ReadInbox)
         | (Role::Viewer | Role::Operator, ReadDocuments)
         | (Role::Operator, Send | RedriveDeadLetters | WriteDocuments | TestChannels) => true,
         (_, ManageSources | ManageTokens | ManageChannels)
         | (Role::Publisher | Role::Viewer | Role::Agent, TestChannels)
-        | (Role::Publisher, ReadDeliveries | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments)
+        | (
+            Role::Publisher,
+            ReadDeliveries | ReadInbox | Send | RedriveDeadLetters | ReadDocuments | WriteDocuments,
+        )
         | (Role::Viewer, PublishEvents | Send | RedriveDeadLetters | WriteDocuments)
         | (Role::Agent, Send | RedriveDeadLetters | ReadDocuments | WriteDocuments) => false,
     }
@@ -142,7 +148,8 @@ fn bearer(parts: &Parts) -> Option<String> {
         let (scheme, secret) = header.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim().to_owned());
     }
-    if !parts.uri.path().ends_with("/stream") {
+    let path = parts.uri.path();
+    if !(path.ends_with("/stream") || path.ends_with("/ws")) {
         return None;
     }
     let query = parts.uri.query().unwrap_or_default();
@@ -196,17 +203,18 @@ mod tests {
     #[test]
     fn each_role_may_what_its_name_says_and_nothing_else() {
         use Permission::{
-            PublishEvents, ReadDeliveries, ReadDocuments, RedriveDeadLetters, Send, TestChannels,
+            PublishEvents, ReadDeliveries, ReadDocuments, ReadInbox, RedriveDeadLetters, Send, TestChannels,
             WriteDocuments,
         };
         let table: [(Role, &[Permission]); 5] = [
             (Role::Publisher, &[PublishEvents]),
-            (Role::Viewer, &[ReadDeliveries, ReadDocuments]),
+            (Role::Viewer, &[ReadDeliveries, ReadInbox, ReadDocuments]),
             (
                 Role::Operator,
                 &[
                     PublishEvents,
                     ReadDeliveries,
+                    ReadInbox,
                     Send,
                     RedriveDeadLetters,
                     ReadDocuments,
@@ -214,7 +222,7 @@ mod tests {
                     TestChannels,
                 ],
             ),
-            (Role::Agent, &[PublishEvents, ReadDeliveries]),
+            (Role::Agent, &[PublishEvents, ReadDeliveries, ReadInbox]),
             (Role::Admin, &Permission::ALL),
         ];
         for (role, allowed) in table {

@@ -32,6 +32,7 @@ use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::embedded::make_private;
 use crate::health::Health;
+use crate::live::Hub;
 use crate::own_events::Announcer;
 use crate::own_events::farewell::Farewell;
 use crate::record::Recorder;
@@ -312,6 +313,8 @@ impl Parts<'_> {
         let listener = admin::listen(self.settings.api.listen, "api.listen").await?;
         let address = listener.local_addr().map_err(Failure::run)?;
         let admin_token = self.admin_token(embedded, address)?;
+        let pulse = self.health.pulse("live inboxes");
+        let live = Hub::start(self.bus.clone(), store.clone(), self.stop.soft.clone(), pulse);
         let api = Api {
             bus: self.bus.clone(),
             store,
@@ -325,6 +328,7 @@ impl Parts<'_> {
             keep: self.settings.keep,
             explaining: Semaphore::new(api::EXPLANATIONS),
             http_policy: http_policy(&self.settings.worker),
+            live,
         };
         self.running.spawn("api", api::serve(listener, api));
         tracing::info!(%address, "the API listens");

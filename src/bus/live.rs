@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::Bus;
+use super::{Bus, BusError};
 use crate::notification::change::Announcement;
 
 /// Tells of changes that are committed.
@@ -25,6 +25,17 @@ pub async fn announce(bus: &Bus, announcement: Announcement) {
 /// Asks everybody who follows an inbox to look it up.
 pub async fn look(bus: &Bus) {
     publish(bus, bus.names.live_look(), Bytes::new()).await;
+}
+
+/// Hears of the changes of all inboxes.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn hear(bus: &Bus) -> Result<async_nats::Subscriber, BusError> {
+    let subscriber = bus.client().subscribe(bus.names.live_filter()).await.map_err(BusError::request)?;
+    // Heard from here on.
+    bus.client().flush().await.map_err(BusError::request)?;
+    Ok(subscriber)
 }
 
 async fn publish(bus: &Bus, subject: String, payload: Bytes) {

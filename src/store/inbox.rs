@@ -4,6 +4,7 @@
 //! A broadcast (recipient `*`) is one row that everybody of the workspace sees; what one of them did with it is in `marks`.
 
 pub mod changes;
+pub mod followed;
 pub mod list;
 pub mod mark;
 pub mod put;
