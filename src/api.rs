@@ -88,7 +88,11 @@ pub struct Api {
 }
 
 /// For [`Api::explaining`].
-pub const EXPLANATIONS: usize = 2;
+#[must_use]
+pub fn explaining() -> Semaphore {
+    const AT_ONCE: usize = 2;
+    Semaphore::new(AT_ONCE)
+}
 
 pub type Shared = Arc<Api>;
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::Bus;
-use crate::health::Pulse;
+use crate::health::Health;
 use crate::metrics::InboxTransport;
 use crate::store::inbox::Owner;
 use crate::store::{Store, StoreError};
@@ -73,7 +73,9 @@ impl Topics {
 impl Hub {
     /// Hears of changes until `stop`; then every feed ends.
     #[must_use]
-    pub fn start(bus: Bus, store: Store, stop: CancellationToken, pulse: Pulse) -> Arc<Self> {
+    pub fn start(bus: &Bus, store: &Store, health: &Health, stop: &CancellationToken) -> Arc<Self> {
+        let pulse = health.pulse("live inboxes");
+        let (bus, store, stop) = (bus.clone(), store.clone(), stop.clone());
         let (uncounted, counting) = mpsc::unbounded_channel();
         let hub = Arc::new(Self {
             bus,

@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-
 use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
 use crate::apply;
@@ -32,7 +30,6 @@ use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::embedded::make_private;
 use crate::health::Health;
-use crate::live::Hub;
 use crate::own_events::Announcer;
 use crate::own_events::farewell::Farewell;
 use crate::record::Recorder;
@@ -313,9 +310,8 @@ impl Parts<'_> {
         let listener = admin::listen(self.settings.api.listen, "api.listen").await?;
         let address = listener.local_addr().map_err(Failure::run)?;
         let admin_token = self.admin_token(embedded, address)?;
-        let pulse = self.health.pulse("live inboxes");
-        let live = Hub::start(self.bus.clone(), store.clone(), self.stop.soft.clone(), pulse);
         let api = Api {
+            live: crate::live::Hub::start(&self.bus, &store, self.health, &self.stop.soft),
             bus: self.bus.clone(),
             store,
             directory,
@@ -326,9 +322,8 @@ impl Parts<'_> {
             keys: self.keys.clone(),
             stop: self.stop.clone(),
             keep: self.settings.keep,
-            explaining: Semaphore::new(api::EXPLANATIONS),
+            explaining: api::explaining(),
             http_policy: http_policy(&self.settings.worker),
-            live,
         };
         self.running.spawn("api", api::serve(listener, api));
         tracing::info!(%address, "the API listens");

@@ -25,6 +25,7 @@ mod explain;
 mod faults;
 mod fuzz;
 mod import;
+mod inbox;
 mod inside;
 mod leaks;
 mod machines;
