@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod events;
 pub mod explanation;
 pub mod limits;
+pub mod live;
 pub mod notifications;
 pub mod preferences;
 pub mod problem;
@@ -30,6 +31,7 @@ pub mod tickets;
 pub mod tokens;
 pub mod unsubscribe;
 pub mod webhooks;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +60,7 @@ use crate::channel::http::HttpPolicy;
 use crate::clock;
 use crate::config::Keep;
 use crate::health::Health;
+use crate::live::Hub;
 use crate::metrics;
 use crate::route::texts::Texts;
 use crate::secrets::KeyRing;
@@ -65,6 +68,7 @@ use crate::store::Store;
 use auth::Access;
 use detach::{Connections, Handle};
 use problem::Problem;
+use wire::Wire;
 
 /// A batch of a thousand events of the usual size, with room.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -91,6 +95,7 @@ pub struct Api {
     pub explaining: Semaphore,
     /// What workers may talk to: endpoints beyond it are not taken.
     pub http_policy: HttpPolicy,
+    pub live: Arc<Hub>,
 }
 
 /// For [`Api::explaining`].
@@ -122,6 +127,8 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(stream::deliveries::follow))
         .routes(routes!(stream::events::follow))
         .routes(routes!(tickets::create))
+        .routes(routes!(live::sse::follow))
+        .routes(routes!(live::ws::follow))
         .routes(routes!(deliveries::get))
         .routes(routes!(explanation::get))
         .routes(routes!(sends::send))
@@ -214,14 +221,16 @@ async fn not_with_this_method() -> Problem {
 
 /// Serves until told to stop, then lets running requests and streams end.
 pub async fn serve(listener: TcpListener, api: Api) {
-    let stopped = api.stop.soft.clone();
+    let (stopped, live) = (api.stop.soft.clone(), Arc::clone(&api.live));
     let streams = TaskTracker::new();
     let routes = router(api).layer(axum::middleware::from_fn_with_state(streams.clone(), detach::detach));
-    let served = axum::serve(Connections(listener), routes.into_make_service_with_connect_info::<Handle>());
-    serve_until(served.with_graceful_shutdown(stopped.clone().cancelled_owned()), &stopped, "the API").await;
-    // Streams end by themselves; one whose client takes nothing any more is cut.
+    let routes = routes.into_make_service_with_connect_info::<Handle>();
+    let server = axum::serve(Connections(Wire(listener)), routes);
+    serve_until(server.with_graceful_shutdown(stopped.clone().cancelled_owned()), &stopped, "the API").await;
+    // Streams and WebSockets have left the server's care. They end by themselves, unless their clients take nothing any more.
     streams.close();
-    if tokio::time::timeout(LAST_REQUESTS, streams.wait()).await.is_err() {
+    let ended = async { tokio::join!(streams.wait(), live.ended()) };
+    if tokio::time::timeout(LAST_REQUESTS, ended).await.is_err() {
         tracing::info!("streams were cut that did not end");
     }
 }
@@ -276,6 +285,7 @@ async fn measure(request: Request, next: Next) -> Response {
     };
     let response = next.run(request).await;
     let class = match response.status().as_u16() {
+        100..=199 => "1xx",
         200..=299 => "2xx",
         300..=399 => "3xx",
         400..=499 => "4xx",

@@ -10,6 +10,7 @@
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once, and out of it what is kept no longer
 //! - [`explain`]: what an event leads to, and why; [`fixture`]: whether that is what was meant
+//! - [`live`]: what changes in inboxes, passed on to whoever follows one
 //! - [`api`]: history, sends, inboxes, tokens and live streams; [`send`] and [`notify`]: what somebody sends without an event; [`unsubscribe`]: links with which recipients end what is sent to them
 //! - [`preset`]: what one begins with; [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
 //! - [`secrets`]: where they stand in documents, and what is shown in their place
@@ -45,6 +46,7 @@ pub mod fixture;
 pub mod health;
 pub mod ids;
 pub mod import;
+pub mod live;
 pub mod metrics;
 pub mod notification;
 pub mod notify;

@@ -4,6 +4,7 @@
 //! age of a delivery from its event to its acceptance, waiting included.
 
 mod api;
+mod live;
 mod open;
 mod pace;
 
@@ -21,6 +22,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 
 pub use self::api::{Limit, StreamEnd, api_request, request_limited, stream_ended};
+pub use self::live::{InboxCut, InboxTransport, OpenInboxStream, inbox_caught_up, inbox_cut};
 pub use self::open::{OpenStream, Unattached};
 pub use self::pace::{circuits_open, pace_lost, pace_reserved, pace_waited};
 
@@ -89,6 +91,7 @@ pub fn install() -> Result<PrometheusHandle, String> {
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| error.to_string())?;
     describe();
+    live::describe();
     start_at_zero();
     Ok(handle)
 }
@@ -218,6 +221,7 @@ fn start_at_zero() {
         }
     }
     api::start_at_zero();
+    live::start_at_zero();
     gauge!(SOURCES_UNATTACHED).set(0.0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

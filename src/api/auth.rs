@@ -279,6 +279,7 @@ mod tests {
                     PublishEvents,
                     ReadEvents,
                     ReadDeliveries,
+                    ReadInbox,
                     Send,
                     RedriveDeadLetters,
                     ReadDocuments,

@@ -9,9 +9,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
@@ -19,35 +18,30 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::{IncomingStream, Listener};
 use futures_util::StreamExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio_util::task::TaskTracker;
 
-/// A client that takes nothing for so long does not follow any more.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::wire::{Patient, Wire};
+
 /// A client has nothing to say on a stream: what it says all the same is dropped, so much at a time.
 const DROPPED_BYTES: usize = 64;
 
 /// Accepts connections whose sockets can be taken.
-pub struct Connections(pub TcpListener);
+pub struct Connections(pub Wire);
 
 /// A connection as the server sees it.
-pub struct Connection(Arc<Mutex<Option<TcpStream>>>);
+pub struct Connection(Arc<Mutex<Option<Patient>>>);
 
 /// What takes the socket of a connection.
 #[derive(Clone)]
-pub struct Handle(Arc<Mutex<Option<TcpStream>>>);
+pub struct Handle(Arc<Mutex<Option<Patient>>>);
 
 impl Listener for Connections {
     type Io = Connection;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (socket, address) = Listener::accept(&mut self.0).await;
-        // A frame is to be seen at once, however small it is.
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a connection ended at once");
-        }
+        let (socket, address) = self.0.accept().await;
         (Connection(Arc::new(Mutex::new(Some(socket)))), address)
     }
 
@@ -64,7 +58,7 @@ impl Connected<IncomingStream<'_, Connections>> for Handle {
 
 impl Connection {
     /// None: the socket was taken, and for the server it is closed.
-    fn with<T>(&self, act: impl FnOnce(Pin<&mut TcpStream>) -> T) -> Option<T> {
+    fn with<T>(&self, act: impl FnOnce(Pin<&mut Patient>) -> T) -> Option<T> {
         let mut socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         socket.as_mut().map(|socket| act(Pin::new(socket)))
     }
@@ -126,7 +120,7 @@ pub async fn detach(
     StatusCode::NO_CONTENT.into_response()
 }
 
-async fn follow(mut socket: TcpStream, response: Response) {
+async fn follow(mut socket: Patient, response: Response) {
     let (parts, body) = response.into_parts();
     let mut head = String::from("HTTP/1.1 200 OK\r\nconnection: close\r\n");
     for (name, value) in &parts.headers {
@@ -136,27 +130,28 @@ async fn follow(mut socket: TcpStream, response: Response) {
     }
     head.push_str("\r\n");
     drop(parts);
-    if !write(&mut socket, head.into()).await {
+    if socket.write_all(head.as_bytes()).await.is_err() {
         return;
     }
-    pump(&mut socket, body).await;
+    drop(head);
+    let (reader, mut writer) = tokio::io::split(socket);
+    pump(reader, &mut writer, body).await;
     // The client reads what is on its way, and then that it was the end.
-    if let Err(error) = socket.shutdown().await {
+    if let Err(error) = writer.shutdown().await {
         tracing::debug!(%error, "a stream's client was gone already");
     }
 }
 
 /// Until the body or the client ends.
-async fn pump(socket: &mut TcpStream, body: Body) {
+async fn pump(mut reader: ReadHalf<Patient>, writer: &mut WriteHalf<Patient>, body: Body) {
     let mut body = body.into_data_stream();
-    let (mut reader, mut writer) = socket.split();
     let gone = async {
         let mut dropped = [0; DROPPED_BYTES];
         while matches!(reader.read(&mut dropped).await, Ok(1..)) {}
     };
     let told = async {
         while let Some(Ok(bytes)) = body.next().await {
-            if !write(&mut writer, bytes).await {
+            if writer.write_all(&bytes).await.is_err() {
                 return;
             }
         }
@@ -165,9 +160,4 @@ async fn pump(socket: &mut TcpStream, body: Body) {
         () = gone => {}
         () = told => {}
     }
-}
-
-/// False when the client is gone, or takes nothing.
-async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: Bytes) -> bool {
-    matches!(tokio::time::timeout(PATIENCE, to.write_all(&bytes)).await, Ok(Ok(())))
 }

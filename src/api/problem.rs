@@ -105,6 +105,11 @@ impl Problem {
         Self::new(status, kind, "Not with this method", "this path does not answer to that method")
     }
 
+    pub fn upgrade_required(detail: impl Into<String>) -> Self {
+        let (status, kind) = (StatusCode::UPGRADE_REQUIRED, "urn:bugle:problem:upgrade-required");
+        Self::new(status, kind, "Not in this protocol", detail)
+    }
+
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -314,6 +314,7 @@ impl Parts<'_> {
         let address = listener.local_addr().map_err(Failure::run)?;
         let admin_token = self.admin_token(embedded, address)?;
         let api = Api {
+            live: crate::live::Hub::start(&self.bus, &store, self.health, &self.stop.soft),
             bus: self.bus.clone(),
             store,
             directory,

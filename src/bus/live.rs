@@ -34,7 +34,7 @@ pub async fn look(bus: &Bus) {
 ///
 /// # Errors
 /// When the broker does not answer.
-pub async fn hear(
+pub async fn hear_of(
     bus: &Bus,
     workspace: &WorkspaceId,
     recipient: &Recipient,
@@ -46,6 +46,17 @@ pub async fn hear(
     }
     bus.client().flush().await.map_err(BusError::request)?;
     Ok(select_all(heard))
+}
+
+/// Hears of the changes of all inboxes.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn hear(bus: &Bus) -> Result<Subscriber, BusError> {
+    let subscriber = bus.client().subscribe(bus.names.live_filter()).await.map_err(BusError::request)?;
+    // Heard from here on.
+    bus.client().flush().await.map_err(BusError::request)?;
+    Ok(subscriber)
 }
 
 async fn publish(bus: &Bus, subject: String, payload: Bytes) {

@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod delete;
+pub mod followed;
 pub mod list;
 pub mod mark;
 pub mod put;

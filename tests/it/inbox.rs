@@ -1,4 +1,4 @@
-//! Inboxes over HTTP: what lies in one, what is done to it, who may, and what agents take.
+//! Inboxes over HTTP: what lies in one, what is done to it, who may, what agents take, and what is told of it live.
 
 mod agents;
 mod channel;
@@ -7,8 +7,12 @@ mod creation;
 mod deletion;
 mod guide;
 mod lists;
+mod live;
 mod marks;
 mod privacy;
+mod resume;
+mod stream;
+mod ws;
 
 use serde_json::{Value, json};
 

@@ -150,7 +150,7 @@ async fn awaited(
 ) -> Result<Vec<Notification>, Problem> {
     let started = Instant::now();
     // Before the first look: what comes in between is heard.
-    let mut heard = live::hear(&api.bus, &owner.workspace, &owner.recipient).await?;
+    let mut heard = live::hear_of(&api.bus, &owner.workspace, &owner.recipient).await?;
     loop {
         let found = api.claim_now(owner, limit).await?;
         let left = wait.saturating_sub(started.elapsed());

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::super::{Dialect, Store, StoreError, number, time};
+use super::super::{Store, StoreError, number, time};
 use super::Owner;
 use super::list::{InboxFilter, conditions};
 use super::row::{FROM, SEEN, broken, id, notification};
@@ -33,11 +33,7 @@ impl Store {
     /// When the database is not available.
     pub async fn standing(&self, owner: &Owner) -> Result<Standing, StoreError> {
         // The numbers and the count must be of one moment.
-        let begin = match self.dialect {
-            Dialect::Sqlite => "begin",
-            Dialect::Postgres => "begin isolation level repeatable read read only",
-        };
-        let mut transaction = self.pool.begin_with(begin).await?;
+        let mut transaction = self.pool.begin_with(self.dialect.begin_to_read()).await?;
         let sql = "select recipient, seq from inboxes where workspace = $1 and recipient in ($2, '*')";
         let rows = sqlx::query(sql)
             .bind(owner.workspace.to_string())

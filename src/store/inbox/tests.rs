@@ -264,3 +264,31 @@ async fn owners_are_found_in_their_workspace_and_a_look_for_pending_ones_hands_o
         assert!(store.is_pending(&owner("ann")).await.unwrap());
     }
 }
+
+#[tokio::test]
+async fn where_many_inboxes_stand_is_what_each_says_for_itself() {
+    for store in stores().await {
+        put(&store, &[item(1, "ann"), item(2, "*"), item(3, "*"), item(4, "bob"), item(5, "*")]).await;
+        let (ann, bob) = (owner("ann"), owner("bob"));
+        store.mark(&ann, &[id(2)], Mark::Read, at(10)).await.unwrap();
+        store.mark(&ann, &[id(3)], Mark::Dismiss, at(10)).await.unwrap();
+        store.mark(&ann, &[id(5)], Mark::Deliver, at(10)).await.unwrap();
+        store.mark(&bob, &[id(4)], Mark::Read, at(10)).await.unwrap();
+        let all = ["ann", "bob", "nobody"].map(owner);
+        let recipients: Vec<&Recipient> = all.iter().map(|owner| &owner.recipient).collect();
+        let found = store.standings(&ann.workspace, &recipients).await.unwrap();
+        for owner in &all {
+            assert_eq!(found[&owner.recipient], store.standing(owner).await.unwrap(), "{owner:?}");
+        }
+        assert_eq!(found[&ann.recipient].unread, 2);
+
+        let (second, fourth) = (id(2), id(4));
+        let marks = store.broadcast_marks(&ann.workspace, &[&second, &fourth]).await.unwrap();
+        let (notification, recipient, marks) = &marks[..1][0];
+        assert_eq!((notification, recipient), (&second, &ann.recipient));
+        let broadcast = store.notification(&owner("*"), &second).await.unwrap().unwrap();
+        let seen = store.notification(&ann, &second).await.unwrap().unwrap();
+        assert_eq!(marks.over(&broadcast), seen);
+        assert!(seen.read && !broadcast.read);
+    }
+}

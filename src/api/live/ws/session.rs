@@ -1,0 +1,187 @@
+//! One WebSocket from its beginning to its close.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Error as WsError;
+
+use super::client::{Asked, BYTES_MAX, Manners, parse};
+use crate::api::live::place;
+use crate::live::feed::{Feed, Frames};
+use crate::live::follower::SLOW_AFTER;
+use crate::live::frame::{Answer, CutReason, Frame};
+use crate::metrics::{self, InboxCut};
+use crate::store::inbox::Owner;
+
+/// RFC 6455, section 11.7: the service restarts.
+const RESTART: u16 = 1012;
+const REVOKED: u16 = 4401;
+const SLOW: u16 = 4408;
+const SLOW_REASON: &str = "slow: take frames, and resume";
+/// How long the client may take to answer the close.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// How a session ends.
+enum End {
+    /// The connection is gone, or the client closed it.
+    Gone,
+    /// This side closes it.
+    Close(u16, &'static str),
+    /// And it is the client's fault.
+    Fault(u16, &'static str),
+    /// Nobody is there to be told.
+    Silent,
+}
+
+pub async fn run(mut socket: WebSocket, mut feed: Feed) {
+    let end = talk(&mut socket, &mut feed).await;
+    let (code, reason) = match end {
+        End::Gone => return,
+        End::Silent => return metrics::inbox_cut(InboxCut::Silent),
+        End::Close(code, reason) => (code, reason),
+        End::Fault(code, reason) => {
+            metrics::inbox_cut(InboxCut::Abuse);
+            (code, reason)
+        }
+    };
+    drop(feed);
+    let close = async {
+        let frame = CloseFrame { code, reason: reason.into() };
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    if tokio::time::timeout(CLOSE_MAX, close).await.is_err() {
+        tracing::debug!(code, "a client did not answer the close of its WebSocket");
+    }
+}
+
+async fn talk(socket: &mut WebSocket, feed: &mut Feed) -> End {
+    let mut manners = Manners::default();
+    let mut end = End::Gone;
+    loop {
+        tokio::select! {
+            frames = feed.next() => {
+                let Some(frames) = frames else { return end };
+                let last = frames.last().map(|sent| sent.frame.clone());
+                if let Err(end) = send(socket, feed.owner(), frames, &mut manners).await {
+                    if matches!(end, End::Close(SLOW, _)) {
+                        feed.cut_slow();
+                    }
+                    return end;
+                }
+                match last {
+                    Some(Frame::ServerShutdown) => end = End::Close(RESTART, "the server stops: come again"),
+                    Some(Frame::Cut(CutReason::Revoked)) => end = End::Close(REVOKED, "the token was revoked"),
+                    Some(Frame::Cut(CutReason::Slow)) => end = End::Close(SLOW, SLOW_REASON),
+                    Some(Frame::Connected | Frame::Change(_) | Frame::UnreadCount(_) | Frame::Gap | Frame::Heartbeat)
+                    | None => {}
+                }
+            }
+            message = socket.recv() => {
+                let Some(message) = message else { return End::Gone };
+                if let Err(end) = Box::pin(hear(socket, feed, message, &mut manners)).await {
+                    return end;
+                }
+            }
+        }
+    }
+}
+
+async fn send(
+    socket: &mut WebSocket,
+    owner: &Owner,
+    frames: Frames,
+    manners: &mut Manners,
+) -> Result<(), End> {
+    for sent in frames {
+        let message = match sent.ws(owner) {
+            Some(text) => Message::Text(text.into()),
+            None if manners.is_asked() => Message::Ping(bytes::Bytes::new()),
+            None => return Err(End::Silent),
+        };
+        taken(socket.feed(message)).await?;
+    }
+    taken(socket.flush()).await
+}
+
+/// Each message has its time: a client that takes many slowly is none that takes nothing.
+async fn taken(sending: impl Future<Output = Result<(), axum::Error>>) -> Result<(), End> {
+    match tokio::time::timeout(SLOW_AFTER, sending).await {
+        Ok(sent) => sent.map_err(|_| End::Gone),
+        Err(_) => Err(End::Close(SLOW, SLOW_REASON)),
+    }
+}
+
+async fn hear(
+    socket: &mut WebSocket,
+    feed: &mut Feed,
+    message: Result<Message, axum::Error>,
+    manners: &mut Manners,
+) -> Result<(), End> {
+    let text = match message.map_err(broken)? {
+        Message::Close(_) => return Err(End::Gone),
+        Message::Pong(_) if manners.answers(Instant::now()) => return Ok(()),
+        // It is answered by the library.
+        Message::Ping(_) if manners.says(Instant::now()) => return Ok(()),
+        Message::Text(text) if text.len() > BYTES_MAX => return Err(too_large()),
+        Message::Binary(bytes) if bytes.len() > BYTES_MAX => return Err(too_large()),
+        Message::Text(text) if manners.says(Instant::now()) => Some(text),
+        Message::Binary(_) if manners.says(Instant::now()) => None,
+        Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => {
+            return Err(End::Fault(close_code::POLICY, "at most 20 messages in 10 seconds"));
+        }
+    };
+    let answer = match text.as_deref().map(parse) {
+        Some(Ok(asked)) => act(feed, asked).await?,
+        Some(Err(detail)) => Some(error(&detail)),
+        None => Some(error("messages are texts, no bytes")),
+    };
+    let Some(mut answer) = answer else { return Ok(()) };
+    answer["id"] = feed.here().text(feed.owner().recipient.is_everybody()).into();
+    taken(socket.send(Message::Text(answer.to_string().into()))).await
+}
+
+fn error(detail: &str) -> Value {
+    json!({ "type": Answer::Error, "detail": detail })
+}
+
+async fn act(feed: &mut Feed, asked: Asked) -> Result<Option<Value>, End> {
+    match asked {
+        Asked::Ping => Ok(Some(json!({ "type": Answer::Pong }))),
+        Asked::Subscribe(topic) => Ok(Some(json!({ "type": Answer::Subscribed, "topic": topic }))),
+        Asked::Resume(after) => {
+            let after = match place(&after, feed.owner(), "after") {
+                Ok(after) => after,
+                Err(problem) => return Ok(Some(error(&problem.detail))),
+            };
+            if !feed.may_go_on().await {
+                return Err(End::Close(REVOKED, "the token was revoked"));
+            }
+            match feed.resume(after).await {
+                Ok(()) => Ok(None),
+                Err(_) => Ok(Some(error("the database does not answer at the moment: resume again later"))),
+            }
+        }
+    }
+}
+
+fn too_large() -> End {
+    End::Fault(close_code::SIZE, "a message has at most 4 KiB")
+}
+
+/// What came is no message.
+fn broken(error: axum::Error) -> End {
+    let Ok(error) = error.into_inner().downcast::<WsError>() else { return End::Gone };
+    if matches!(*error, WsError::Capacity(_)) {
+        too_large()
+    } else if matches!(*error, WsError::Utf8(_)) {
+        End::Fault(close_code::INVALID, "a text is UTF-8")
+    } else if matches!(*error, WsError::Protocol(_)) {
+        End::Fault(close_code::PROTOCOL, "this is no WebSocket")
+    } else {
+        End::Gone
+    }
+}

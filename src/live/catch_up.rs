@@ -1,0 +1,103 @@
+//! Reading from SQL what was not heard of an inbox: once for all who follow it.
+//!
+//! A broadcast is seen by each with their own marks: they are read along, and only who has marked it gets a view of their own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::follower::Follower;
+use super::heard::Heard;
+use super::topic::Topic;
+use super::{Hub, in_time};
+use crate::clock;
+use crate::ids::{NotificationId, Recipient};
+use crate::metrics;
+use crate::notification::Notification;
+use crate::notification::change::Change;
+use crate::store::StoreError;
+use crate::store::inbox::followed::Marks;
+
+/// Changes that are read at once.
+pub const PAGE: u32 = 200;
+/// Of broadcasts fewer, since the marks of all who saw them come along.
+const PAGE_OF_BROADCASTS: u32 = 20;
+const AFTER_TROUBLE: Duration = Duration::from_millis(500);
+
+type MarksById = HashMap<NotificationId, HashMap<Recipient, Marks>>;
+
+impl Hub {
+    /// Reads what was missed of an inbox, until there is no more. One at a time for each inbox.
+    pub(super) fn catch_up(self: &Arc<Self>, topic: Arc<Topic>) {
+        metrics::inbox_caught_up();
+        let (hub, stop) = (Arc::clone(self), self.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = hub.catch_up_with(&topic) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    async fn catch_up_with(&self, topic: &Arc<Topic>) {
+        loop {
+            match self.read_on(topic).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "changes of an inbox that were missed cannot be read at the moment");
+                    clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
+                }
+            }
+        }
+    }
+
+    /// True at the end.
+    async fn read_on(&self, topic: &Topic) -> Result<bool, StoreError> {
+        let (owner, known) = (&topic.owner, topic.known());
+        let page = if topic.is_everybody() { PAGE_OF_BROADCASTS } else { PAGE };
+        let behind = in_time(self.store.changes(owner, owner, topic.last(), page)).await?;
+        if behind.gap {
+            let found = in_time(self.store.last_changes(std::slice::from_ref(owner))).await?;
+            topic.begin_anew(found.first().map_or(0, |(_, last)| *last));
+            return Ok(true);
+        }
+        let is_last_page = behind.changes.len() < page as usize;
+        let marks =
+            if topic.is_everybody() { self.marks(topic, &behind.changes).await? } else { HashMap::new() };
+        let shown: HashMap<NotificationId, Notification> = behind
+            .changes
+            .iter()
+            .filter_map(|change| change.notification.as_deref())
+            .filter(|shown| marks.contains_key(&shown.id))
+            .map(|shown| (shown.id.clone(), shown.clone()))
+            .collect();
+        let view = |follower: &Follower, heard: &Heard| {
+            let id = heard.id.as_ref()?;
+            let marks = marks.get(id)?.get(&follower.owner.recipient)?;
+            Some(Arc::new(heard.seen_as(&marks.over(shown.get(id)?))))
+        };
+        let changes = behind.changes.into_iter().map(Heard::of).collect();
+        for follower in topic.pass_on(changes, &view) {
+            self.count_anew(&follower);
+        }
+        Ok(is_last_page && topic.caught_up(known))
+    }
+
+    async fn marks(&self, topic: &Topic, changes: &[Change]) -> Result<MarksById, StoreError> {
+        let mut ids: Vec<&NotificationId> = changes
+            .iter()
+            .filter(|change| change.notification.is_some())
+            .filter_map(|change| change.id.as_ref())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut found = MarksById::new();
+        for (id, recipient, marks) in
+            in_time(self.store.broadcast_marks(&topic.owner.workspace, &ids)).await?
+        {
+            found.entry(id).or_default().insert(recipient, marks);
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,375 @@
+//! One who follows an inbox, as the hub sees them: a short queue, where its end stands, and how many are unread there.
+//!
+//! The queue is bounded, and what comes when it is full is not lost: it lies in SQL, and the feed reads it from there once the
+//! queue is taken ([`Taken::Behind`]). Only who takes nothing for long is cut.
+
+mod unread;
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::frame::{CutReason, Frame, is_told};
+use super::heard::Heard;
+use super::place::{Place, Side};
+use crate::metrics::{InboxCut, InboxTransport};
+use crate::notification::change::ChangeKind;
+use crate::store::inbox::Owner;
+use crate::store::inbox::changes::Standing;
+use unread::Unread;
+
+/// Changes that wait for a client.
+pub const QUEUE_MAX: usize = 64;
+/// A client whose queue was full and who took nothing for this long is cut.
+pub const SLOW_AFTER: Duration = Duration::from_secs(10);
+
+/// Why a feed is ended by this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Shutdown,
+    /// The client does not take what there is.
+    Slow,
+    /// The token is gone, or may no more.
+    Revoked,
+}
+
+impl End {
+    #[must_use]
+    pub fn frame(self) -> Frame {
+        match self {
+            Self::Shutdown => Frame::ServerShutdown,
+            Self::Slow => Frame::Cut(CutReason::Slow),
+            Self::Revoked => Frame::Cut(CutReason::Revoked),
+        }
+    }
+
+    #[must_use]
+    pub fn cut(self) -> InboxCut {
+        match self {
+            Self::Shutdown => InboxCut::Shutdown,
+            Self::Slow => InboxCut::Slow,
+            Self::Revoked => InboxCut::Revoked,
+        }
+    }
+}
+
+/// Whether somebody may still follow.
+pub trait Pass: Send + Sync {
+    /// Asked twice a second.
+    fn holds(&self) -> bool;
+
+    /// What has to be asked elsewhere, now and then; None when nothing has.
+    fn look_up(&self) -> Option<LookUp>;
+}
+
+pub type LookUp = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+pub struct Follower {
+    pub number: u64,
+    pub owner: Owner,
+    pub transport: InboxTransport,
+    pass: Box<dyn Pass>,
+    since: Instant,
+    state: Mutex<State>,
+}
+
+/// What waits in the queue.
+pub struct Entry {
+    pub side: Side,
+    pub heard: Arc<Heard>,
+    /// The number of unread ones, where it changed it.
+    pub unread: Option<u64>,
+}
+
+struct State {
+    queue: VecDeque<Entry>,
+    /// The end of the queue.
+    queued: Place,
+    /// Sides whose changes come as they are heard.
+    live: [bool; 2],
+    unread: Unread,
+    /// The number of unread ones is to be told whatever comes.
+    tell_unread: bool,
+    behind: Option<Behind>,
+    /// Since when nothing was taken although the queue is full.
+    stalled: Option<Instant>,
+    heartbeat: bool,
+    end: Option<End>,
+    waker: Option<Waker>,
+}
+
+/// Why a follower is no longer told what is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// The queue was full.
+    Full,
+    /// Changes that it has not seen are no longer kept, or the database is an older one.
+    Lost,
+}
+
+/// What there is for the client.
+pub enum Taken {
+    Entries(VecDeque<Entry>),
+    Unread(u64),
+    /// All was taken, and there is more in SQL.
+    Behind(Behind),
+    Heartbeat,
+    End(End),
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Took {
+    Yes,
+    /// And how many are unread is not known by it.
+    Uncounted,
+    /// They are not told what is heard any more.
+    Left,
+}
+
+const fn at(side: Side) -> usize {
+    match side {
+        Side::Own => 0,
+        Side::Everybody => 1,
+    }
+}
+
+impl Follower {
+    #[must_use]
+    pub fn new(number: u64, owner: Owner, pass: Box<dyn Pass>, transport: InboxTransport) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            queued: Place::default(),
+            live: [false; 2],
+            unread: Unread::default(),
+            tell_unread: false,
+            behind: None,
+            stalled: None,
+            heartbeat: false,
+            end: None,
+            waker: None,
+        };
+        Self { number, owner, transport, pass, since: Instant::now(), state: Mutex::new(state) }
+    }
+
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        self.owner.recipient.is_everybody()
+    }
+
+    #[must_use]
+    pub fn holds(&self, newest: Duration) -> bool {
+        // A token that was made just now may not be known here yet.
+        self.since.elapsed() < newest || self.pass.holds()
+    }
+
+    #[must_use]
+    pub fn look_up(&self) -> Option<LookUp> {
+        self.pass.look_up()
+    }
+
+    /// Begins at `from`, with what is known of the inbox at `standing`.
+    pub fn begin(&self, from: Place, standing: Standing) {
+        let mut state = self.lock();
+        state.queue.clear();
+        state.queued = from;
+        state.live = [false; 2];
+        state.behind = None;
+        state.unread = Unread::at(standing);
+    }
+
+    /// Begins again behind `from`, after the queue was full; how many are unread is known.
+    pub fn rejoin(&self, from: Place) {
+        self.lock().queued = from;
+    }
+
+    /// From now on what is heard of this side comes; for the topic, which knows that nothing lies between.
+    pub fn go_live(&self, side: Side, from: u64) -> bool {
+        let mut state = self.lock();
+        if state.behind.is_some() {
+            return false;
+        }
+        state.queued.set(side, from);
+        state.live[at(side)] = true;
+        true
+    }
+
+    #[must_use]
+    pub fn is_live(&self, side: Side) -> bool {
+        self.lock().live[at(side)]
+    }
+
+    /// A change that was heard.
+    pub fn tell(&self, side: Side, heard: &Arc<Heard>) -> Took {
+        let mut state = self.lock();
+        if !state.live[at(side)] {
+            return Took::Left;
+        }
+        if heard.seq <= state.queued.of(side) {
+            return Took::Yes;
+        }
+        if state.queue.len() >= QUEUE_MAX {
+            state.leave(Behind::Full);
+            state.stalled.get_or_insert_with(Instant::now);
+            return Took::Left;
+        }
+        let (unread, took) = self.note(&mut state, side, heard);
+        if self.sees(side, heard) {
+            state.queue.push_back(Entry { side, heard: Arc::clone(heard), unread });
+            state.wake();
+        }
+        took
+    }
+
+    /// A change that was read from SQL for this follower alone.
+    pub fn read(&self, side: Side, heard: Heard) -> (Option<Entry>, Took) {
+        let mut state = self.lock();
+        let (unread, took) = self.note(&mut state, side, &heard);
+        let entry = self.sees(side, &heard).then(|| Entry { side, heard: Arc::new(heard), unread });
+        (entry, took)
+    }
+
+    fn note(&self, state: &mut State, side: Side, heard: &Heard) -> (Option<u64>, Took) {
+        state.queued.set(side, heard.seq);
+        if self.is_about_others(side, heard.kind) {
+            return (None, Took::Yes);
+        }
+        // Of a broadcast that changed it depends on what each of them did with it.
+        let known = side == Side::Own || self.is_everybody() || heard.kind == ChangeKind::Created;
+        let was_counting = state.unread.is_counting();
+        let unread = state.unread.note(side, heard.seq, known.then_some(heard.unread));
+        let took = if state.unread.is_counting() && !was_counting { Took::Uncounted } else { Took::Yes };
+        (unread, took)
+    }
+
+    /// Whether they are told of a change at all.
+    #[must_use]
+    pub fn sees(&self, side: Side, heard: &Heard) -> bool {
+        is_told(heard) && !self.is_about_others(side, heard.kind)
+    }
+
+    /// What is done with a broadcast under the name of everybody is nobody else's mark.
+    fn is_about_others(&self, side: Side, kind: ChangeKind) -> bool {
+        let of_all = match kind {
+            ChangeKind::Created | ChangeKind::Updated | ChangeKind::Deleted => true,
+            ChangeKind::Delivered
+            | ChangeKind::Read
+            | ChangeKind::Unread
+            | ChangeKind::Dismissed
+            | ChangeKind::Restored
+            | ChangeKind::AllRead => false,
+        };
+        side == Side::Everybody && !self.is_everybody() && !of_all
+    }
+
+    /// How many were unread at a moment. False when it has to be asked again.
+    pub fn count(&self, standing: Standing) -> bool {
+        let mut state = self.lock();
+        let before = state.unread.shown();
+        if !state.unread.count(standing) {
+            return false;
+        }
+        state.tell_unread |= state.unread.shown() != before;
+        state.wake();
+        true
+    }
+
+    /// Tells how many are unread, in any case.
+    pub fn tell_unread(&self) {
+        let mut state = self.lock();
+        state.tell_unread = true;
+        state.wake();
+    }
+
+    /// What is heard does not lead on from where they stand.
+    pub fn lose(&self) {
+        self.lock().leave(Behind::Lost);
+    }
+
+    pub fn end(&self, end: End) {
+        let mut state = self.lock();
+        state.end.get_or_insert(end);
+        state.wake();
+    }
+
+    /// Why it was ended by this side.
+    #[must_use]
+    pub fn ended(&self) -> Option<End> {
+        let state = self.lock();
+        state.end.or(state.stalled.map(|_| End::Slow))
+    }
+
+    pub fn beat(&self) {
+        let mut state = self.lock();
+        // The last one was not taken in all that time.
+        if state.heartbeat {
+            state.end.get_or_insert(End::Slow);
+        }
+        state.heartbeat = true;
+        state.wake();
+    }
+
+    /// True when the client took nothing for too long.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.lock().stalled.is_some_and(|since| since.elapsed() > SLOW_AFTER)
+    }
+
+    /// What there is for the client, in its order; the queue stays while `hold`.
+    pub fn take(&self, hold: bool, context: &Context<'_>) -> Poll<Taken> {
+        let mut state = self.lock();
+        state.stalled = None;
+        match state.end {
+            // What is in the queue still goes out.
+            Some(End::Shutdown) if !state.queue.is_empty() && !hold => {}
+            Some(end) => return Poll::Ready(Taken::End(end)),
+            None => {}
+        }
+        if !hold {
+            if !state.queue.is_empty() {
+                return Poll::Ready(Taken::Entries(std::mem::take(&mut state.queue)));
+            }
+            if let Some(behind) = state.behind.take() {
+                return Poll::Ready(Taken::Behind(behind));
+            }
+            if state.tell_unread && !state.unread.is_counting() {
+                state.tell_unread = false;
+                return Poll::Ready(Taken::Unread(state.unread.shown()));
+            }
+        }
+        if std::mem::take(&mut state.heartbeat) {
+            return Poll::Ready(Taken::Heartbeat);
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn leave(&mut self, why: Behind) {
+        self.live = [false; 2];
+        self.behind = Some(match (self.behind, why) {
+            (Some(Behind::Lost), _) | (_, Behind::Lost) => Behind::Lost,
+            (_, Behind::Full) => Behind::Full,
+        });
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

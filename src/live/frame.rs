@@ -1,0 +1,216 @@
+//! What followers are told, and how it is written as a server-sent event and as a WebSocket's message. The page
+//! `docs/inbox-frames.md` is the reference; a test holds it against this file.
+//!
+//! A change is encoded once for all who get it: what differs is the id, which stands at the end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::heard::Heard;
+use super::place::Place;
+use crate::notification::change::ChangeKind;
+use crate::store::inbox::Owner;
+
+crate::outcome::words! {
+    /// The names of frames on both wires.
+    FrameName {
+        Connected = "connected",
+        /// A new notification; `notification.new` on WebSockets.
+        Created = "notification",
+        Updated = "notification.updated",
+        Read = "notification.read",
+        Dismissed = "notification.dismissed",
+        AllRead = "notification.all_read",
+        Deleted = "notification.deleted",
+        UnreadCount = "unread_count",
+        /// What was asked for is no longer kept.
+        Gap = "gap",
+        ServerShutdown = "server_shutdown",
+        Cut = "cut",
+    }
+}
+
+crate::outcome::words! {
+    /// What only WebSockets are answered.
+    Answer {
+        Pong = "pong",
+        Subscribed = "subscribed",
+        Error = "error",
+    }
+}
+
+crate::outcome::words! {
+    /// What a `cut` frame says.
+    CutReason {
+        Slow = "slow",
+        Revoked = "revoked",
+    }
+}
+
+impl FrameName {
+    /// Its `type` on a WebSocket.
+    #[must_use]
+    pub fn on_ws(self) -> &'static str {
+        match self {
+            Self::Created => "notification.new",
+            Self::Connected
+            | Self::Updated
+            | Self::Read
+            | Self::Dismissed
+            | Self::AllRead
+            | Self::Deleted
+            | Self::UnreadCount
+            | Self::Gap
+            | Self::ServerShutdown
+            | Self::Cut => self.as_str(),
+        }
+    }
+
+    fn of(kind: ChangeKind) -> Self {
+        match kind {
+            ChangeKind::Created => Self::Created,
+            ChangeKind::Updated | ChangeKind::Delivered | ChangeKind::Unread | ChangeKind::Restored => {
+                Self::Updated
+            }
+            ChangeKind::Read => Self::Read,
+            ChangeKind::Dismissed => Self::Dismissed,
+            ChangeKind::AllRead => Self::AllRead,
+            ChangeKind::Deleted => Self::Deleted,
+        }
+    }
+}
+
+/// One thing that a follower is told.
+#[derive(Debug, Clone)]
+pub enum Frame {
+    Connected,
+    Change(Arc<Heard>),
+    UnreadCount(u64),
+    Gap,
+    /// That the connection lives; it has no name and no id.
+    Heartbeat,
+    ServerShutdown,
+    Cut(CutReason),
+}
+
+/// A frame and where its follower stands after it.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub frame: Frame,
+    pub id: Place,
+}
+
+/// False for a change of a notification that is gone meanwhile: its end is told by a later one.
+pub(super) fn is_told(heard: &Heard) -> bool {
+    match heard.kind {
+        ChangeKind::AllRead => true,
+        ChangeKind::Deleted => heard.id.is_some(),
+        ChangeKind::Created
+        | ChangeKind::Updated
+        | ChangeKind::Delivered
+        | ChangeKind::Read
+        | ChangeKind::Unread
+        | ChangeKind::Dismissed
+        | ChangeKind::Restored => heard.notification.is_some(),
+    }
+}
+
+impl Sent {
+    /// As a server-sent event (WHATWG HTML, section 9.2).
+    pub fn write_sse(&self, owner: &Owner, into: &mut Vec<u8>) {
+        if let Frame::Change(heard) = &self.frame {
+            into.extend_from_slice(heard.sse.get_or_init(|| sse_head(heard)));
+        } else if let Some((name, data)) = self.plain(owner) {
+            into.extend_from_slice(format!("event: {name}\ndata: {data}\n").as_bytes());
+        } else {
+            return into.extend_from_slice(b": heartbeat\n\n");
+        }
+        into.extend_from_slice(b"id: ");
+        into.extend_from_slice(self.id.text(owner.recipient.is_everybody()).as_bytes());
+        into.extend_from_slice(b"\n\n");
+    }
+
+    /// As a WebSocket's text; None for a heartbeat, which is a ping there.
+    #[must_use]
+    pub fn ws(&self, owner: &Owner) -> Option<String> {
+        let id = self.id.text(owner.recipient.is_everybody());
+        if let Frame::Change(heard) = &self.frame {
+            let head = heard.ws.get_or_init(|| ws_head(heard).into());
+            let mut text = String::with_capacity(head.len() + id.len() + 9);
+            text.push_str(head);
+            text.push_str(",\"id\":\"");
+            text.push_str(&id);
+            text.push_str("\"}");
+            return Some(text);
+        }
+        let (name, mut data) = self.plain(owner)?;
+        data["type"] = name.on_ws().into();
+        data["id"] = id.into();
+        Some(data.to_string())
+    }
+
+    /// The name and the fields of what is no change; None for a heartbeat.
+    fn plain(&self, owner: &Owner) -> Option<(FrameName, Value)> {
+        Some(match &self.frame {
+            Frame::Connected => {
+                let data = json!({ "workspace": owner.workspace, "recipient": owner.recipient });
+                (FrameName::Connected, data)
+            }
+            Frame::UnreadCount(count) => (FrameName::UnreadCount, json!({ "count": count })),
+            Frame::Gap => (FrameName::Gap, json!({})),
+            Frame::ServerShutdown => (FrameName::ServerShutdown, json!({})),
+            Frame::Cut(reason) => (FrameName::Cut, json!({ "reason": reason })),
+            Frame::Change(_) | Frame::Heartbeat => return None,
+        })
+    }
+}
+
+fn raw(heard: &Heard) -> &str {
+    heard.notification.as_ref().map_or("null", |raw| raw.get())
+}
+
+fn sse_head(heard: &Heard) -> Bytes {
+    let name = FrameName::of(heard.kind);
+    let text = match heard.kind {
+        ChangeKind::AllRead => format!("event: {name}\ndata: {}\n", all_read(heard)),
+        ChangeKind::Deleted => format!("event: {name}\ndata: {}\n", json!({ "id": heard.id })),
+        ChangeKind::Created
+        | ChangeKind::Updated
+        | ChangeKind::Delivered
+        | ChangeKind::Read
+        | ChangeKind::Unread
+        | ChangeKind::Dismissed
+        | ChangeKind::Restored => format!("event: {name}\ndata: {}\n", raw(heard)),
+    };
+    text.into()
+}
+
+/// Without its end: the id follows.
+fn ws_head(heard: &Heard) -> String {
+    let name = FrameName::of(heard.kind).on_ws();
+    let named = || heard.id.as_ref().map(|id| format!(",\"notificationId\":\"{id}\"")).unwrap_or_default();
+    let rest = match heard.kind {
+        ChangeKind::AllRead => {
+            let fields = all_read(heard).to_string();
+            format!(",{}", fields.trim_matches(['{', '}']))
+        }
+        ChangeKind::Deleted => named(),
+        ChangeKind::Read | ChangeKind::Dismissed => format!("{},\"notification\":{}", named(), raw(heard)),
+        ChangeKind::Created
+        | ChangeKind::Updated
+        | ChangeKind::Delivered
+        | ChangeKind::Unread
+        | ChangeKind::Restored => format!(",\"notification\":{}", raw(heard)),
+    };
+    format!("{{\"type\":\"{name}\"{rest}")
+}
+
+fn all_read(heard: &Heard) -> Value {
+    json!({ "ids": heard.ids, "count": heard.ids.len(), "readAt": heard.at })
+}
+
+#[cfg(test)]
+mod tests;
