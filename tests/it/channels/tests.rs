@@ -150,7 +150,7 @@ async fn without_a_worker_it_says_so_at_once_and_with_two_apis_it_is_one_channel
     assert_eq!(sink.requests("/ops").len(), 1);
     for api in [&one, &two] {
         assert_eq!(get(api, "ops").await["verificationStatus"], "verified");
-        let listed = api.get(&format!("{CHANNELS}?verificationStatus=verified")).await.expect(200);
+        let listed = api.get(&format!("{CHANNELS}?verificationStatus=verified&owner=api")).await.expect(200);
         assert_eq!(listed["channels"][0]["id"], "ops", "{listed}");
     }
 }
