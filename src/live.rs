@@ -118,7 +118,6 @@ impl Hub {
     }
 
     /// What runs on for a feed has this in hand, and the process waits for it.
-    #[must_use]
     pub fn token(&self) -> tokio_util::task::task_tracker::TaskTrackerToken {
         self.tasks.token()
     }

@@ -25,6 +25,7 @@ use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::route::expiry;
 use crate::route::texts::{Texts, one_line};
+use crate::route::windows::Inbox;
 use crate::rule::fault::Fault;
 use crate::send::SendFailure;
 use judge::Judged;
@@ -199,11 +200,20 @@ fn check_size(bus: &Bus, made: &[Delivery]) -> Result<(), SendFailure> {
 
 async fn store_all(bus: &Bus, to: To<'_>, made: &[Delivery]) -> Result<(), BusError> {
     let inbox = made.first().and_then(|delivery| judge::inbox(to.texts, delivery));
-    let stored = made.iter().cloned().map(|delivery| async {
-        let judged = judge::judged(bus, to.spec, delivery, inbox.as_ref()).await?;
-        store(bus, judged).await
-    });
+    let mut stored = Vec::with_capacity(made.len());
+    for delivery in made {
+        stored.push(take_on(bus, to.spec, delivery.clone(), inbox.as_ref()));
+    }
     stream::iter(stored).buffer_unordered(AT_ONCE).try_collect::<()>().await
+}
+
+async fn take_on(
+    bus: &Bus,
+    spec: &ChannelSpec,
+    delivery: Delivery,
+    inbox: Option<&Inbox>,
+) -> Result<(), BusError> {
+    store(bus, judge::judged(bus, spec, delivery, inbox).await?).await
 }
 
 async fn store(bus: &Bus, judged: Judged) -> Result<(), BusError> {

@@ -4,6 +4,7 @@
 //! The server keeps buffers of 16 KiB for a connection as long as its response lasts, and ten thousand bells are open at once.
 //! The response itself is the router's: its head is written here, then its body as it comes, until one side ends it.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -125,7 +126,8 @@ async fn follow(mut socket: Patient, response: Response) {
     let mut head = String::from("HTTP/1.1 200 OK\r\nconnection: close\r\n");
     for (name, value) in &parts.headers {
         if let Ok(value) = value.to_str() {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            // Writing to a String cannot fail.
+            write!(head, "{name}: {value}\r\n").ok();
         }
     }
     head.push_str("\r\n");

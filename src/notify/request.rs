@@ -213,7 +213,7 @@ mod tests {
             ("severity", "warning", Severity::Warning),
         ] {
             let made = draft(&json!({ name: word })).unwrap();
-            assert_eq!(made.severity, severity, "{name} {word}");
+            assert_eq!(made.severity, Some(severity), "{name} {word}");
             assert_eq!(made.data.get(name).is_some(), name != "severity");
         }
         assert_eq!(draft(&json!({})).unwrap().event_type.as_str(), "review:asked");

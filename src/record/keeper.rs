@@ -56,7 +56,7 @@ impl Keeper {
     async fn look_for_excess(&self) {
         loop {
             let done = self.remove_excess().await;
-            let next = if self.is_well(done) { LOOK } else { RUN };
+            let next = if is_well(done) { LOOK } else { RUN };
             clock::sleep(clock::jittered(next)).await;
         }
     }
@@ -65,15 +65,9 @@ impl Keeper {
         loop {
             let done = self.remove_old().await;
             self.tell();
-            self.is_well(done);
+            is_well(done);
             clock::sleep(clock::jittered(RUN)).await;
         }
-    }
-
-    fn is_well(&self, done: Result<(), StoreError>) -> bool {
-        let Err(error) = done else { return true };
-        tracing::warn!(%error, "what is kept no longer cannot be removed at the moment: trying again in a minute");
-        false
     }
 
     async fn remove_excess(&self) -> Result<(), StoreError> {
@@ -191,6 +185,12 @@ impl fmt::Display for Tally {
             self.removed.iter().map(|(what, count)| format!("{what}: {count}")).collect();
         f.write_str(&parts.join(", "))
     }
+}
+
+fn is_well(done: Result<(), StoreError>) -> bool {
+    let Err(error) = done else { return true };
+    tracing::warn!(%error, "what is kept no longer cannot be removed at the moment: trying again in a minute");
+    false
 }
 
 #[cfg(test)]

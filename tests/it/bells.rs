@@ -1,6 +1,6 @@
 //! Clients that nobody here wrote follow an inbox while the API is killed and comes back: each notification once, in order.
 //!
-//! The npm packages `eventsource` and `ws`, Python's `websockets`, and a browser: its own EventSource, and the example page.
+//! The npm packages `eventsource` and `ws`, Python's `websockets`, and a browser: its own `EventSource`, and the example page.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -198,7 +198,7 @@ async fn site() -> String {
 }
 
 /// What an expression on a page is, one after the other, until it is `end`.
-async fn watch(page: String, expression: &str, end: &str) -> Option<(Child, Lines<BufReader<ChildStdout>>)> {
+fn watch(page: String, expression: &str, end: &str) -> Option<(Child, Lines<BufReader<ChildStdout>>)> {
     let (chromium, python) = (chromium()?, python()?);
     let arguments = vec![chromium.display().to_string(), page, expression.to_owned(), end.to_owned()];
     let client = Client { program: python, script: "bell.py", arguments, node_tools: PathBuf::new() };
@@ -220,7 +220,7 @@ async fn a_browsers_event_source_sees_each_notification_once_in_order() {
     let url: String = url::form_urlencoded::byte_serialize(url.as_bytes()).collect();
     let page = format!("{origin}/plain.html#url={url}");
     let end = format!("connected {}", numbers());
-    let Some((mut child, mut lines)) = watch(page, "titles.join(' ')", &end).await else { return };
+    let Some((mut child, mut lines)) = watch(page, "titles.join(' ')", &end) else { return };
     while line(&mut lines).await.expect("the page is open") != "connected" {}
     installation.say_all().await;
     let mut last = String::new();
@@ -244,7 +244,7 @@ async fn the_example_page_counts_live_and_says_when_the_connection_is_lost() {
     let page =
         format!("{origin}/bell.html#api=http://127.0.0.1:{}&token={}", installation.port, installation.token);
     let end = format!("{ALL}|{}|connected", numbers());
-    let Some((mut child, mut lines)) = watch(page, SHOWN, &end).await else { return };
+    let Some((mut child, mut lines)) = watch(page, SHOWN, &end) else { return };
     while line(&mut lines).await.expect("the page is open") != "0||connected" {}
     installation.say_all().await;
     let mut seen = Vec::new();
