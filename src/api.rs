@@ -200,6 +200,8 @@ pub async fn serve_until(
     what: &'static str,
 ) {
     let graceful = stopped.clone();
+    // A bare router would be copied whole for each connection: three megabytes.
+    let routes = routes.into_make_service();
     let server = axum::serve(wire::Wire(listener), routes).with_graceful_shutdown(graceful.cancelled_owned());
     let late = async {
         stopped.cancelled().await;

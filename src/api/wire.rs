@@ -112,7 +112,7 @@ mod tests {
         tokio::time::pause();
         let begun = tokio::time::Instant::now();
         let error = loop {
-            if let Err(error) = server.write_all(&[0; 65_536]).await {
+            if let Err(error) = server.write_all(&[0; 8_192]).await {
                 break error;
             }
         };

@@ -18,7 +18,7 @@ crate::outcome::words! {
     /// The names of frames on both wires.
     FrameName {
         Connected = "connected",
-        /// A new notification; `notification.new` on WebSockets.
+        /// A new notification; `notification.new` on a `WebSocket`.
         Created = "notification",
         Updated = "notification.updated",
         Read = "notification.read",
@@ -34,7 +34,7 @@ crate::outcome::words! {
 }
 
 crate::outcome::words! {
-    /// What only WebSockets are answered.
+    /// What only clients of a `WebSocket` are answered.
     Answer {
         Pong = "pong",
         Subscribed = "subscribed",

@@ -12,7 +12,7 @@ crate::outcome::words! {
     InboxTransport {
         /// Server-sent events.
         Sse = "sse",
-        /// WebSockets.
+        /// A `WebSocket`.
         Ws = "ws",
     }
 }
