@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +35,8 @@ use follower::{End, Follower, Pass};
 use place::{Place, Side};
 use topic::Topic;
 
+/// Less than the connections that there are.
+const READERS_MAX: usize = 4;
 /// A database whose host vanished answers nothing at all: its connection would be waited for for hours.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -49,6 +51,8 @@ pub struct Hub {
     /// Those whose unread ones have to be counted anew.
     uncounted: mpsc::UnboundedSender<Arc<Follower>>,
     closed: AtomicBool,
+    /// Who reads SQL: requests need connections too, and a crowd that comes back at once waits in a line.
+    readers: Semaphore,
     /// What must end before the process does.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -85,6 +89,7 @@ impl Hub {
             numbers: AtomicU64::default(),
             uncounted,
             closed: AtomicBool::new(false),
+            readers: Semaphore::new(READERS_MAX),
             tasks: TaskTracker::new(),
             stop,
         });
@@ -174,9 +179,16 @@ impl Hub {
         // Fails only when the process ends.
         drop(self.uncounted.send(Arc::clone(follower)));
     }
-}
 
-async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = |_| StoreError::Unavailable("no answer in time".to_owned());
-    tokio::time::timeout(ANSWER_MAX, work).await.map_err(late)?
+    /// Asks the database, in line and in time.
+    async fn ask<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let late = |_| StoreError::Unavailable("no answer in time".to_owned());
+        let in_line = async {
+            let permit = self.readers.acquire().await;
+            let answer = work.await;
+            drop(permit);
+            answer
+        };
+        tokio::time::timeout(ANSWER_MAX, in_line).await.map_err(late)?
+    }
 }

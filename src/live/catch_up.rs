@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Hub;
 use super::follower::Follower;
 use super::heard::Heard;
 use super::topic::Topic;
-use super::{Hub, in_time};
 use crate::clock;
 use crate::ids::{NotificationId, Recipient};
 use crate::metrics;
@@ -45,7 +45,8 @@ impl Hub {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "changes of an inbox that were missed cannot be read at the moment");
+                    // There may be thousands of them: the sweep warns.
+                    tracing::debug!(%error, "changes of an inbox that were missed cannot be read at the moment");
                     clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
                 }
             }
@@ -56,9 +57,9 @@ impl Hub {
     async fn read_on(&self, topic: &Topic) -> Result<bool, StoreError> {
         let (owner, known) = (&topic.owner, topic.known());
         let page = if topic.is_everybody() { PAGE_OF_BROADCASTS } else { PAGE };
-        let behind = in_time(self.store.changes(owner, owner, topic.last(), page)).await?;
+        let behind = self.ask(self.store.changes(owner, owner, topic.last(), page)).await?;
         if behind.gap {
-            let found = in_time(self.store.last_changes(std::slice::from_ref(owner))).await?;
+            let found = self.ask(self.store.last_changes(std::slice::from_ref(owner))).await?;
             topic.begin_anew(found.first().map_or(0, |(_, last)| *last));
             return Ok(true);
         }
@@ -94,7 +95,7 @@ impl Hub {
         ids.dedup();
         let mut found = MarksById::new();
         for (id, recipient, marks) in
-            in_time(self.store.broadcast_marks(&topic.owner.workspace, &ids)).await?
+            self.ask(self.store.broadcast_marks(&topic.owner.workspace, &ids)).await?
         {
             found.entry(id).or_default().insert(recipient, marks);
         }

@@ -18,7 +18,7 @@ use super::frame::{Frame, Sent};
 use super::hear::NEW_TOKEN;
 use super::heard::Heard;
 use super::place::{Place, Side};
-use super::{Hub, Topics, in_time};
+use super::{Hub, Topics};
 use crate::metrics;
 use crate::store::StoreError;
 use crate::store::inbox::Owner;
@@ -103,7 +103,7 @@ impl Feed {
 
     /// Stands behind `after`, or at the inbox's end.
     pub(super) async fn begin(&mut self, after: Option<Place>) -> Result<(), StoreError> {
-        let standing = in_time(self.hub.store.standing(&self.follower.owner)).await?;
+        let standing = self.hub.ask(self.hub.store.standing(&self.follower.owner)).await?;
         let now = self.place_of(standing);
         let lost = after.is_some_and(|after| after.is_ahead_of(now));
         let from = after.filter(|_| !lost).unwrap_or(now);
@@ -174,7 +174,7 @@ impl Feed {
     /// # Errors
     /// When the database is not available.
     pub async fn resume(&mut self, after: Place) -> Result<(), StoreError> {
-        let standing = in_time(self.hub.store.standing(&self.follower.owner)).await?;
+        let standing = self.hub.ask(self.hub.store.standing(&self.follower.owner)).await?;
         if after.is_ahead_of(self.place_of(standing)) {
             self.tell(Frame::Gap);
         } else {

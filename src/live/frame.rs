@@ -34,7 +34,7 @@ crate::outcome::words! {
 }
 
 crate::outcome::words! {
-    /// What only a `WebSocket` is answered.
+    /// What only clients of a `WebSocket` are answered.
     Answer {
         Pong = "pong",
         Subscribed = "subscribed",

@@ -9,10 +9,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::sync::{Notify, watch};
 
+use super::Hub;
 use super::follower::End;
 use super::heard::Told;
 use super::topic::Topic;
-use super::{Hub, in_time};
 use crate::bus::{BusError, live};
 use crate::clock;
 use crate::health::Pulse;
@@ -107,8 +107,11 @@ impl Hub {
         loop {
             let asked = tokio::time::timeout(clock::jittered(SWEEP), look.notified()).await.is_ok();
             tracing::debug!(asked, "looking whether changes of inboxes were missed");
+            let mut warned = false;
             while let Err(error) = self.look_at_all().await {
-                tracing::warn!(%error, "whether changes of inboxes were missed is not known at the moment");
+                if !std::mem::replace(&mut warned, true) {
+                    tracing::warn!(%error, "whether changes of inboxes were missed is not known at the moment");
+                }
                 clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
             }
         }
@@ -121,7 +124,7 @@ impl Hub {
             // Before the look: what was passed on by then is there.
             let passed_on: Vec<u64> = some.iter().map(|topic| topic.last()).collect();
             let owners: Vec<_> = some.iter().map(|topic| topic.owner.clone()).collect();
-            let found = in_time(self.store.last_changes(&owners)).await?;
+            let found = self.ask(self.store.last_changes(&owners)).await?;
             let found: std::collections::HashMap<_, _> = found.into_iter().collect();
             for (topic, passed_on) in some.iter().zip(passed_on) {
                 let last = found.get(&topic.owner).copied().unwrap_or_default();

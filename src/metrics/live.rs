@@ -12,7 +12,7 @@ crate::outcome::words! {
     InboxTransport {
         /// Server-sent events.
         Sse = "sse",
-        /// `WebSocket`.
+        /// A `WebSocket`.
         Ws = "ws",
     }
 }

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::live::catch_up::PAGE;
 use crate::live::follower::Follower;
 use crate::live::place::{Place, Side};
-use crate::live::{Hub, Topics, in_time};
+use crate::live::{Hub, Topics};
 use crate::notification::change::Change;
 use crate::store::StoreError;
 use crate::store::inbox::Owner;
@@ -112,7 +112,7 @@ impl Reader {
     /// While the database is away the client notices nothing but silence.
     async fn until_answered<T, W: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> W) -> T {
         loop {
-            match in_time(ask()).await {
+            match self.hub.ask(ask()).await {
                 Ok(answer) => return answer,
                 Err(error) => {
                     tracing::debug!(%error, "a live inbox waits for the database");

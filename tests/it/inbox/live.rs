@@ -13,15 +13,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::support::SOON;
 use crate::support::api::Api;
 use crate::support::bugle::{Bugle, Role};
 use crate::support::database::Database;
 use crate::support::stream::{LiveStream, Sent};
 use crate::support::wire::Wire;
+use crate::support::{LATER, SOON};
 
 pub const STREAM: &str = "/v1/notifications/stream";
 
@@ -38,7 +39,8 @@ pub fn documents() -> Value {
     let kept = crate::support::bugle::with(json!({ "id": "into-inboxes" }), &rule);
     let same = json!({ "id": "progress", "events": ["progress:*"], "channels": ["in_app"], "recipients": ["{{to}}"],
         "collapse": { "key": "{{task}}" } });
-    json!({ "rules": [kept, same] })
+    let channel = json!({ "id": "in_app", "kind": "in_app", "config": {} });
+    json!({ "channels": [channel], "rules": [kept, same] })
 }
 
 /// Puts a notification into an inbox; `number` tells it apart.
@@ -49,7 +51,7 @@ pub async fn put(wire: &Wire, to: &str, number: usize) {
 /// Waits until an inbox has so many.
 pub async fn holds(bugle: &Bugle, whose: &str, count: u64) {
     let store = Store::open(&bugle.database.url(), 1).unwrap();
-    crate::support::eventually("the inbox has it", SOON, async || {
+    crate::support::eventually("the inbox has it", LATER, async || {
         let page = store
             .inbox(&owner(whose), &Default::default(), None, 1)
             .await
@@ -167,6 +169,10 @@ impl WebSocket {
                 Some(Ok(Message::Close(frame))) => return Err(frame),
                 Some(Ok(_)) => {}
                 None | Some(Err(Error::ConnectionClosed)) => return Err(None),
+                // The server let go before all was read.
+                Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_))) => {
+                    return Err(None);
+                }
                 Some(Err(error)) => panic!("{error}"),
             }
         }

@@ -1,5 +1,6 @@
 //! An inbox live, over a WebSocket.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bugle::store::inbox::mark::Mark;
@@ -67,9 +68,11 @@ on_both_databases! {
             if shown > 301 { live.push(shown) } else { replayed.push((shown, frame["id"].clone())) }
         }
         assert_eq!(live, [303], "what it had told does not come again");
-        let numbers: Vec<usize> = replayed.iter().map(|(number, _)| *number).collect();
-        assert_eq!(numbers, (41..=301).collect::<Vec<_>>());
-        assert_eq!((&replayed[0].1, &replayed[259].1, &replayed[260].1), (&json!("41.0"), &json!("300.0"), &json!("300.1")));
+        let wanted: Vec<String> = (41..=300).map(|own| format!("{own}.0")).chain(["300.1".to_owned()]).collect();
+        let ids: Vec<&str> = replayed.iter().map(|(_, id)| id.as_str().unwrap()).collect();
+        assert_eq!(ids, wanted);
+        let numbers: BTreeSet<usize> = replayed.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers.len(), 261);
         let last = ws.told("unread_count").await;
         assert_eq!((last["count"].clone(), last["id"].clone()), (json!(303), json!("302.1")));
         ws.say(&json!({ "type": "resume", "after": "41.0" })).await;
