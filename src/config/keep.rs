@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_on_the_page_are_settings() {
+        let page = include_str!("../../docs/retention.md");
+        let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let kept = kept(text).unwrap();
+        assert_eq!(
+            (kept.inbox_max(&workspace("default")), kept.inbox_max(&workspace("team-b"))),
+            (500, 1_000)
+        );
+        assert_eq!(kept.history_since(&workspace("team-b"), Timestamp::UNIX_EPOCH), None);
+    }
+
+    #[test]
     fn what_is_out_of_range_or_unknown_is_refused_with_its_key() {
         for (text, said) in [
             ("[inbox]\nkeep_days = 0", "inbox.keep_days is 0: 1 to 3650"),

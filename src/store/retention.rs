@@ -2,7 +2,8 @@
 //! calls it calls it again until nothing is left, with pauses, so that no writer waits for long.
 //!
 //! Several processes may do it at once. What a batch removes is looked for without a lock, and looked at again under the locks
-//! that everybody else takes: the rows of inboxes, in the order of their owners.
+//! that everybody else takes: the rows of inboxes, in the order of their owners. Statements whose length differs from batch to batch
+//! are planned each time.
 
 pub mod changes;
 pub mod history;

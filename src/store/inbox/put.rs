@@ -12,6 +12,9 @@ use crate::notification::Notification;
 use crate::notification::change::{Announcement, Change, ChangeKind};
 use crate::notification::item::Item;
 
+/// Ids that are looked for at once.
+const IDS_PER_STATEMENT: usize = 500;
+
 /// A row that is new in this batch.
 struct Fresh<'a> {
     item: &'a Item,
@@ -70,9 +73,10 @@ async fn known(
     items: &[Item],
 ) -> Result<HashSet<NotificationId>, StoreError> {
     let mut known = HashSet::new();
-    for some in items.chunks(dialect.rows_per_statement()) {
+    for some in items.chunks(IDS_PER_STATEMENT) {
         let sql = format!("select id from notifications where id in {}", dialect.placeholders(1, some.len()));
-        let mut query = sqlx::query(AssertSqlSafe(sql));
+        // Planned each time: Postgres would keep the plan that it made while the table was empty, and read all of it.
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
         for item in some {
             query = query.bind(item.id.to_string());
         }

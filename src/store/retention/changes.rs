@@ -116,7 +116,8 @@ async fn cut(
             format!("(workspace = {workspace} and recipient = {recipient} and seq <= {end})")
         })
         .collect();
-    let mut query = sqlx::query(AssertSqlSafe(format!("delete from changes where {}", parts.join(" or "))));
+    let sql = format!("delete from changes where {}", parts.join(" or "));
+    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
     for (owner, end) in ends {
         query = query.bind(owner.workspace.to_string()).bind(owner.recipient.to_string()).bind(*end);
     }

@@ -108,7 +108,7 @@ impl Store {
             self.dialect.place(1),
             places.join(", ")
         );
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(since);
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(since);
         for id in ids {
             query = query.bind(id.clone());
         }
@@ -116,8 +116,8 @@ impl Store {
         let mut outcomes = 0;
         if !gone.is_empty() {
             let places = self.dialect.placeholders(1, gone.len());
-            let mut query =
-                sqlx::query(AssertSqlSafe(format!("delete from outcomes where delivery_id in {places}")));
+            let sql = format!("delete from outcomes where delivery_id in {places}");
+            let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
             for row in &gone {
                 query = query.bind(row.try_get::<String, _>("id")?);
             }

@@ -171,7 +171,7 @@ async fn first(
             )
         })
         .collect();
-    let mut query = sqlx::query(AssertSqlSafe(parts.join(" union all ")));
+    let mut query = sqlx::query(AssertSqlSafe(parts.join(" union all "))).persistent(false);
     for (owner, count) in wanted {
         query = query
             .bind(owner.workspace.to_string())
@@ -197,7 +197,7 @@ async fn still_there(
          from notifications where id in {}",
         dialect.placeholders(1, old.len())
     );
-    let mut query = sqlx::query(AssertSqlSafe(sql));
+    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
     for (_, id) in old {
         query = query.bind(id.to_string());
     }
@@ -220,7 +220,7 @@ async fn remove(
         return Ok(Vec::new());
     }
     let sql = format!("delete from notifications where id in {}", dialect.placeholders(1, victims.len()));
-    let mut query = sqlx::query(AssertSqlSafe(sql));
+    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
     for victim in &victims {
         query = query.bind(victim.id.to_string());
     }
