@@ -177,7 +177,7 @@ async fn insert_changes(
         query = query
             .bind("default".to_owned())
             .bind(item.recipient.to_string())
-            .bind((first + number) as i64)
+            .bind(i64::try_from(first + number)?)
             .bind("created".to_owned())
             .bind(item.id.to_string())
             .bind(1_i64)
@@ -281,7 +281,7 @@ async fn within_the_cap(fleet: &Fleet) -> Anything<()> {
     loop {
         let fullest =
             store.fullest_inboxes().await?.into_iter().map(|(_, items)| items).max().unwrap_or_default();
-        if fullest <= FULL as i64 {
+        if fullest <= FULL.cast_signed() {
             return Ok(());
         }
         if started.elapsed() > crate::PATIENCE {

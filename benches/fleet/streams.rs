@@ -58,6 +58,8 @@ async fn storm(report: &mut Report, fleet: &Fleet, listeners: &Listeners) -> Any
     let before = listeners.told();
     for number in MESSAGES + 1..=2 * MESSAGES {
         broadcast(fleet, number).await?;
+        // In their order also behind workers who send side by side.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let started = Instant::now();

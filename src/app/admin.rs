@@ -37,7 +37,8 @@ pub async fn serve(
     // Ends with the soft stop like everything else: a process that drains is not ready.
     let stopped = stop.soft.clone();
     running.spawn("the admin port", async move {
-        let server = axum::serve(listener, routes.into_make_service()).with_graceful_shutdown(stopped.clone().cancelled_owned());
+        let server = axum::serve(listener, routes.into_make_service())
+            .with_graceful_shutdown(stopped.clone().cancelled_owned());
         crate::api::serve_until(server, &stopped, "the admin port").await;
     });
     Ok(running)

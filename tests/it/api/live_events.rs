@@ -174,7 +174,7 @@ async fn only_those_who_may_read_events_are_told() {
         ("operator", json!({ "workspace": "red" }), 200),
         ("admin", json!({}), 200),
         ("publisher", json!({}), 403),
-        ("agent", json!({}), 403),
+        ("agent", json!({ "recipient": "bot" }), 403),
         ("viewer", json!({ "recipient": "ann" }), 403),
         ("admin", json!({ "recipient": "ann" }), 403),
     ] {

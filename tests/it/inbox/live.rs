@@ -5,6 +5,7 @@ use std::time::Duration;
 use bugle::ids::{NotificationId, Recipient, WorkspaceId};
 use bugle::store::Store;
 use bugle::store::inbox::Owner;
+use bugle::store::inbox::list::InboxFilter;
 use bugle::store::inbox::mark::{Mark, Marked};
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::{SinkExt, StreamExt};
@@ -53,7 +54,7 @@ pub async fn holds(bugle: &Bugle, whose: &str, count: u64) {
     let store = Store::open(&bugle.database.url(), 1).unwrap();
     crate::support::eventually("the inbox has it", LATER, async || {
         let page = store
-            .inbox(&owner(whose), &Default::default(), None, 1)
+            .inbox(&owner(whose), &InboxFilter::default(), None, 1)
             .await
             .map_err(|error| error.to_string())?;
         crate::support::ensure(page.total >= count, format!("{} of {count}", page.total))

@@ -60,9 +60,12 @@ impl Things {
         let path = template.replace("{id}", id).replace("{sequence}", "1").replace("{level}", "task");
         let path = path.replace("{channel}", "none").replace("{token}", "none");
         match template {
-            "/v1/notifications" | "/v1/notifications/unread-count" | "/v1/notifications/read-all" => {
-                path + "?recipient=bob"
-            }
+            "/v1/notifications"
+            | "/v1/notifications/unread-count"
+            | "/v1/notifications/read-all"
+            | "/v1/notifications/stream"
+            | "/v1/notifications/ws"
+            | "/v1/notifications/preferences" => path + "?recipient=bob",
             "/v1/deliveries" | "/v1/deliveries/stats" | "/v1/deliveries/stream" => path + "?recipient=bob",
             "/v1/push-subscriptions" => path + "?user=bob",
             _ => path,
@@ -76,6 +79,7 @@ impl Things {
             ("POST", "/v1/notifications") => with(message, &json!({ "type": "a:b" })),
             ("PUT", "/v1/notifications") => json!({ "ids": [self.notification] }),
             ("DELETE", "/v1/notifications") => json!({ "ids": [self.doomed] }),
+            (_, "/v1/notifications/preferences") => json!({ "preferences": [] }),
             ("POST", "/v1/notifications/claim") => json!({ "agent": "bob" }),
             ("POST", "/v1/notifications/send") => with(message, &json!({ "channel": "in_app", "body": "b" })),
             ("POST", "/v1/push-subscriptions") => with(phone("another"), &json!({ "deviceName": "another" })),

@@ -44,6 +44,16 @@ const TABLE: &str = "
     POST   /v1/notifications/send                              1 2  3 3 3 3 3  3 3 2 2
     DELETE /v1/notifications/send/{id}                         1 4  3 3 4 3 4  3 3 2 *
 
+    GET    /v1/notifications/stream                            1 2  3 3 3 3 3  3 2 2 2
+    GET    /v1/notifications/ws                                1 *  3 3 3 3 3  3 * * *
+    GET    /v1/notifications/preferences                       1 2  3 3 3 3 3  3 2 2 2
+    PUT    /v1/notifications/preferences                       1 2  3 3 3 3 3  3 3 2 2
+    PATCH  /v1/notifications/preferences                       1 2  3 3 3 3 3  3 3 2 2
+    DELETE /v1/notifications/preferences                       1 2  3 3 3 3 3  3 3 2 2
+
+    POST   /v1/stream-tickets                                  1 2  2 2 2 2 2  2 2 2 2
+    GET    /v1/events/stream                                   1 2  3 3 3 3 3  3 2 2 2
+
     GET    /v1/push-subscriptions                              1 2  3 3 3 3 3  3 3 2 2
     POST   /v1/push-subscriptions                              1 2  3 3 3 3 3  3 3 2 2
     DELETE /v1/push-subscriptions                              1 4  4 4 4 4 4  3 3 2 4
