@@ -35,7 +35,7 @@ pub async fn inbox(api: &Api, principal: &Principal, query: &Query) -> Result<Ow
         (None, None) => return Err(Problem::invalid("parameter recipient: whose inbox?")),
     };
     let owner = Owner { workspace, recipient };
-    if is_barred(api, principal, &owner).await? {
+    if Box::pin(is_barred(api, principal, &owner)).await? {
         return Err(Problem::forbidden("an agent reads no human's inbox, and this recipient is one"));
     }
     Ok(owner)
