@@ -181,11 +181,15 @@ impl Hub {
     }
 
     /// Asks the database, in line and in time.
-    async fn ask<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn ask<T, W>(&self, work: impl FnOnce() -> W) -> Result<T, StoreError>
+    where
+        W: Future<Output = Result<T, StoreError>>,
+    {
         let late = |_| StoreError::Unavailable("no answer in time".to_owned());
         let in_line = async {
             let permit = self.readers.acquire().await;
-            let answer = work.await;
+            // Boxed, and not before: who waits in line is small.
+            let answer = Box::pin(work()).await;
             drop(permit);
             answer
         };

@@ -57,9 +57,9 @@ impl Hub {
     async fn read_on(&self, topic: &Topic) -> Result<bool, StoreError> {
         let (owner, known) = (&topic.owner, topic.known());
         let page = if topic.is_everybody() { PAGE_OF_BROADCASTS } else { PAGE };
-        let behind = self.ask(self.store.changes(owner, owner, topic.last(), page)).await?;
+        let behind = self.ask(|| self.store.changes(owner, owner, topic.last(), page)).await?;
         if behind.gap {
-            let found = self.ask(self.store.last_changes(std::slice::from_ref(owner))).await?;
+            let found = self.ask(|| self.store.last_changes(std::slice::from_ref(owner))).await?;
             topic.begin_anew(found.first().map_or(0, |(_, last)| *last));
             return Ok(true);
         }
@@ -95,7 +95,7 @@ impl Hub {
         ids.dedup();
         let mut found = MarksById::new();
         for (id, recipient, marks) in
-            self.ask(self.store.broadcast_marks(&topic.owner.workspace, &ids)).await?
+            self.ask(|| self.store.broadcast_marks(&topic.owner.workspace, &ids)).await?
         {
             found.entry(id).or_default().insert(recipient, marks);
         }

@@ -103,7 +103,7 @@ impl Feed {
 
     /// Stands behind `after`, or at the inbox's end.
     pub(super) async fn begin(&mut self, after: Option<Place>) -> Result<(), StoreError> {
-        let standing = self.hub.ask(self.hub.store.standing(&self.follower.owner)).await?;
+        let standing = self.hub.ask(|| self.hub.store.standing(&self.follower.owner)).await?;
         let now = self.place_of(standing);
         let lost = after.is_some_and(|after| after.is_ahead_of(now));
         let from = after.filter(|_| !lost).unwrap_or(now);
@@ -174,7 +174,7 @@ impl Feed {
     /// # Errors
     /// When the database is not available.
     pub async fn resume(&mut self, after: Place) -> Result<(), StoreError> {
-        let standing = self.hub.ask(self.hub.store.standing(&self.follower.owner)).await?;
+        let standing = self.hub.ask(|| self.hub.store.standing(&self.follower.owner)).await?;
         if after.is_ahead_of(self.place_of(standing)) {
             self.tell(Frame::Gap);
         } else {

@@ -124,7 +124,7 @@ impl Hub {
             // Before the look: what was passed on by then is there.
             let passed_on: Vec<u64> = some.iter().map(|topic| topic.last()).collect();
             let owners: Vec<_> = some.iter().map(|topic| topic.owner.clone()).collect();
-            let found = self.ask(self.store.last_changes(&owners)).await?;
+            let found = self.ask(|| self.store.last_changes(&owners)).await?;
             let found: std::collections::HashMap<_, _> = found.into_iter().collect();
             for (topic, passed_on) in some.iter().zip(passed_on) {
                 let last = found.get(&topic.owner).copied().unwrap_or_default();

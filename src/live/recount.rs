@@ -41,7 +41,7 @@ impl Hub {
                 followers.iter().map(|follower| &follower.owner.recipient).collect();
             recipients.sort_unstable();
             recipients.dedup();
-            let found = match self.ask(self.store.standings(workspace, &recipients)).await {
+            let found = match self.ask(|| self.store.standings(workspace, &recipients)).await {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(%error, "unread notifications cannot be counted at the moment");

@@ -146,7 +146,10 @@ impl Topic {
     /// All there was has been read. False when more is known to be there by now.
     pub fn caught_up(&self, read_up_to: u64) -> bool {
         let mut state = self.lock();
-        if state.known > state.last && state.known > read_up_to && !state.followers.is_empty() {
+        if state.followers.is_empty() {
+            // Whoever comes reads up to here first.
+            state.last = state.last.max(state.known);
+        } else if state.known > state.last && state.known > read_up_to {
             return false;
         }
         state.known = state.last;

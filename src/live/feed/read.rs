@@ -112,7 +112,7 @@ impl Reader {
     /// While the database is away the client notices nothing but silence.
     async fn until_answered<T, W: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> W) -> T {
         loop {
-            match self.hub.ask(ask()).await {
+            match self.hub.ask(&ask).await {
                 Ok(answer) => return answer,
                 Err(error) => {
                     tracing::debug!(%error, "a live inbox waits for the database");

@@ -108,6 +108,19 @@ fn an_older_database_is_no_reason_to_read_for_ever() {
 }
 
 #[test]
+fn what_was_heard_while_nobody_was_left_is_read_by_whoever_comes() {
+    let topic = topic("ann");
+    let (first, late) = (joined(&topic, 1, 5), follower(2, "ann"));
+    topic.enter();
+    late.begin(Place { own: 6, everybody: 0 }, standing(6, 0, 0));
+    assert!(topic.hear(told(6, 7)).catch_up);
+    topic.leave(&first);
+    assert!(topic.caught_up(6));
+    assert!(!topic.go_live(&late, 6), "7 was heard of");
+    assert!(topic.go_live(&late, 7));
+}
+
+#[test]
 fn it_ends_with_the_last_feed() {
     let topic = topic("ann");
     let (one, other) = (joined(&topic, 1, 5), joined(&topic, 2, 5));

@@ -30,6 +30,8 @@ pub const STREAM: &str = "/v1/notifications/stream";
 /// A fleet in which `in:*` goes into the inboxes that the event names in `to`.
 pub async fn fleet(database: Database) -> (Bugle, Wire) {
     let bugle = Bugle::on(crate::support::broker::NatsServer::shared().await, database);
+    // More than one inbox usually keeps: clients that take nothing need much to be told of.
+    bugle.set("INBOX__KEEP_PER_RECIPIENT", "5000");
     bugle.start_with(&documents()).await;
     let wire = bugle.wire().await;
     (bugle, wire)
