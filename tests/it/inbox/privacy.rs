@@ -65,8 +65,10 @@ impl Things {
             | "/v1/notifications/read-all"
             | "/v1/notifications/stream"
             | "/v1/notifications/ws"
-            | "/v1/notifications/preferences" => path + "?recipient=bob",
-            "/v1/deliveries" | "/v1/deliveries/stats" | "/v1/deliveries/stream" => path + "?recipient=bob",
+            | "/v1/notifications/preferences"
+            | "/v1/deliveries"
+            | "/v1/deliveries/stats"
+            | "/v1/deliveries/stream" => path + "?recipient=bob",
             "/v1/push-subscriptions" => path + "?user=bob",
             _ => path,
         }
