@@ -190,6 +190,7 @@ async fn a_revoked_token_ends_its_streams_within_two_seconds_even_when_nothing_h
 }
 
 #[tokio::test]
+#[ignore = "what it sends may fit into the kernel's buffers: it needs a socket with a small one"]
 async fn a_client_that_takes_nothing_is_cut_and_resumes() {
     let (bugle, wire) = fleet(Database::sqlite()).await;
     let mut stream = follow(&bugle.api(), "ann", None).await;

@@ -180,6 +180,7 @@ async fn a_revoked_token_and_a_shutdown_close_with_their_codes() {
 }
 
 #[tokio::test]
+#[ignore = "what it sends may fit into the kernel's buffers: it needs a socket with a small one"]
 async fn a_client_that_takes_nothing_is_closed_as_slow() {
     let (bugle, wire) = fleet(Database::sqlite()).await;
     let (mut ws, _) = open(&bugle.api(), "recipient=ann").await;
