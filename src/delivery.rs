@@ -3,6 +3,7 @@
 //! It carries all that an attempt needs but the channel's own configuration: rendered texts, the event's data, and the
 //! number of the attempt, since the broker forgets counts whenever a timer moves a message.
 
+mod begin;
 mod consent;
 
 use std::ops::Range;

@@ -18,7 +18,7 @@ use crate::bus::claim::{self, First};
 use crate::bus::{Bus, BusError, schedule};
 use crate::channel::ChannelSpec;
 use crate::clock;
-use crate::delivery::{Consent, Delivery, ENVELOPE_VERSION, Format, GLOBAL_SCOPE};
+use crate::delivery::{Consent, Delivery, GLOBAL_SCOPE};
 use crate::event::{self, EventRef};
 use crate::ids::{DeliveryKey, Recipient, WorkspaceId, digest};
 use crate::metrics;
@@ -141,47 +141,31 @@ fn delivery(to: To<'_>, draft: &Draft, (event, at): (&str, Timestamp), recipient
     }
     let data = serde_json::value::to_raw_value(&data).unwrap_or_else(|_| RawValue::NULL.to_owned());
     Delivery {
-        v: ENVELOPE_VERSION,
-        id,
-        workspace: workspace.clone(),
-        event: EventRef {
-            id: event.to_owned(),
-            source: SOURCE.to_owned(),
-            event_type: draft.event_type.clone(),
-            time: at,
-            traceparent: None,
-            hops: 0,
-        },
-        rule: None,
-        scope: GLOBAL_SCOPE.to_owned(),
-        channel: channel.clone(),
         kind: Some(spec.kind),
         recipient: Some(recipient.clone()),
         severity: draft.severity.or(urgency.map(|urgency| urgency.severity)).unwrap_or_default(),
         title: one_line(&draft.title, TITLE_CHARS_MAX),
         body: draft.body.clone(),
-        format: Format::Markdown,
         link: draft.link.clone(),
         actions: draft.actions.clone(),
-        attachments: Vec::new(),
         data: data.into(),
-        note: None,
-        held_back: 0,
-        collapse_id: None,
-        collapse_ms: None,
         expires_at: expiry(at, Some(spec)),
-        attempt: 1,
-        redrive: 0,
-        postponed: 0,
-        stepped: 0,
-        held: 0,
-        cancelled: false,
         once: true,
-        turn: None,
-        origin: None,
         project: event::project::named_in(&draft.data),
         consent: if texts.is_mandatory(&draft.event_type) { Consent::NotNeeded } else { Consent::Given },
-        reach: None,
+        ..Delivery::begin(
+            id,
+            workspace.clone(),
+            EventRef {
+                id: event.to_owned(),
+                source: SOURCE.to_owned(),
+                event_type: draft.event_type.clone(),
+                time: at,
+                traceparent: None,
+                hops: 0,
+            },
+            channel.clone(),
+        )
     }
 }
 

@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::attachment::{self, Attachment};
 use crate::channel::{ChannelSpec, Enabled, Kind};
-use crate::delivery::{Consent, Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
+use crate::delivery::{Consent, Delivery, GLOBAL_SCOPE};
 use crate::event::{Event, Severity};
 use crate::ids::{ChannelId, DeliveryKey, Recipient};
 use crate::outcome::Reason;
@@ -210,13 +210,8 @@ impl Draft<'_> {
         let mut notes: Vec<&str> = self.text.notes.iter().map(String::as_str).collect();
         notes.extend(more_notes.iter().map(String::as_str));
         Delivery {
-            v: ENVELOPE_VERSION,
-            id: key.id(),
-            workspace: self.event.workspace.clone(),
-            event: self.event.reference(),
             rule: Some(self.candidate.rule.id.clone()),
             scope: self.candidate.scope.to_owned(),
-            channel: self.channel.clone(),
             kind: spec.map(|spec| spec.kind),
             recipient: self.recipient.cloned(),
             severity: self.severity,
@@ -228,22 +223,15 @@ impl Draft<'_> {
             attachments: self.attachments.to_vec(),
             data: self.event.data_json.clone(),
             note: (!notes.is_empty()).then(|| texts::one_line(&notes.join("; "), NOTE_CHARS_MAX)),
-            held_back: 0,
-            collapse_id: None,
-            collapse_ms: None,
             expires_at: expiry(self.event.time, spec),
-            attempt: 1,
-            redrive: 0,
-            postponed: 0,
-            stepped: 0,
-            held: 0,
-            cancelled: false,
-            once: false,
-            turn: None,
-            origin: None,
             project: self.project.map(str::to_owned),
             consent: self.consent,
-            reach: None,
+            ..Delivery::begin(
+                key.id(),
+                self.event.workspace.clone(),
+                self.event.reference(),
+                self.channel.clone(),
+            )
         }
     }
 }

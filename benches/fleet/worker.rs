@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bugle::bus::Names;
 use bugle::channel::Kind;
-use bugle::delivery::{Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
-use bugle::event::{EventRef, EventType, Severity};
+use bugle::delivery::{Delivery, GLOBAL_SCOPE};
+use bugle::event::{EventRef, EventType};
 use bugle::ids::{ChannelId, DeliveryKey, RuleId, WorkspaceId};
 use jiff::Timestamp;
 use serde_json::json;
@@ -98,7 +98,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         time: Timestamp::now(),
         traceparent: None,
     };
-    let key = DeliveryKey {
+    let id = DeliveryKey {
         workspace: &workspace,
         source: &event.source,
         event: &event.id,
@@ -106,41 +106,15 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         rule: Some(&rule),
         channel: &channel,
         recipient: None,
-    };
+    }
+    .id();
     Delivery {
-        v: ENVELOPE_VERSION,
-        id: key.id(),
-        event: event.clone(),
-        scope: GLOBAL_SCOPE.to_owned(),
         kind: Some(Kind::Webhook),
-        recipient: None,
-        severity: Severity::Info,
         title: format!("t-{number} failed"),
         body: format!("Task t-{number} moved to failed"),
-        link: None,
-        actions: Vec::new(),
-        attachments: Vec::new(),
         data: RawValue::from_string(String::from_utf8(data).expect("it is JSON")).expect("it is JSON").into(),
-        note: None,
-        held_back: 0,
-        format: bugle::delivery::Format::Markdown,
-        collapse_id: None,
-        collapse_ms: None,
         expires_at: Timestamp::now() + Duration::from_secs(3_600),
-        attempt: 1,
-        redrive: 0,
-        postponed: 0,
-        stepped: 0,
-        held: 0,
-        cancelled: false,
-        once: false,
-        turn: None,
-        origin: None,
-        project: None,
-        consent: bugle::delivery::Consent::default(),
-        reach: None,
-        workspace,
         rule: Some(rule),
-        channel,
+        ..Delivery::begin(id, workspace, event.clone(), channel)
     }
 }

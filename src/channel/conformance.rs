@@ -31,7 +31,7 @@ use self::server::{Behaviour, Server};
 use self::subjects::{Subject, subjects};
 use super::http::{HttpClient, HttpPolicy};
 use super::{Channel, Kind, SendError, Try, Workshop};
-use crate::delivery::{Delivery, Format};
+use crate::delivery::Delivery;
 use crate::event::{EventRef, EventType, Severity};
 use crate::ids::{ChannelId, DeliveryId, RuleId, WorkspaceId};
 use crate::outcome::Reason;
@@ -52,47 +52,26 @@ const AT: &str = "2026-11-20T10:00:05Z";
 pub(crate) fn sample() -> Delivery {
     let data = RawValue::from_string(r#"{"b":1, "a":1.0}"#.to_owned()).unwrap();
     Delivery {
-        v: 1,
-        id: DeliveryId::parse("d_bivfuvuqt5zrxmfsw4jhrdbp").unwrap(),
-        workspace: WorkspaceId::default(),
-        event: EventRef {
-            id: "e-1".to_owned(),
-            source: "tests".to_owned(),
-            event_type: EventType::parse("task:created").unwrap(),
-            time: "2026-11-20T10:00:00Z".parse().unwrap(),
-            traceparent: None,
-            hops: 0,
-        },
         rule: Some(RuleId::parse("everything").unwrap()),
-        scope: "global".to_owned(),
-        channel: ChannelId::parse("c").unwrap(),
         kind: Some(Kind::Console),
-        recipient: None,
         severity: Severity::Warning,
         title: "Task <created> & more".to_owned(),
         body: "**bold** snake_case_name\n\n<!channel>".to_owned(),
-        format: Format::Markdown,
-        link: None,
-        actions: Vec::new(),
-        attachments: Vec::new(),
         data: Arc::from(data),
-        note: None,
-        held_back: 0,
-        collapse_id: None,
-        collapse_ms: None,
         expires_at: "2026-11-21T10:00:00Z".parse().unwrap(),
-        attempt: 1,
-        redrive: 0,
-        postponed: 0,
-        stepped: 0,
-        held: 0,
-        cancelled: false,
-        once: false,
-        turn: None,
-        origin: None,
-        project: None,
-        consent: crate::delivery::Consent::default(),
-        reach: None,
+        ..Delivery::begin(
+            DeliveryId::parse("d_bivfuvuqt5zrxmfsw4jhrdbp").unwrap(),
+            WorkspaceId::default(),
+            EventRef {
+                id: "e-1".to_owned(),
+                source: "tests".to_owned(),
+                event_type: EventType::parse("task:created").unwrap(),
+                time: "2026-11-20T10:00:00Z".parse().unwrap(),
+                traceparent: None,
+                hops: 0,
+            },
+            ChannelId::parse("c").unwrap(),
+        )
     }
 }
 

@@ -11,18 +11,15 @@ pub struct Urgency {
     pub severity: Severity,
 }
 
-/// The words of an urgency; severities are words of one, too.
-pub const WORDS: [(&str, Severity); 6] = [
-    ("info", Severity::Info),
-    ("warning", Severity::Warning),
-    ("critical", Severity::Critical),
-    ("low", Severity::Info),
-    ("medium", Severity::Warning),
-    ("high", Severity::Critical),
-];
+/// The words of an urgency.
+pub const URGENCIES: [(&str, Severity); 3] =
+    [("low", Severity::Info), ("medium", Severity::Warning), ("high", Severity::Critical)];
+
+/// Severities are words of one, too.
+pub const WORDS: [&str; 6] = ["info", "warning", "critical", "low", "medium", "high"];
 
 /// Where `critical` is a word beside them, `high` is no more than a warning.
-const PRIORITIES: [(&str, Severity); 4] = [
+pub const PRIORITIES: [(&str, Severity); 4] = [
     ("low", Severity::Info),
     ("medium", Severity::Info),
     ("high", Severity::Warning),
@@ -32,7 +29,9 @@ const PRIORITIES: [(&str, Severity); 4] = [
 impl Urgency {
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        among(&WORDS, word)
+        let severity = |severity: Severity| Self { word: word.trim().to_owned(), severity };
+        let severities = || Severity::parse(&word.trim().to_ascii_lowercase()).map(severity);
+        among(&URGENCIES, word).or_else(severities)
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use futures_util::Stream;
 
@@ -345,7 +346,7 @@ impl Stream for Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.hub.leave(&self.follower, &self.topics);
-        if let Some(end) = self.follower.ended() {
+        if let Some(end) = self.follower.ended(Instant::now()) {
             metrics::inbox_cut(end.cut());
         }
     }

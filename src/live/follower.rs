@@ -22,7 +22,7 @@ use unread::Unread;
 
 /// Changes that wait for a client.
 pub const QUEUE_MAX: usize = 64;
-/// A client whose queue was full and who took nothing for this long is cut.
+/// A client who takes nothing of what waits for this long is cut.
 pub const SLOW_AFTER: Duration = Duration::from_secs(10);
 
 /// Why a feed is ended by this side.
@@ -93,8 +93,8 @@ struct State {
     /// The number of unread ones is to be told whatever comes.
     tell_unread: bool,
     behind: Option<Behind>,
-    /// Since when nothing was taken although the queue is full.
-    stalled: Option<Instant>,
+    /// Since when something waits of which nothing was taken.
+    waiting: Option<Instant>,
     heartbeat: bool,
     end: Option<End>,
     waker: Option<Waker>,
@@ -146,7 +146,7 @@ impl Follower {
             unread: Unread::default(),
             tell_unread: false,
             behind: None,
-            stalled: None,
+            waiting: None,
             heartbeat: false,
             end: None,
             waker: None,
@@ -212,12 +212,13 @@ impl Follower {
         }
         if state.queue.len() >= QUEUE_MAX {
             state.leave(Behind::Full);
-            state.stalled.get_or_insert_with(Instant::now);
+            state.waiting.get_or_insert_with(Instant::now);
             return Took::Left;
         }
         let (unread, took) = self.note(&mut state, side, heard);
         if self.sees(side, heard) {
             state.queue.push_back(Entry { side, heard: Arc::clone(heard), unread });
+            state.waiting.get_or_insert_with(Instant::now);
             state.wake();
         }
         took
@@ -296,9 +297,9 @@ impl Follower {
 
     /// Why it was ended by this side.
     #[must_use]
-    pub fn ended(&self) -> Option<End> {
+    pub fn ended(&self, now: Instant) -> Option<End> {
         let state = self.lock();
-        state.end.or(state.stalled.map(|_| End::Slow))
+        state.end.or_else(|| state.is_slow(now).then_some(End::Slow))
     }
 
     pub fn beat(&self) {
@@ -313,14 +314,14 @@ impl Follower {
 
     /// True when the client took nothing for too long.
     #[must_use]
-    pub fn is_slow(&self) -> bool {
-        self.lock().stalled.is_some_and(|since| since.elapsed() > SLOW_AFTER)
+    pub fn is_slow(&self, now: Instant) -> bool {
+        self.lock().is_slow(now)
     }
 
     /// What there is for the client, in its order; the queue stays while `hold`.
     pub fn take(&self, hold: bool, context: &Context<'_>) -> Poll<Taken> {
         let mut state = self.lock();
-        state.stalled = None;
+        state.waiting = None;
         match state.end {
             // What is in the queue still goes out.
             Some(End::Shutdown) if !state.queue.is_empty() && !hold => {}
@@ -355,6 +356,10 @@ impl Follower {
 }
 
 impl State {
+    fn is_slow(&self, now: Instant) -> bool {
+        self.waiting.is_some_and(|since| now.saturating_duration_since(since) > SLOW_AFTER)
+    }
+
     fn leave(&mut self, why: Behind) {
         self.live = [false; 2];
         self.behind = Some(match (self.behind, why) {

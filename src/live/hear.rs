@@ -4,7 +4,7 @@
 //! and then in any case. And it keeps the followers' time: heartbeats, slow clients, tokens that are gone.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tokio::sync::{Notify, watch};
@@ -151,7 +151,7 @@ impl Hub {
             self.each(|follower| {
                 if !follower.holds(NEW_TOKEN) {
                     follower.end(End::Revoked);
-                } else if follower.is_slow() {
+                } else if follower.is_slow(Instant::now()) {
                     follower.end(End::Slow);
                 } else if follower.number % HEARTBEAT_TICKS == tick % HEARTBEAT_TICKS {
                     follower.beat();

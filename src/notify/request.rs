@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::delivery::Action;
+use crate::event::urgency::{PRIORITIES, URGENCIES};
 use crate::event::{EventType, Severity};
 use crate::ids::Recipient;
 use crate::notification::Source;
@@ -17,16 +18,6 @@ use crate::rule::fault::{Fault, unknown_word};
 pub const RECIPIENTS_MAX: usize = 100;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const WORD_CHARS_MAX: usize = 256;
-
-/// What producers call how much something matters, and what it is on the one scale.
-const URGENCIES: [(&str, Severity); 3] =
-    [("low", Severity::Info), ("medium", Severity::Warning), ("high", Severity::Critical)];
-const PRIORITIES: [(&str, Severity); 4] = [
-    ("low", Severity::Info),
-    ("medium", Severity::Info),
-    ("high", Severity::Warning),
-    ("critical", Severity::Critical),
-];
 
 /// A notification to make.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema, JsonSchema)]

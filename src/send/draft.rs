@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::request::SendRequest;
 use crate::channel::ChannelSpec;
-use crate::delivery::{Consent, Delivery, ENVELOPE_VERSION, GLOBAL_SCOPE};
+use crate::delivery::{Consent, Delivery, GLOBAL_SCOPE};
 use crate::event::{EventRef, EventType, project};
 use crate::ids::{DeliveryKey, WorkspaceId};
 use crate::route::{expiry, texts};
@@ -62,20 +62,6 @@ impl Draft<'_> {
         let data = data.unwrap_or_else(|| RawValue::NULL.to_owned());
         let event_type = event_type();
         Delivery {
-            v: ENVELOPE_VERSION,
-            id,
-            workspace: workspace.clone(),
-            event: EventRef {
-                id: event.to_owned(),
-                source: SOURCE.to_owned(),
-                event_type,
-                time: due,
-                traceparent: None,
-                hops: 0,
-            },
-            rule: None,
-            scope: GLOBAL_SCOPE.to_owned(),
-            channel: request.channel.clone(),
             kind: Some(spec.kind),
             recipient: request.recipient.clone(),
             severity: request.severity,
@@ -86,27 +72,27 @@ impl Draft<'_> {
             actions: request.actions.clone(),
             attachments: request.attachments.clone(),
             data: data.into(),
-            note: None,
-            held_back: 0,
-            collapse_id: None,
-            collapse_ms: None,
             expires_at: expiry(due, Some(spec)),
-            attempt: 1,
-            redrive: 0,
-            postponed: 0,
-            stepped: 0,
-            held: 0,
-            cancelled: false,
             once: true,
-            turn: None,
-            origin: None,
             project: request
                 .data
                 .as_ref()
                 .filter(|_| request.recipient.is_some())
                 .and_then(project::named_in),
             consent,
-            reach: None,
+            ..Delivery::begin(
+                id,
+                workspace.clone(),
+                EventRef {
+                    id: event.to_owned(),
+                    source: SOURCE.to_owned(),
+                    event_type,
+                    time: due,
+                    traceparent: None,
+                    hops: 0,
+                },
+                request.channel.clone(),
+            )
         }
     }
 }

@@ -136,18 +136,20 @@ async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
 
 /// The folder of npm packages. Without it the test is left out, but never in CI.
 fn node_tools() -> Option<PathBuf> {
-    found("BUGLE_TEST_NODE_TOOLS", ".tools/node", "node_modules/ws/package.json")
+    let folder = found("BUGLE_TEST_NODE_TOOLS", ".tools/node")?;
+    assert!(folder.join("node_modules/ws/package.json").exists(), "{} has no `ws`", folder.display());
+    Some(folder)
 }
 
 /// As [`node_tools`], for a browser.
 fn chromium() -> Option<PathBuf> {
-    found("BUGLE_TEST_CHROMIUM", "/usr/bin/chromium", "")
+    found("BUGLE_TEST_CHROMIUM", "/usr/bin/chromium")
 }
 
-fn found(variable: &str, usual: &str, inside: &str) -> Option<PathBuf> {
+fn found(variable: &str, usual: &str) -> Option<PathBuf> {
     let usual = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(usual);
     let path = std::env::var_os(variable).map_or(usual, PathBuf::from);
-    if path.join(inside).exists() {
+    if path.exists() {
         return Some(path);
     }
     assert!(std::env::var_os("CI").is_none(), "there is no {}: `make test` obtains it", path.display());

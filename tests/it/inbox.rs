@@ -11,6 +11,7 @@ mod live;
 mod marks;
 mod privacy;
 mod resume;
+mod slow;
 mod stream;
 mod ws;
 

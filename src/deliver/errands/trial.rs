@@ -19,10 +19,10 @@ use crate::clock;
 use crate::deliver::after;
 use crate::deliver::circuit::TryEnd;
 use crate::deliver::failing::Seen;
-use crate::delivery::{Delivery, ENVELOPE_VERSION, Format, GLOBAL_SCOPE};
+use crate::delivery::{Delivery, GLOBAL_SCOPE};
 use crate::documents::{Document, Key};
 use crate::errand::{Errand, Of, Refusal, Tested};
-use crate::event::{EventRef, EventType, OWN_SOURCE, Severity};
+use crate::event::{EventRef, EventType, OWN_SOURCE};
 use crate::ids::{DeliveryKey, WorkspaceId};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
@@ -164,39 +164,17 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
     let event_type = EventType::parse(EVENT_TYPE).unwrap_or_else(|_| unreachable!("{EVENT_TYPE} is a type"));
     let source = OWN_SOURCE.to_owned();
     Delivery {
-        v: ENVELOPE_VERSION,
-        id: key.id(),
-        workspace: workspace.clone(),
-        event: EventRef { id: event, source, event_type, time: at, traceparent: None, hops: 0 },
-        rule: None,
-        scope: GLOBAL_SCOPE.to_owned(),
-        channel: channel.clone(),
         kind: Some(spec.kind),
         recipient: errand.recipient.clone(),
-        severity: Severity::Info,
         title: format!("Bugle test: {channel}"),
         body: format!("If you can read this, the channel `{channel}` of the workspace `{workspace}` works."),
-        format: Format::default(),
-        link: None,
-        actions: Vec::new(),
-        attachments: Vec::new(),
         data: data.into(),
-        note: None,
-        held_back: 0,
-        collapse_id: None,
-        collapse_ms: None,
         expires_at: crate::route::expiry(at, Some(spec)),
-        attempt: 1,
-        redrive: 0,
-        postponed: 0,
-        stepped: 0,
-        held: 0,
-        cancelled: false,
-        once: false,
-        reach: None,
-        turn: None,
-        origin: None,
-        project: None,
-        consent: crate::delivery::Consent::default(),
+        ..Delivery::begin(
+            key.id(),
+            workspace.clone(),
+            EventRef { id: event, source, event_type, time: at, traceparent: None, hops: 0 },
+            channel.clone(),
+        )
     }
 }

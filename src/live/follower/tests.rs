@@ -90,10 +90,9 @@ fn a_full_queue_is_delivered_and_the_rest_is_left_to_sql() {
     assert_eq!(follower.tell(Side::Own, &created(65)), Took::Left);
     assert_eq!(follower.tell(Side::Everybody, &created(1)), Took::Left, "nothing is told over a hole");
     assert!(!follower.is_live(Side::Own) && !follower.is_live(Side::Everybody));
-    assert_eq!(follower.ended(), Some(End::Slow), "if it ended now");
     assert_eq!(waiting(&follower).len(), QUEUE_MAX);
     assert!(matches!(take(&follower), Some(Taken::Behind(Behind::Full))));
-    assert_eq!(follower.ended(), None);
+    assert_eq!(follower.ended(Instant::now()), None);
 }
 
 #[test]
@@ -150,7 +149,20 @@ fn a_heartbeat_that_is_not_taken_until_the_next_one_ends_it() {
     follower.beat();
     assert!(matches!(take(&follower), Some(Taken::Heartbeat)));
     follower.beat();
-    assert_eq!(follower.ended(), None);
+    assert_eq!(follower.ended(Instant::now()), None);
     follower.beat();
-    assert_eq!(follower.ended(), Some(End::Slow));
+    assert_eq!(follower.ended(Instant::now()), Some(End::Slow));
+}
+
+#[test]
+fn who_takes_nothing_of_what_waits_is_slow_however_little_it_is() {
+    let follower = live("ann", standing(0, 0, 0));
+    let later = || Instant::now() + SLOW_AFTER + Duration::from_secs(1);
+    assert_eq!(follower.ended(later()), None, "nothing waits");
+    follower.tell(Side::Own, &created(1));
+    assert_eq!(follower.ended(Instant::now()), None);
+    assert!(follower.is_slow(later()));
+    assert_eq!(follower.ended(later()), Some(End::Slow));
+    waiting(&follower);
+    assert_eq!(follower.ended(later()), None, "it was taken");
 }

@@ -35,7 +35,7 @@ impl Traits {
     pub(super) fn take(&mut self, fields: &Map<String, Value>) -> Result<(), Fault> {
         if let Some(value) = fields.get("severity") {
             let urgency = value.as_str().and_then(Urgency::parse);
-            let words = WORDS.map(|(word, _)| word).join(", ");
+            let words = WORDS.join(", ");
             let unknown = || Fault::new("/severity", format!("{value} is none of {words}"));
             self.urgency = Some(urgency.ok_or_else(unknown)?);
         }

@@ -14,7 +14,8 @@ import websockets
 browser, page, expression, end = sys.argv[1:5]
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-proxy-server", "--remote-debugging-port=0",
+    "--disable-component-update", "--disable-sync", "--no-proxy-server", "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
 ]
 
 
@@ -40,13 +41,15 @@ async def watch(profile):
             while True:
                 answer = json.loads(await socket.recv())
                 if answer.get("id") == number:
-                    return answer["result"]
+                    return answer.get("result", {})
 
         target = (await call("Target.createTarget", url=page))["targetId"]
         session = (await call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         before = None
         while before != end:
-            found = (await call("Runtime.evaluate", session, expression=expression))["result"].get("value")
+            # While a page loads there may be nothing to evaluate in.
+            answer = await call("Runtime.evaluate", session, expression=expression)
+            found = answer.get("result", {}).get("value")
             if found != before:
                 print(found, flush=True)
                 before = found

@@ -9,8 +9,7 @@ use super::live::{STREAM, another, counts, fleet, follow, holds, mark, next, num
 use crate::support::api::{reply, token};
 use crate::support::bugle::{ADMIN_TOKEN, Role};
 use crate::support::database::{Database, on_both_databases};
-use crate::support::stream::LiveStream;
-use crate::support::{LATER, SOON, ensure, eventually};
+use crate::support::{LATER, SOON};
 
 on_both_databases! {
     async fn what_comes_into_an_inbox_and_what_becomes_of_it_is_told_with_the_count_of_unread_ones(database: Database) {
@@ -187,49 +186,6 @@ async fn a_revoked_token_ends_its_streams_within_two_seconds_even_when_nothing_h
     let metrics = crate::support::api::get_text(&format!("{}/metrics", bugle.api().base)).await.1;
     assert!(metrics.contains("bugle_inbox_streams_cut_total{reason=\"revoked\"} 1"), "{metrics}");
     assert!(metrics.contains("bugle_inbox_streams_open{transport=\"sse\"} 0"), "{metrics}");
-}
-
-#[tokio::test]
-#[ignore = "what it sends may fit into the kernel's buffers: it needs a socket with a small one"]
-async fn a_client_that_takes_nothing_is_cut_and_resumes() {
-    let (bugle, wire) = fleet(Database::sqlite()).await;
-    let mut stream = follow(&bugle.api(), "ann", None).await;
-    counts(&mut stream, 0).await;
-    let long = "x".repeat(9_000);
-    let total = 1_200;
-    for number in 0..total {
-        let data = json!({ "to": "ann", "metadata": { "number": number, "long": long } });
-        wire.event("in:box", &format!("long-{number}"), &data).await;
-    }
-    holds(&bugle, "ann", total).await;
-    eventually("it is cut", LATER, async || {
-        let metrics = crate::support::api::get_text(&format!("{}/metrics", bugle.api().base)).await.1;
-        ensure(metrics.contains("bugle_inbox_streams_cut_total{reason=\"slow\"} 1"), "it is not".to_owned())
-    })
-    .await;
-    // It gets what was on its way, and resumes behind that.
-    let (mut seen, mut last) = (Vec::new(), String::new());
-    let mut read = async |stream: &mut LiveStream, seen: &mut Vec<u64>| {
-        while let Some(sent) = stream.next(SOON).await {
-            if sent.event == "cut" {
-                assert_eq!(sent.json(), json!({ "reason": "slow" }));
-                break;
-            }
-            if sent.event == "notification" {
-                seen.push(place(&sent.id).0);
-                last = sent.id;
-            }
-            if seen.len() as u64 == total {
-                break;
-            }
-        }
-        last.clone()
-    };
-    let last = read(&mut stream, &mut seen).await;
-    assert!((seen.len() as u64) < total, "it was cut");
-    let mut stream = follow(&bugle.api(), "ann", Some(&last)).await;
-    read(&mut stream, &mut seen).await;
-    assert_eq!(seen, (1..=total).collect::<Vec<_>>());
 }
 
 #[tokio::test]

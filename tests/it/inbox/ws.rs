@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::live::{WebSocket, fleet, holds, mark, number, put};
+use crate::support::LATER;
 use crate::support::bugle::{ADMIN_TOKEN, Role};
 use crate::support::database::{Database, on_both_databases};
-use crate::support::{LATER, ensure, eventually};
 
 /// A WebSocket behind its first frames.
 async fn open(api: &crate::support::api::Api, query: &str) -> (WebSocket, Value) {
@@ -177,27 +177,6 @@ async fn a_revoked_token_and_a_shutdown_close_with_their_codes() {
     let ((code, took), ()) = tokio::join!(api.process.sigterm(LATER), reading);
     assert_eq!(code, 0, "{}", api.process.output());
     assert!(took < Duration::from_secs(3), "{took:?}");
-}
-
-#[tokio::test]
-#[ignore = "what it sends may fit into the kernel's buffers: it needs a socket with a small one"]
-async fn a_client_that_takes_nothing_is_closed_as_slow() {
-    let (bugle, wire) = fleet(Database::sqlite()).await;
-    let (mut ws, _) = open(&bugle.api(), "recipient=ann").await;
-    let long = "x".repeat(9_000);
-    for number in 0..1_200 {
-        let data = json!({ "to": "ann", "metadata": { "number": number, "long": long } });
-        wire.event("in:box", &format!("long-{number}"), &data).await;
-    }
-    holds(&bugle, "ann", 1_200).await;
-    eventually("it is cut", LATER, async || {
-        let metrics = crate::support::api::get_text(&format!("{}/metrics", bugle.api().base)).await.1;
-        ensure(metrics.contains("bugle_inbox_streams_cut_total{reason=\"slow\"} 1"), "it is not".to_owned())
-    })
-    .await;
-    // The close may not find its way through what was never taken.
-    let code = ws.closes().await;
-    assert!([4408, 1006].contains(&code), "{code}");
 }
 
 #[tokio::test]
