@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::Bus;
 use crate::health::Health;
-use crate::metrics::InboxTransport;
+use crate::metrics::Transport;
 use crate::store::inbox::Owner;
 use crate::store::{Store, StoreError};
 use crate::task;
@@ -107,7 +107,7 @@ impl Hub {
         owner: Owner,
         after: Option<Place>,
         pass: Box<dyn Pass>,
-        transport: InboxTransport,
+        transport: Transport,
     ) -> Result<Feed, StoreError> {
         // From here on what is told of these inboxes is noted: what is read now and what is heard then meet.
         let topics = self.join(&owner);

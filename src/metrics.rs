@@ -4,9 +4,9 @@
 //! age of a delivery from its event to its acceptance, waiting included.
 
 mod api;
-mod live;
 mod open;
 mod pace;
+mod streams;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -21,10 +21,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::api::{Limit, StreamEnd, api_request, request_limited, stream_ended};
-pub use self::live::{InboxCut, InboxTransport, OpenInboxStream, inbox_caught_up, inbox_cut};
-pub use self::open::{OpenStream, Unattached};
+pub use self::api::{Limit, api_request, request_limited};
+pub use self::open::Unattached;
 pub use self::pace::{circuits_open, pace_lost, pace_reserved, pace_waited};
+pub use self::streams::{Followed, OpenStream, StreamEnd, Transport, inbox_caught_up};
 
 use crate::channel::Kind;
 use crate::channel::standing::Cause;
@@ -63,8 +63,6 @@ const RETENTION_REMOVED: &str = "bugle_retention_removed_total";
 const DOCUMENTS_UNREADABLE: &str = "bugle_documents_unreadable_total";
 const PANICS: &str = "bugle_handler_panics_total";
 const DISCONNECTS: &str = "bugle_nats_disconnects_total";
-const STREAMS_OPEN: &str = "bugle_streams_open";
-const STREAMS_ENDED: &str = "bugle_streams_ended_total";
 const REQUESTS: &str = "bugle_api_requests_total";
 const REQUESTS_LIMITED: &str = "bugle_api_requests_limited_total";
 const SOURCE_MESSAGES: &str = "bugle_source_messages_total";
@@ -91,7 +89,7 @@ pub fn install() -> Result<PrometheusHandle, String> {
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| error.to_string())?;
     describe();
-    live::describe();
+    streams::describe();
     start_at_zero();
     Ok(handle)
 }
@@ -131,7 +129,6 @@ fn describe() {
         (DISCONNECTS, "Times that the connection to NATS was lost."),
         (REQUESTS, "API requests, by method and class of status."),
         (REQUESTS_LIMITED, "API requests refused with 429, by the limit that they were over."),
-        (STREAMS_ENDED, "Live streams that ended, by reason."),
     ] {
         describe_counter!(name, Unit::Count, what);
     }
@@ -156,7 +153,6 @@ fn describe() {
     describe_gauge!(QUEUE_MESSAGES, Unit::Count, "Deliveries and timers in the queue, as routers see it.");
     describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Bytes in the queue, as routers see it.");
     describe_gauge!(RECORD_LAG, Unit::Count, "Records that the database does not have yet.");
-    describe_gauge!(STREAMS_OPEN, Unit::Count, "Live streams open.");
     describe_counter!(
         SOURCE_MESSAGES,
         Unit::Count,
@@ -221,7 +217,7 @@ fn start_at_zero() {
         }
     }
     api::start_at_zero();
-    live::start_at_zero();
+    streams::start_at_zero();
     gauge!(SOURCES_UNATTACHED).set(0.0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

@@ -54,6 +54,12 @@ impl Query {
         Self(url::form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }
 
+    /// Parameters that came in another way.
+    #[must_use]
+    pub const fn of(parameters: Vec<(String, String)>) -> Self {
+        Self(parameters)
+    }
+
     /// # Errors
     /// 400 for a name that is not known here, or that comes twice where one value is meant.
     pub fn only(self, known: &[&str]) -> Result<Self, Problem> {

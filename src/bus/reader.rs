@@ -14,10 +14,14 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Bus, BusError, StreamName, topology};
+use crate::clock;
 
 /// An idle reader asks again this often; an answer later than the grace after it means that the broker is away.
 const POLL: Duration = Duration::from_secs(2);
 const POLL_GRACE: Duration = Duration::from_secs(1);
+/// A server of a cluster may hear later than this process of a consumer that another one has made, and refuses to ask it so long.
+const UNHEARD_OF: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(50);
 /// Messages asked for at once, where nothing else is said.
 const BATCH: usize = 1_000;
 /// The broker forgets a reader that is gone for this long.
@@ -51,6 +55,7 @@ pub struct Entry {
 pub struct Reader {
     consumer: Consumer<pull::Config>,
     batch: Option<(Batch, Instant)>,
+    opened: Instant,
     /// Messages asked for at once.
     ask: usize,
     losses: tokio::sync::watch::Receiver<u64>,
@@ -111,7 +116,8 @@ impl Reader {
         let stream = bus.js.get_stream_no_info(stream).await.map_err(BusError::request)?;
         let consumer = stream.create_consumer(config).await.map_err(BusError::request)?;
         let pending_at_start = consumer.cached_info().num_pending;
-        Ok(Self { consumer, batch: None, ask: BATCH, losses, delivered: 0, pending_at_start })
+        let opened = Instant::now();
+        Ok(Self { consumer, batch: None, opened, ask: BATCH, losses, delivered: 0, pending_at_start })
     }
 
     /// Asks for so many at once: what was asked for and not read yet lies in this process, however large it is.
@@ -139,6 +145,11 @@ impl Reader {
         };
         loop {
             match next {
+                Some(Err(error)) if self.delivered == 0 && self.opened.elapsed() < UNHEARD_OF => {
+                    tracing::debug!(%error, "a consumer that was made just now cannot be asked yet");
+                    clock::sleep(AGAIN).await;
+                    return Box::pin(self.next(max)).await;
+                }
                 // The poll is over: the next call asks anew.
                 None => return Ok(entries),
                 Some(message) => entries.push(self.entry(&message.map_err(BusError::request)?)?),

@@ -20,7 +20,7 @@ use super::hear::NEW_TOKEN;
 use super::heard::Heard;
 use super::place::{Place, Side};
 use super::{Hub, Topics};
-use crate::metrics;
+use crate::metrics::{Followed, OpenStream, StreamEnd};
 use crate::store::StoreError;
 use crate::store::inbox::Owner;
 use crate::store::inbox::changes::Standing;
@@ -45,7 +45,9 @@ pub struct Feed {
     resume: Option<Place>,
     /// Whether its holder may still, where that has to be looked up.
     checking: Option<LookUp>,
-    open: metrics::OpenInboxStream,
+    open: OpenStream,
+    /// What the client did that its connection had to be ended for.
+    fault: Option<StreamEnd>,
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -62,7 +64,7 @@ enum Phase {
 
 impl Feed {
     pub(super) fn new(hub: Arc<Hub>, follower: Arc<Follower>, topics: Topics) -> Self {
-        let open = metrics::OpenInboxStream::new(follower.transport);
+        let open = OpenStream::new(Followed::Inbox, follower.transport);
         let nowhere = Place::default();
         let (sent, begun, until, first) = (nowhere, nowhere, nowhere, VecDeque::new());
         Self {
@@ -77,6 +79,7 @@ impl Feed {
             resume: None,
             checking: None,
             open,
+            fault: None,
         }
     }
 
@@ -100,6 +103,11 @@ impl Feed {
     /// The client does not take what it is given.
     pub fn cut_slow(&self) {
         self.follower.end(End::Slow);
+    }
+
+    /// The client's connection is ended for what it did.
+    pub fn blame(&mut self, fault: StreamEnd) {
+        self.fault = Some(fault);
     }
 
     /// Stands behind `after`, or at the inbox's end.
@@ -346,8 +354,7 @@ impl Stream for Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.hub.leave(&self.follower, &self.topics);
-        if let Some(end) = self.follower.ended(Instant::now()) {
-            metrics::inbox_cut(end.cut());
-        }
+        let ended = || self.follower.ended(Instant::now()).map(End::counted);
+        self.open.ended(self.fault.or_else(ended).unwrap_or(StreamEnd::Client));
     }
 }

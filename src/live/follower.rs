@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::frame::{CutReason, Frame, is_told};
 use super::heard::Heard;
 use super::place::{Place, Side};
-use crate::metrics::{InboxCut, InboxTransport};
+use crate::metrics::{StreamEnd, Transport};
 use crate::notification::change::ChangeKind;
 use crate::store::inbox::Owner;
 use crate::store::inbox::changes::Standing;
@@ -46,11 +46,11 @@ impl End {
     }
 
     #[must_use]
-    pub fn cut(self) -> InboxCut {
+    pub fn counted(self) -> StreamEnd {
         match self {
-            Self::Shutdown => InboxCut::Shutdown,
-            Self::Slow => InboxCut::Slow,
-            Self::Revoked => InboxCut::Revoked,
+            Self::Shutdown => StreamEnd::Shutdown,
+            Self::Slow => StreamEnd::Slow,
+            Self::Revoked => StreamEnd::Revoked,
         }
     }
 }
@@ -69,7 +69,7 @@ pub type LookUp = Pin<Box<dyn Future<Output = bool> + Send>>;
 pub struct Follower {
     pub number: u64,
     pub owner: Owner,
-    pub transport: InboxTransport,
+    pub transport: Transport,
     pass: Box<dyn Pass>,
     since: Instant,
     state: Mutex<State>,
@@ -138,7 +138,7 @@ const fn at(side: Side) -> usize {
 
 impl Follower {
     #[must_use]
-    pub fn new(number: u64, owner: Owner, pass: Box<dyn Pass>, transport: InboxTransport) -> Self {
+    pub fn new(number: u64, owner: Owner, pass: Box<dyn Pass>, transport: Transport) -> Self {
         let state = State {
             queue: VecDeque::new(),
             queued: Place::default(),

@@ -34,10 +34,15 @@ crate::outcome::words! {
 }
 
 crate::outcome::words! {
-    /// What only clients of a `WebSocket` are answered.
+    /// What only clients of a `WebSocket` are told, because they asked for it.
     Answer {
         Pong = "pong",
         Subscribed = "subscribed",
+        Unsubscribed = "unsubscribed",
+        /// Of the topic of events.
+        Event = "event",
+        /// Of the topic of deliveries.
+        Outcome = "outcome",
         Error = "error",
     }
 }

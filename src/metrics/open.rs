@@ -2,7 +2,7 @@
 
 use metrics::gauge;
 
-use super::{SOURCES_UNATTACHED, STREAMS_OPEN};
+use super::SOURCES_UNATTACHED;
 
 /// Counts a source that cannot be attached for as long as it lives.
 pub struct Unattached;
@@ -24,28 +24,5 @@ impl Default for Unattached {
 impl Drop for Unattached {
     fn drop(&mut self) {
         gauge!(SOURCES_UNATTACHED).decrement(1.0);
-    }
-}
-
-/// Counts a live stream for as long as it lives.
-pub struct OpenStream;
-
-impl OpenStream {
-    #[must_use]
-    pub fn new() -> Self {
-        gauge!(STREAMS_OPEN).increment(1.0);
-        Self
-    }
-}
-
-impl Default for OpenStream {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        gauge!(STREAMS_OPEN).decrement(1.0);
     }
 }

@@ -13,6 +13,7 @@ mod privacy;
 mod resume;
 mod slow;
 mod stream;
+mod topics;
 mod ws;
 
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 //! agent is never a human.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::api::Shared;
 use crate::api::auth::{Permission, Principal, agents, permits};
@@ -24,7 +25,7 @@ pub fn inbox(principal: &Principal, query: &Query) -> Result<Owner, Problem> {
 /// What lets a stream go on.
 pub struct Bearer {
     pub api: Shared,
-    pub principal: Principal,
+    pub principal: Arc<Principal>,
     pub owner: Owner,
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -18,7 +19,7 @@ use crate::api::auth::Principal;
 use crate::api::problem::Problem;
 use crate::api::query::Query;
 use crate::live::feed::Feed;
-use crate::metrics::InboxTransport;
+use crate::metrics::Transport;
 
 /// What a client should wait before it comes again, in milliseconds.
 const RETRY: &[u8] = b"retry: 2000\n";
@@ -63,8 +64,8 @@ pub async fn follow(
         Some(text) if !text.is_empty() => Some(place(text, &owner, "Last-Event-ID")?),
         Some(_) | None => asked_place(&query, &owner)?,
     };
-    let pass = Box::new(Bearer { api: api.clone(), principal, owner: owner.clone() });
-    let feed = api.live.follow(owner, after, pass, InboxTransport::Sse).await?;
+    let pass = Box::new(Bearer { api: api.clone(), principal: Arc::new(principal), owner: owner.clone() });
+    let feed = api.live.follow(owner, after, pass, Transport::Sse).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache"),

@@ -5,6 +5,9 @@
 
 mod client;
 mod session;
+mod topics;
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
@@ -12,13 +15,14 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
+use self::topics::Topics;
 use super::access::{self, Bearer};
 use super::{PARAMETERS, asked_place};
 use crate::api::Shared;
 use crate::api::auth::Principal;
 use crate::api::problem::Problem;
 use crate::api::query::Query;
-use crate::metrics::InboxTransport;
+use crate::metrics::Transport;
 
 /// Frames are written when so much of them is there, or at the end.
 const WRITE_BUFFER: usize = 4 * 1024;
@@ -30,8 +34,8 @@ const READ_MAX: usize = 64 * 1024;
 /// Follow an inbox live (WebSocket).
 ///
 /// The frames of the stream of server-sent events as JSON texts, each with a `type` and an `id`; a new notification is
-/// `notification.new`. The client may send `{"type":"ping"}` and `{"type":"resume","after":"12.7"}`, 4 KiB each and 20 in ten
-/// seconds. Close codes: 1012 the server stops, 4401 the token was revoked, 4408 the client does not keep up, 1009 and 1008 it sends
+/// `notification.new`. The client may send `{"type":"ping"}`, `{"type":"resume","after":"12.7"}` and, to follow events or deliveries
+/// as well, `{"type":"subscribe","topic":"events","pattern":["task:*"]}`, 4 KiB each and 20 in ten seconds. Close codes: 1012 the server stops, 4401 the token was revoked, 4408 the client does not keep up, 1009 and 1008 it sends
 /// too much.
 #[utoipa::path(
     get,
@@ -67,16 +71,18 @@ pub async fn follow(
         Ok(upgrade) => upgrade,
         Err(rejected) => return Ok(upgrade_required(&rejected)),
     };
-    let pass = Box::new(Bearer { api: api.clone(), principal, owner: owner.clone() });
-    let feed = api.live.follow(owner, after, pass, InboxTransport::Ws).await?;
+    let principal = Arc::new(principal);
+    let pass = Box::new(Bearer { api: api.clone(), principal: principal.clone(), owner: owner.clone() });
+    let feed = api.live.follow(owner, after, pass, Transport::Ws).await?;
     let running = api.live.token();
+    let topics = Topics::new(api, principal);
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(READ_MAX)
         .max_frame_size(READ_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        session::run(socket, feed).await;
+        session::run(socket, feed, topics).await;
         drop(running);
     }))
 }

@@ -16,11 +16,12 @@ use crate::api::problem::Problem;
 use crate::api::query::Query;
 use crate::bus::reader::Entry;
 use crate::bus::{Bus, Names, StreamName};
+use crate::metrics::{Followed, Transport};
 use crate::outcome::Outcome;
 use crate::store::deliveries::Filter;
 
 /// Beside those that every stream takes.
-const FILTERS: [&str; 8] =
+pub const FILTERS: [&str; 8] =
     ["status", "channel", "kind", "rule", "event", "eventType", "recipient", "severity"];
 
 /// Follow outcomes live (server-sent events).
@@ -57,15 +58,26 @@ pub async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let query = query.only(&[&PARAMETERS[..], &FILTERS].concat())?;
-    let filter = visible(&principal, &query)?;
+    let view = Outcomes::wanted(&principal, &query)?;
     let resume = resumed(&headers, &query)?;
-    Ok(sse::response(feed::open(api, &principal, Outcomes(filter), resume).await?))
+    Ok(sse::response(feed::open(api, &principal, view, resume, Transport::Sse).await?))
 }
 
-struct Outcomes(Filter);
+pub struct Outcomes(Filter);
+
+impl Outcomes {
+    /// What a client asks for and may see.
+    ///
+    /// # Errors
+    /// 400 for a filter that is none, 403 for what is somebody else's.
+    pub fn wanted(principal: &Principal, query: &Query) -> Result<Self, Problem> {
+        Ok(Self(visible(principal, query)?))
+    }
+}
 
 impl View for Outcomes {
     const STREAM: StreamName = StreamName::Records;
+    const FOLLOWED: Followed = Followed::Deliveries;
 
     fn filter(&self, names: &Names) -> String {
         names.outcome_filter(self.0.workspace.as_ref())
@@ -74,7 +86,7 @@ impl View for Outcomes {
     fn show(&self, _: &Bus, _: &Arc<str>, entry: Entry) -> Option<Frame> {
         let outcome = serde_json::from_slice::<Outcome>(&entry.payload).ok()?;
         let data = String::from_utf8_lossy(&entry.payload).into_owned().into();
-        keeps(&self.0, &outcome).then_some(Frame { name: "outcome", id: Some(entry.sequence), data })
+        keeps(&self.0, &outcome).then_some(Frame { name: feed::OUTCOME, id: Some(entry.sequence), data })
     }
 }
 

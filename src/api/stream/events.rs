@@ -22,6 +22,7 @@ use crate::bus::reader::Entry;
 use crate::bus::{Bus, Names, StreamName};
 use crate::event::{Event, Severity};
 use crate::ids::WorkspaceId;
+use crate::metrics::{Followed, Transport};
 use crate::route::handler::decoded;
 use crate::rule::pattern::Pattern;
 
@@ -56,25 +57,39 @@ pub async fn follow(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    principal.may(Permission::ReadEvents)?;
-    if principal.recipient.is_some() {
-        return Err(Problem::forbidden(
-            "events belong to no recipient: this token sees its own recipient only",
-        ));
-    }
-    let query = query.only(&[&PARAMETERS[..], &["pattern"]].concat())?;
-    let view = Events { workspace: principal.reads(query.workspace()?)?, patterns: query.patterns()? };
+    let query = query.only(&[&PARAMETERS[..], &FILTERS].concat())?;
+    let view = Events::wanted(&principal, &query)?;
     let resume = resumed(&headers, &query)?;
-    Ok(sse::response(feed::open(api, &principal, view, resume).await?))
+    Ok(sse::response(feed::open(api, &principal, view, resume, Transport::Sse).await?))
 }
 
-struct Events {
+/// Beside those that every stream takes.
+pub const FILTERS: [&str; 1] = ["pattern"];
+
+pub struct Events {
     workspace: Option<WorkspaceId>,
     patterns: Vec<Pattern>,
 }
 
+impl Events {
+    /// What a client asks for and may see.
+    ///
+    /// # Errors
+    /// 400 for a pattern that is none, 403 for whoever may not see events.
+    pub fn wanted(principal: &Principal, query: &Query) -> Result<Self, Problem> {
+        principal.may(Permission::ReadEvents)?;
+        if principal.recipient.is_some() {
+            return Err(Problem::forbidden(
+                "events belong to no recipient: this token sees its own recipient only",
+            ));
+        }
+        Ok(Self { workspace: principal.reads(query.workspace()?)?, patterns: query.patterns()? })
+    }
+}
+
 impl View for Events {
     const STREAM: StreamName = StreamName::Events;
+    const FOLLOWED: Followed = Followed::Events;
 
     fn filter(&self, names: &Names) -> String {
         names.event_filter(self.workspace.as_ref(), None)
@@ -87,7 +102,7 @@ impl View for Events {
         if !wants(&self.patterns, &event) {
             return None;
         }
-        Some(Frame { name: "event", id, data: text(&event)?.into() })
+        Some(Frame { name: feed::EVENT, id, data: text(&event)?.into() })
     }
 }
 

@@ -15,10 +15,14 @@ use crate::api::{Api, Shared};
 use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, Names, StreamName};
 use crate::clock;
-use crate::metrics::StreamEnd;
+use crate::metrics::{Followed, OpenStream, StreamEnd, Transport};
 
 /// The first frame. It has an id: a client that loses the stream before anything happened resumes there too.
 pub const CONNECTED: &str = "connected";
+/// What an event is told as.
+pub const EVENT: &str = "event";
+/// What an outcome is told as.
+pub const OUTCOME: &str = "outcome";
 /// Messages may be as large as the broker takes them, and wait here for a client that is slow.
 const BATCH_MAX: usize = 32;
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
@@ -28,6 +32,7 @@ const NEW_TOKEN: Duration = Duration::from_secs(2);
 /// What a client sees of a stream of the broker.
 pub trait View: Send + Sync + 'static {
     const STREAM: StreamName;
+    const FOLLOWED: Followed;
 
     /// What the broker sends of it.
     fn filter(&self, names: &Names) -> String;
@@ -45,9 +50,10 @@ pub async fn open<V: View>(
     principal: &Principal,
     view: V,
     resume: Option<u64>,
+    transport: Transport,
 ) -> Result<Frames, Problem> {
     let place = Place::find(&api.bus, V::STREAM, resume).await?;
-    let (outlet, frames) = frames::pair();
+    let (outlet, frames) = frames::pair(OpenStream::new(V::FOLLOWED, transport));
     let token = principal.token_hash.clone();
     spawn(run(api, token, Feed { view, place }, outlet));
     Ok(frames)

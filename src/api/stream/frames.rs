@@ -4,12 +4,15 @@
 //! is said in a last frame.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::metrics::{self, OpenStream, StreamEnd};
+use crate::metrics::{OpenStream, StreamEnd};
 
 /// What may wait for one client.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -37,7 +40,7 @@ impl Frame {
     /// What a client is told at the end; nothing where nobody listens.
     fn last(end: StreamEnd) -> Option<Self> {
         match end {
-            StreamEnd::Client => None,
+            StreamEnd::Client | StreamEnd::Silent | StreamEnd::Abuse => None,
             StreamEnd::Shutdown => Some(Self::plain("server_shutdown")),
             StreamEnd::Slow | StreamEnd::Revoked => {
                 let data = format!("{{\"reason\":\"{end}\"}}").into();
@@ -54,6 +57,7 @@ pub struct Outlet {
     sender: mpsc::UnboundedSender<Waiting>,
     room: Arc<Semaphore>,
     end: Arc<OnceLock<StreamEnd>>,
+    open: OpenStream,
 }
 
 /// The connection's end of it.
@@ -61,16 +65,15 @@ pub struct Frames {
     receiver: mpsc::UnboundedReceiver<Waiting>,
     end: Arc<OnceLock<StreamEnd>>,
     over: bool,
-    _counted: OpenStream,
 }
 
 #[must_use]
-pub fn pair() -> (Outlet, Frames) {
+pub fn pair(open: OpenStream) -> (Outlet, Frames) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let end = Arc::<OnceLock<StreamEnd>>::default();
     let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
-    let frames = Frames { receiver, end: Arc::clone(&end), over: false, _counted: OpenStream::new() };
-    (Outlet { sender, room, end }, frames)
+    let frames = Frames { receiver, end: Arc::clone(&end), over: false };
+    (Outlet { sender, room, end, open }, frames)
 }
 
 impl Outlet {
@@ -83,7 +86,9 @@ impl Outlet {
         let cost = (frame.data.len() + FRAME_BYTES).min(WAITING_BYTES_MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(cost).unwrap_or(u32::MAX));
         let room = tokio::time::timeout(PATIENCE, room).await.map_err(|_| StreamEnd::Slow)?;
-        self.sender.send((frame, room.map_err(|_| StreamEnd::Client)?)).map_err(|_| StreamEnd::Client)
+        self.sender.send((frame, room.map_err(|_| StreamEnd::Client)?)).map_err(|_| StreamEnd::Client)?;
+        self.open.sent(1);
+        Ok(())
     }
 
     /// Waits until the client is gone.
@@ -93,31 +98,48 @@ impl Outlet {
 
     /// The feed is over.
     pub fn end(self, why: StreamEnd) {
-        metrics::stream_ended(why);
+        self.open.ended(why);
         self.end.get_or_init(|| why);
     }
 }
 
 impl Frames {
-    /// The next frame; None when there are no more. Whoever is cut is told so before what still waits: they resume there.
-    pub async fn next(&mut self) -> Option<Frame> {
+    /// Why the feed ended, once that was told.
+    #[must_use]
+    pub fn ended(&self) -> Option<StreamEnd> {
+        self.end.get().copied().filter(|_| self.over)
+    }
+}
+
+impl Stream for Frames {
+    type Item = Frame;
+
+    /// Whoever is cut is told so before what still waits: they resume there.
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Frame>> {
         if self.over {
-            return None;
+            return Poll::Ready(None);
         }
         let cut = matches!(self.end.get(), Some(StreamEnd::Slow | StreamEnd::Revoked));
-        if !cut && let Some((frame, _)) = self.receiver.recv().await {
-            return Some(frame);
+        if !cut && let Some((frame, _)) = ready!(self.receiver.poll_recv(context)) {
+            return Poll::Ready(Some(frame));
         }
         self.over = true;
         self.receiver.close();
         while self.receiver.try_recv().is_ok() {}
-        Frame::last(*self.end.get()?)
+        Poll::Ready(self.end.get().copied().and_then(Frame::last))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
+    use crate::metrics::{Followed, Transport};
+
+    fn pair() -> (Outlet, Frames) {
+        super::pair(OpenStream::new(Followed::Events, Transport::Sse))
+    }
 
     fn frame(id: u64, bytes: usize) -> Frame {
         Frame { name: "event", id: Some(id), data: "x".repeat(bytes).into() }

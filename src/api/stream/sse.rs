@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::Stream;
+use futures_util::StreamExt;
 
 use super::feed::CONNECTED;
 use super::frames::{Frame, Frames};
@@ -18,14 +18,8 @@ const RETRY: Duration = Duration::from_secs(2);
 pub fn response(frames: Frames) -> Response {
     let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
     let headers = [(header::CACHE_CONTROL, "no-cache"), (HeaderName::from_static("x-accel-buffering"), "no")];
-    (headers, Sse::new(events(frames)).keep_alive(keep_alive)).into_response()
-}
-
-fn events(frames: Frames) -> impl Stream<Item = Result<Event, Infallible>> {
-    futures_util::stream::unfold(frames, |mut frames| async move {
-        let frame = frames.next().await?;
-        Some((Ok(event(frame)), frames))
-    })
+    (headers, Sse::new(frames.map(|frame| Ok::<_, Infallible>(event(frame)))).keep_alive(keep_alive))
+        .into_response()
 }
 
 fn event(frame: Frame) -> Event {

@@ -25,7 +25,7 @@ impl Pass for Anybody {
 pub fn follower(number: u64, recipient: &str) -> Arc<Follower> {
     let recipient = Recipient::parse(recipient).unwrap();
     let owner = Owner { workspace: WorkspaceId::default(), recipient };
-    Arc::new(Follower::new(number, owner, Box::new(Anybody), InboxTransport::Sse))
+    Arc::new(Follower::new(number, owner, Box::new(Anybody), Transport::Sse))
 }
 
 /// A change of a notification that is `{"n": seq}`.

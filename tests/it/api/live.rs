@@ -83,10 +83,15 @@ async fn a_quiet_stream_shows_that_it_lives() {
 /// How many streams ended so, as the API counts.
 async fn ended(bugle: &Bugle, reason: &str) -> String {
     let counted = bugle.api().get("/metrics").await.body;
-    let line = format!("bugle_streams_ended_total{{reason=\"{reason}\"}} ");
-    let found =
-        counted.as_str().unwrap().lines().find_map(|text| text.strip_prefix(&line).map(str::to_owned));
-    found.unwrap_or_else(|| panic!("no {line} in {counted}"))
+    let counts =
+        counted.as_str().unwrap().lines().filter(|line| line.starts_with("bugle_streams_ended_total{"));
+    let label = format!("reason=\"{reason}\"");
+    let counts: Vec<u64> = counts
+        .filter(|line| line.contains(&label))
+        .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(counts.len(), 3, "of inboxes, deliveries and events: {counted}");
+    counts.iter().sum::<u64>().to_string()
 }
 
 #[tokio::test]

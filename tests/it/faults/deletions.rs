@@ -68,6 +68,18 @@ async fn a_router_whose_consumer_was_deleted_goes_on_where_it_stood() {
         crate::support::ensure(floor["sequence"] == last, format!("{floor} of {last}"))
     })
     .await;
+    // Nor may anything be on its way: what a worker did not finish is sent again, and rightly.
+    eventually("everything is finished", LATER, async || {
+        let stream = wire.js.get_stream(wire.stream_name("DELIVERIES")).await.unwrap();
+        let consumers: Vec<_> = futures_util::StreamExt::collect(stream.consumers()).await;
+        let open = consumers.into_iter().map(|info| {
+            let info = info.map_err(|error| error.to_string())?;
+            Ok::<_, String>(info.num_ack_pending + usize::try_from(info.num_pending).unwrap())
+        });
+        let open = open.sum::<Result<usize, String>>()?;
+        crate::support::ensure(open == 0, format!("{open} are not"))
+    })
+    .await;
     // New workers and a new server remember no delivery: only the place keeps the old ones from being sent again.
     bugle.kill_9(Role::Worker);
     server.kill_9();

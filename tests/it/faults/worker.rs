@@ -89,6 +89,7 @@ async fn setup_killed_at_any_moment_can_be_done_again() {
 
 #[tokio::test]
 async fn a_worker_that_stood_still_lets_go_of_what_others_have_sent_meanwhile() {
+    const AT_A_TIME: usize = 6;
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
     sink.script("/hook", [Answer::Slow(Duration::from_millis(50))]);
     // A few are tried at a time, and more wait for their turn.
@@ -117,7 +118,8 @@ async fn a_worker_that_stood_still_lets_go_of_what_others_have_sent_meanwhile() 
     .await;
     let mut again = sink.counts("/hook");
     again.retain(|id, count| *count > 1 && !tried.contains_key(id));
-    assert!(again.is_empty(), "sent again: {again:?}");
+    // What was on its way to the receiver when it stopped goes on its way; what waited for its turn does not.
+    assert!(again.len() <= AT_A_TIME, "sent again: {again:?}");
 }
 
 #[tokio::test]

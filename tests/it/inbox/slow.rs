@@ -46,7 +46,10 @@ async fn say_much(bugle: &Bugle, wire: &Wire) {
 async fn is_cut_as_slow(bugle: &Bugle) {
     eventually("it is cut", LATER, async || {
         let metrics = get_text(&format!("{}/metrics", bugle.api().base)).await.1;
-        ensure(metrics.contains("bugle_inbox_streams_cut_total{reason=\"slow\"} 1"), "it is not".to_owned())
+        ensure(
+            metrics.contains("bugle_streams_ended_total{stream=\"inbox\",reason=\"slow\"} 1"),
+            "it is not".to_owned(),
+        )
     })
     .await;
 }

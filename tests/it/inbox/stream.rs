@@ -184,8 +184,11 @@ async fn a_revoked_token_ends_its_streams_within_two_seconds_even_when_nothing_h
     assert!(stream.next(SOON).await.is_none());
     assert!(revoked.elapsed() < Duration::from_secs(2), "{:?}", revoked.elapsed());
     let metrics = crate::support::api::get_text(&format!("{}/metrics", bugle.api().base)).await.1;
-    assert!(metrics.contains("bugle_inbox_streams_cut_total{reason=\"revoked\"} 1"), "{metrics}");
-    assert!(metrics.contains("bugle_inbox_streams_open{transport=\"sse\"} 0"), "{metrics}");
+    assert!(
+        metrics.contains("bugle_streams_ended_total{stream=\"inbox\",reason=\"revoked\"} 1"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("bugle_streams_open{stream=\"inbox\",transport=\"sse\"} 0"), "{metrics}");
 }
 
 #[tokio::test]

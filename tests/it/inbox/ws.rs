@@ -140,7 +140,7 @@ async fn a_client_that_says_too_much_is_closed_with_a_reason() {
     }
     assert_eq!(ws.closes().await, 1008);
     let metrics = crate::support::api::get_text(&format!("{}/metrics", bugle.api().base)).await.1;
-    assert!(metrics.contains("bugle_inbox_streams_cut_total{reason=\"abuse\"} 5"), "{metrics}");
+    assert!(metrics.contains("bugle_streams_ended_total{stream=\"inbox\",reason=\"abuse\"} 5"), "{metrics}");
 }
 
 #[tokio::test]

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::api::query::Query;
 
 /// Of one message.
 pub const BYTES_MAX: usize = 4 * 1024;
@@ -18,24 +21,31 @@ crate::outcome::words! {
     Topic {
         /// The inbox of this connection: it is from the start.
         Notifications = "notifications",
+        Events = "events",
+        Deliveries = "deliveries",
     }
 }
 
 /// What a client asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Asked {
     Ping,
     /// What was missed behind this place.
     Resume(String),
-    Subscribe(Topic),
+    /// What comes of a topic that passes the filters, behind this place or from now on.
+    Subscribe(Topic, Query, Option<u64>),
+    Unsubscribe(Topic),
 }
 
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "type")]
     kind: String,
-    after: Option<String>,
+    after: Option<Value>,
     topic: Option<String>,
+    /// The filters of a topic.
+    #[serde(flatten)]
+    filters: Map<String, Value>,
 }
 
 /// # Errors
@@ -45,18 +55,46 @@ pub fn parse(text: &str) -> Result<Asked, String> {
         .map_err(|error| format!("a message is a JSON object with a type: {error}"))?;
     match message.kind.as_str() {
         "ping" => Ok(Asked::Ping),
-        "resume" => message
-            .after
-            .map(Asked::Resume)
-            .ok_or_else(|| "resume needs after: the last id that came".to_owned()),
+        "resume" => match message.after {
+            Some(Value::String(after)) => Ok(Asked::Resume(after)),
+            _ => Err("resume needs after: the last id that came, a string".to_owned()),
+        },
         "subscribe" => {
-            let topic = message.topic.unwrap_or_default();
-            let known = || Topic::ALL.iter().map(|topic| topic.as_str()).collect::<Vec<_>>().join(", ");
-            Topic::parse(&topic)
-                .map(Asked::Subscribe)
-                .ok_or_else(|| format!("there is no topic {topic:?}: there are {}", known()))
+            let topic = topic(message.topic)?;
+            let after = message.after.map(|after| seq(&after)).transpose()?;
+            let filters = message.filters.into_iter().map(|(name, value)| parameters(name, value));
+            let filters = filters.collect::<Result<Vec<_>, _>>()?.concat();
+            Ok(Asked::Subscribe(topic, Query::of(filters), after))
         }
-        other => Err(format!("{other:?} is no type of message: there are ping, resume, subscribe")),
+        "unsubscribe" => Ok(Asked::Unsubscribe(topic(message.topic)?)),
+        other => {
+            Err(format!("{other:?} is no type of message: there are ping, resume, subscribe, unsubscribe"))
+        }
+    }
+}
+
+fn topic(asked: Option<String>) -> Result<Topic, String> {
+    let asked = asked.unwrap_or_default();
+    let known = || Topic::ALL.iter().map(|topic| topic.as_str()).collect::<Vec<_>>().join(", ");
+    Topic::parse(&asked).ok_or_else(|| format!("there is no topic {asked:?}: there are {}", known()))
+}
+
+fn seq(after: &Value) -> Result<u64, String> {
+    after
+        .as_u64()
+        .ok_or_else(|| format!("after is the seq of the last frame of its topic, a number: not {after}"))
+}
+
+/// A filter as the parameters of a query: a list is one of them several times.
+fn parameters(name: String, value: Value) -> Result<Vec<(String, String)>, String> {
+    let wrong = |value: &Value| format!("{name} is a text or a list of texts: not {value}");
+    match value {
+        Value::String(text) => Ok(vec![(name, text)]),
+        Value::Array(texts) => {
+            let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| wrong(value));
+            texts.iter().map(|value| Ok((name.clone(), text(value)?))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Err(wrong(&value)),
     }
 }
 
@@ -97,16 +135,29 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_read_and_what_is_wrong_is_said() {
-        assert_eq!(parse(r#"{"type":"ping"}"#), Ok(Asked::Ping));
-        assert_eq!(parse(r#"{"type":"resume","after":"12.7"}"#), Ok(Asked::Resume("12.7".to_owned())));
-        let subscribe = r#"{"type":"subscribe","topic":"notifications","id":1}"#;
-        assert_eq!(parse(subscribe), Ok(Asked::Subscribe(Topic::Notifications)));
+        assert!(matches!(parse(r#"{"type":"ping"}"#), Ok(Asked::Ping)));
+        let resume = parse(r#"{"type":"resume","after":"12.7"}"#);
+        assert!(matches!(resume, Ok(Asked::Resume(after)) if after == "12.7"));
+        let subscribe =
+            r#"{"type":"subscribe","topic":"events","pattern":["a:*","b:c"],"after":7,"workspace":"w"}"#;
+        let Ok(Asked::Subscribe(Topic::Events, query, Some(7))) = parse(subscribe) else {
+            panic!("{subscribe}")
+        };
+        assert_eq!(query.patterns().unwrap().len(), 2);
+        assert_eq!(query.get("workspace"), Some("w"));
+        let unsubscribe = parse(r#"{"type":"unsubscribe","topic":"deliveries"}"#);
+        assert!(matches!(unsubscribe, Ok(Asked::Unsubscribe(Topic::Deliveries))));
         for (text, said) in [
             ("", "JSON object"),
             ("[]", "JSON object"),
             (r#"{"after":"1.1"}"#, "type"),
             (r#"{"type":"resume"}"#, "needs after"),
-            (r#"{"type":"subscribe","topic":"weather"}"#, "notifications"),
+            (r#"{"type":"resume","after":12}"#, "a string"),
+            (r#"{"type":"subscribe","topic":"weather"}"#, "notifications, events, deliveries"),
+            (r#"{"type":"subscribe","topic":"events","after":"7"}"#, "a number: not \"7\""),
+            (r#"{"type":"subscribe","topic":"events","pattern":{}}"#, "pattern is a text or a list of texts"),
+            (r#"{"type":"subscribe","topic":"events","pattern":[1]}"#, "not 1"),
+            (r#"{"type":"unsubscribe"}"#, "there is no topic"),
             (r#"{"type":"dance"}"#, "\"dance\""),
         ] {
             let detail = parse(text).unwrap_err();

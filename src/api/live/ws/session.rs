@@ -7,18 +7,20 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Error as WsError;
 
-use super::client::{Asked, BYTES_MAX, Manners, parse};
+use super::client::{Asked, BYTES_MAX, Manners, Topic, parse};
+use super::topics::{Said, Topics};
 use crate::api::live::place;
 use crate::live::feed::{Feed, Frames};
 use crate::live::follower::SLOW_AFTER;
-use crate::live::frame::{Answer, CutReason, Frame};
-use crate::metrics::{self, InboxCut};
+use crate::live::frame::{Answer, CutReason, Frame, FrameName};
+use crate::metrics::StreamEnd;
 use crate::store::inbox::Owner;
 
 /// RFC 6455, section 11.7: the service restarts.
 const RESTART: u16 = 1012;
 const REVOKED: u16 = 4401;
 const SLOW: u16 = 4408;
+const REVOKED_REASON: &str = "the token was revoked";
 const SLOW_REASON: &str = "slow: take frames, and resume";
 /// How long the client may take to answer the close.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -35,18 +37,18 @@ enum End {
     Silent,
 }
 
-pub async fn run(mut socket: WebSocket, mut feed: Feed) {
-    let end = talk(&mut socket, &mut feed).await;
+pub async fn run(mut socket: WebSocket, mut feed: Feed, mut topics: Topics) {
+    let end = talk(&mut socket, &mut feed, &mut topics).await;
     let (code, reason) = match end {
         End::Gone => return,
-        End::Silent => return metrics::inbox_cut(InboxCut::Silent),
+        End::Silent => return feed.blame(StreamEnd::Silent),
         End::Close(code, reason) => (code, reason),
         End::Fault(code, reason) => {
-            metrics::inbox_cut(InboxCut::Abuse);
+            feed.blame(StreamEnd::Abuse);
             (code, reason)
         }
     };
-    drop(feed);
+    drop((feed, topics));
     let close = async {
         let frame = CloseFrame { code, reason: reason.into() };
         if socket.send(Message::Close(Some(frame))).await.is_ok() {
@@ -58,7 +60,7 @@ pub async fn run(mut socket: WebSocket, mut feed: Feed) {
     }
 }
 
-async fn talk(socket: &mut WebSocket, feed: &mut Feed) -> End {
+async fn talk(socket: &mut WebSocket, feed: &mut Feed, topics: &mut Topics) -> End {
     let mut manners = Manners::default();
     let mut end = End::Gone;
     loop {
@@ -74,15 +76,20 @@ async fn talk(socket: &mut WebSocket, feed: &mut Feed) -> End {
                 }
                 match last {
                     Some(Frame::ServerShutdown) => end = End::Close(RESTART, "the server stops: come again"),
-                    Some(Frame::Cut(CutReason::Revoked)) => end = End::Close(REVOKED, "the token was revoked"),
+                    Some(Frame::Cut(CutReason::Revoked)) => end = End::Close(REVOKED, REVOKED_REASON),
                     Some(Frame::Cut(CutReason::Slow)) => end = End::Close(SLOW, SLOW_REASON),
                     Some(Frame::Connected | Frame::Change(_) | Frame::UnreadCount(_) | Frame::Gap | Frame::Heartbeat)
                     | None => {}
                 }
             }
+            said = topics.next() => {
+                if let Err(end) = Box::pin(tell(socket, said, here(feed))).await {
+                    return end;
+                }
+            }
             message = socket.recv() => {
                 let Some(message) = message else { return End::Gone };
-                if let Err(end) = Box::pin(hear(socket, feed, message, &mut manners)).await {
+                if let Err(end) = Box::pin(hear(socket, feed, topics, message, &mut manners)).await {
                     return end;
                 }
             }
@@ -107,6 +114,37 @@ async fn send(
     taken(socket.flush()).await
 }
 
+/// What was subscribed to, with the place in the inbox, which every frame has.
+async fn tell(socket: &mut WebSocket, said: Vec<Said>, here: String) -> Result<(), End> {
+    for said in said {
+        let (head, end) = match said {
+            Said::Frame(head) => (head, None),
+            Said::Ended(StreamEnd::Slow) => (cut(CutReason::Slow), Some(End::Close(SLOW, SLOW_REASON))),
+            Said::Ended(StreamEnd::Revoked) => {
+                (cut(CutReason::Revoked), Some(End::Close(REVOKED, REVOKED_REASON)))
+            }
+            // That the process stops is told with the inbox.
+            Said::Ended(StreamEnd::Client | StreamEnd::Shutdown | StreamEnd::Silent | StreamEnd::Abuse) => {
+                continue;
+            }
+        };
+        let text = format!("{head},\"id\":\"{here}\"}}");
+        taken(socket.feed(Message::Text(text.into()))).await?;
+        if let Some(end) = end {
+            return Err(end);
+        }
+    }
+    taken(socket.flush()).await
+}
+
+fn cut(reason: CutReason) -> String {
+    format!("{{\"type\":\"{}\",\"reason\":\"{reason}\"", FrameName::Cut)
+}
+
+fn here(feed: &Feed) -> String {
+    feed.here().text(feed.owner().recipient.is_everybody())
+}
+
 /// Each message has its time: a client that takes many slowly is none that takes nothing.
 async fn taken(sending: impl Future<Output = Result<(), axum::Error>>) -> Result<(), End> {
     match tokio::time::timeout(SLOW_AFTER, sending).await {
@@ -118,6 +156,7 @@ async fn taken(sending: impl Future<Output = Result<(), axum::Error>>) -> Result
 async fn hear(
     socket: &mut WebSocket,
     feed: &mut Feed,
+    topics: &mut Topics,
     message: Result<Message, axum::Error>,
     manners: &mut Manners,
 ) -> Result<(), End> {
@@ -135,12 +174,12 @@ async fn hear(
         }
     };
     let answer = match text.as_deref().map(parse) {
-        Some(Ok(asked)) => act(feed, asked).await?,
+        Some(Ok(asked)) => act(feed, topics, asked).await?,
         Some(Err(detail)) => Some(error(&detail)),
         None => Some(error("messages are texts, no bytes")),
     };
     let Some(mut answer) = answer else { return Ok(()) };
-    answer["id"] = feed.here().text(feed.owner().recipient.is_everybody()).into();
+    answer["id"] = here(feed).into();
     taken(socket.send(Message::Text(answer.to_string().into()))).await
 }
 
@@ -148,17 +187,32 @@ fn error(detail: &str) -> Value {
     json!({ "type": Answer::Error, "detail": detail })
 }
 
-async fn act(feed: &mut Feed, asked: Asked) -> Result<Option<Value>, End> {
+async fn act(feed: &mut Feed, topics: &mut Topics, asked: Asked) -> Result<Option<Value>, End> {
     match asked {
         Asked::Ping => Ok(Some(json!({ "type": Answer::Pong }))),
-        Asked::Subscribe(topic) => Ok(Some(json!({ "type": Answer::Subscribed, "topic": topic }))),
+        Asked::Subscribe(topic, query, after) => {
+            if !feed.may_go_on().await {
+                return Err(End::Close(REVOKED, REVOKED_REASON));
+            }
+            Ok(topics
+                .subscribe(topic, query, after)
+                .await
+                .unwrap_or_else(|problem| Some(error(&problem.detail))))
+        }
+        Asked::Unsubscribe(Topic::Notifications) => {
+            Ok(Some(error("the inbox is what this connection is for: close it")))
+        }
+        Asked::Unsubscribe(topic) if topics.unsubscribe(topic) => {
+            Ok(Some(json!({ "type": Answer::Unsubscribed, "topic": topic })))
+        }
+        Asked::Unsubscribe(topic) => Ok(Some(error(&format!("{topic} is not subscribed to")))),
         Asked::Resume(after) => {
             let after = match place(&after, feed.owner(), "after") {
                 Ok(after) => after,
                 Err(problem) => return Ok(Some(error(&problem.detail))),
             };
             if !feed.may_go_on().await {
-                return Err(End::Close(REVOKED, "the token was revoked"));
+                return Err(End::Close(REVOKED, REVOKED_REASON));
             }
             match feed.resume(after).await {
                 Ok(()) => Ok(None),
