@@ -101,6 +101,12 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// True for what waits until its recipient wants to hear of it.
+    #[must_use]
+    pub const fn explains(reason: Reason) -> bool {
+        matches!(reason, Reason::QuietHours | Reason::Snoozed)
+    }
+
     /// For the history.
     #[must_use]
     pub fn verdict(self) -> Verdict {

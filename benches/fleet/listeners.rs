@@ -40,11 +40,18 @@ pub struct Listeners {
     count: usize,
 }
 
-/// Clients are connected while it is on; each change makes all of them hang up.
+/// Clients are connected while it is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
     On,
     Off,
+    Over,
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.round.send_replace(Round::Over);
+    }
 }
 
 impl Listeners {
@@ -125,8 +132,9 @@ async fn listen(
 ) {
     let mut memory = Memory::default();
     loop {
-        if round.wait_for(|round| *round == Round::On).await.is_err() {
-            return;
+        match round.wait_for(|round| *round != Round::Off).await.map(|round| *round) {
+            Ok(Round::On) => {}
+            Ok(Round::Off | Round::Over) | Err(_) => return,
         }
         let door = doors.acquire().await;
         let socket = open(&listener, &memory).await;
@@ -151,7 +159,7 @@ async fn listen(
                         }
                     }
                 },
-                _ = round.wait_for(|round| *round == Round::Off) => break,
+                _ = round.wait_for(|round| *round != Round::On) => break,
             }
         }
         drop(door);

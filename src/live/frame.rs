@@ -88,6 +88,9 @@ impl FrameName {
     }
 }
 
+/// The id behind a change, and a count of unread ones with its own.
+const SSE_END_BYTES: usize = 160;
+
 /// One thing that a follower is told.
 #[derive(Debug, Clone)]
 pub enum Frame {
@@ -127,15 +130,19 @@ impl Sent {
     /// As a server-sent event (WHATWG HTML, section 9.2).
     pub fn write_sse(&self, owner: &Owner, into: &mut Vec<u8>) {
         if let Frame::Change(heard) = &self.frame {
-            into.extend_from_slice(heard.sse.get_or_init(|| sse_head(heard)));
-        } else if let Some((name, data)) = self.plain(owner) {
-            into.extend_from_slice(format!("event: {name}\ndata: {data}\n").as_bytes());
+            let head = heard.sse.get_or_init(|| sse_head(heard));
+            into.reserve(head.len() + SSE_END_BYTES);
+            into.extend_from_slice(head);
+        } else if let Some((name, fields)) = self.plain(owner) {
+            for part in ["event: ", name.as_str(), "\ndata: {", &fields, "}\n"] {
+                into.extend_from_slice(part.as_bytes());
+            }
         } else {
             return into.extend_from_slice(b": heartbeat\n\n");
         }
-        into.extend_from_slice(b"id: ");
-        into.extend_from_slice(self.id.text(owner.recipient.is_everybody()).as_bytes());
-        into.extend_from_slice(b"\n\n");
+        for part in ["id: ", &self.id.text(owner.recipient.is_everybody()), "\n\n"] {
+            into.extend_from_slice(part.as_bytes());
+        }
     }
 
     /// As a WebSocket's text; None for a heartbeat, which is a ping there.
@@ -151,26 +158,31 @@ impl Sent {
             text.push_str("\"}");
             return Some(text);
         }
-        let (name, mut data) = self.plain(owner)?;
-        data["type"] = name.on_ws().into();
-        data["id"] = id.into();
-        Some(data.to_string())
+        let (name, fields) = self.plain(owner)?;
+        let comma = if fields.is_empty() { "" } else { "," };
+        Some(format!("{{\"type\":\"{}\"{comma}{fields},\"id\":\"{id}\"}}", name.on_ws()))
     }
 
-    /// The name and the fields of what is no change; None for a heartbeat.
-    fn plain(&self, owner: &Owner) -> Option<(FrameName, Value)> {
+    /// The name and the fields, as JSON, of what is no change; None for a heartbeat.
+    fn plain(&self, owner: &Owner) -> Option<(FrameName, String)> {
         Some(match &self.frame {
             Frame::Connected => {
                 let data = json!({ "workspace": owner.workspace, "recipient": owner.recipient });
-                (FrameName::Connected, data)
+                (FrameName::Connected, fields(&data))
             }
-            Frame::UnreadCount(count) => (FrameName::UnreadCount, json!({ "count": count })),
-            Frame::Gap => (FrameName::Gap, json!({})),
-            Frame::ServerShutdown => (FrameName::ServerShutdown, json!({})),
-            Frame::Cut(reason) => (FrameName::Cut, json!({ "reason": reason })),
+            Frame::UnreadCount(count) => (FrameName::UnreadCount, format!("\"count\":{count}")),
+            Frame::Gap => (FrameName::Gap, String::new()),
+            Frame::ServerShutdown => (FrameName::ServerShutdown, String::new()),
+            Frame::Cut(reason) => (FrameName::Cut, format!("\"reason\":\"{reason}\"")),
             Frame::Change(_) | Frame::Heartbeat => return None,
         })
     }
+}
+
+/// An object's fields without its braces.
+fn fields(object: &Value) -> String {
+    let text = object.to_string();
+    text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().to_owned()
 }
 
 fn raw(heard: &Heard) -> &str {
@@ -198,10 +210,7 @@ fn ws_head(heard: &Heard) -> String {
     let name = FrameName::of(heard.kind).on_ws();
     let named = || heard.id.as_ref().map(|id| format!(",\"notificationId\":\"{id}\"")).unwrap_or_default();
     let rest = match heard.kind {
-        ChangeKind::AllRead => {
-            let fields = all_read(heard).to_string();
-            format!(",{}", fields.trim_matches(['{', '}']))
-        }
+        ChangeKind::AllRead => format!(",{}", fields(&all_read(heard))),
         ChangeKind::Deleted => named(),
         ChangeKind::Read | ChangeKind::Dismissed => format!("{},\"notification\":{}", named(), raw(heard)),
         ChangeKind::Created

@@ -14,6 +14,7 @@ mod resume;
 mod slow;
 mod stream;
 mod topics;
+mod types;
 mod ws;
 
 use serde_json::{Value, json};

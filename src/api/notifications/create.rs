@@ -25,7 +25,9 @@ use crate::ids::{ChannelId, DeliveryId, NotificationId, Recipient, WorkspaceId, 
 use crate::notification::{self, Notification};
 use crate::notify::{self, NewNotification, Once, To};
 use crate::outcome::{Reason, State as Status};
+use crate::preferences::Hold;
 use crate::store::deliveries::Seen;
+use crate::store::inbox::Owner;
 
 /// The answer waits so long for the inboxes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -141,7 +143,10 @@ pub async fn create(
     let to = To { workspace: &workspace, spec, texts: &api.texts };
     let once = key.map(|key| Once { key, body: &digest });
     let made = notify::notify(&api.bus, to, &draft, once).await?;
-    let (settled, notifications) = api.settled(&workspace, &made).await;
+    let (settled, mut notifications) = api.settled(&workspace, &made).await;
+    if api.texts.collapses(&draft.event_type) {
+        api.find_shown(&workspace, &mut notifications).await?;
+    }
     let status = if settled { StatusCode::CREATED } else { StatusCode::ACCEPTED };
     Ok((status, Json(MadeNotifications { notifications })).into_response())
 }
@@ -176,7 +181,22 @@ async fn mark_delivered(
 }
 
 impl Api {
-    /// What became of deliveries, once all of them are settled or patience ends.
+    /// What became the text of a notification that was there before is found under that one's id.
+    async fn find_shown(
+        &self,
+        workspace: &WorkspaceId,
+        made: &mut [MadeNotification],
+    ) -> Result<(), Problem> {
+        for one in made.iter_mut().filter(|one| one.status == Status::Sent) {
+            let owner = Owner { workspace: workspace.clone(), recipient: one.recipient.clone() };
+            if let Some(id) = &one.id {
+                one.id = self.store.shows(&owner, id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of deliveries, once all of them are settled or wait for their recipients, or patience ends.
     async fn settled(&self, workspace: &WorkspaceId, made: &[Delivery]) -> (bool, Vec<MadeNotification>) {
         let ids: Vec<DeliveryId> = made.iter().map(|delivery| delivery.id.clone()).collect();
         let (started, mut pause) = (Instant::now(), LOOK_AGAIN);
@@ -190,8 +210,10 @@ impl Api {
                 }
             };
             let is_final = |id: &DeliveryId| seen.get(id).is_some_and(|seen| seen.state.is_final());
+            let is_held = |id: &DeliveryId| seen.get(id).is_some_and(|seen| Hold::explains(seen.reason));
             let settled = ids.iter().all(is_final);
-            if settled || started.elapsed() > PATIENCE || self.stop.soft.is_cancelled() {
+            let known = ids.iter().all(|id| is_final(id) || is_held(id));
+            if known || started.elapsed() > PATIENCE || self.stop.soft.is_cancelled() {
                 return (settled, made.iter().map(|delivery| answered(delivery, &seen)).collect());
             }
             clock::sleep(pause).await;

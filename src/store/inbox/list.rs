@@ -121,6 +121,26 @@ pub(super) fn conditions(owner: &Owner, filter: &InboxFilter) -> (String, Vec<Bi
 }
 
 impl Store {
+    /// The notification that shows an item of an inbox: its own, or the one whose text it became.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn shows(
+        &self,
+        owner: &Owner,
+        item: &NotificationId,
+    ) -> Result<Option<NotificationId>, StoreError> {
+        let sql =
+            "select id from notifications where workspace = $1 and recipient = $2 and (id = $3 or item = $3)";
+        let row = sqlx::query(sql)
+            .bind(owner.workspace.to_string())
+            .bind(owner.recipient.to_string())
+            .bind(item.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| id(&row, "id", NotificationId::parse)).transpose()
+    }
+
     /// A page of an inbox, newest first. A page never skips or repeats what was there when the list began.
     ///
     /// # Errors

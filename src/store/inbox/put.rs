@@ -66,7 +66,7 @@ pub(in super::super) async fn put(
     Ok(inboxes.into_iter().map(|inbox| inbox.owner.announce(inbox.before, inbox.changes)).collect())
 }
 
-/// Those of the items that lie in an inbox, by their own row or as the last text of another one.
+/// Those of the items that lie in an inbox by their own row.
 async fn known(
     transaction: &mut Transaction<'_, Any>,
     dialect: Dialect,
@@ -174,7 +174,7 @@ impl Inbox<'_> {
             return Ok(Some(renewed(&fresh.shown, 0)));
         }
         let sql = format!(
-            "select {SEEN}, n.event_time {FROM} and n.collapse_id = $3 and n.recipient = $2 and n.dismissed_at is null order by n.created_at desc limit 1"
+            "select {SEEN}, n.event_time, n.item {FROM} and n.collapse_id = $3 and n.recipient = $2 and n.dismissed_at is null order by n.created_at desc limit 1"
         );
         let row = sqlx::query(AssertSqlSafe(sql))
             .bind(self.owner.workspace.to_string())
@@ -185,7 +185,8 @@ impl Inbox<'_> {
         let Some(row) = row else { return Ok(None) };
         let (mut shown, event_time) = (notification(&row)?, row.try_get::<i64, _>("event_time")?);
         let was_read = shown.read;
-        if item.event.time.as_millisecond() >= event_time {
+        let is_there_already = row.try_get::<String, _>("item")? == item.id.as_str();
+        if item.event.time.as_millisecond() >= event_time && !is_there_already {
             renew(&mut shown, item);
             update(transaction, item, &shown).await?;
         }

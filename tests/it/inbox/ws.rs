@@ -157,6 +157,23 @@ async fn a_request_that_asks_for_no_websocket_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_ticket_opens_one_websocket_with_what_its_token_may() {
+    let (bugle, _wire) = fleet(Database::sqlite()).await;
+    let ann = crate::support::api::token(&bugle, "viewer", &json!({ "recipient": "ann" })).await;
+    let made = ann.post("/v1/stream-tickets", &json!({})).await.expect(201);
+    let query = format!("ticket={}", made["ticket"].as_str().unwrap());
+    let (mut ws, connected) = open(&bugle.api_as(""), &query).await;
+    assert_eq!(connected["recipient"], "ann");
+    ws.say(&json!({ "type": "ping" })).await;
+    ws.told("unread_count").await;
+    ws.told("pong").await;
+    bugle.api_as("").get(&format!("/v1/notifications/ws?{query}")).await.expect_problem(401);
+    let made = ann.post("/v1/stream-tickets", &json!({})).await.expect(201);
+    let foreign = format!("recipient=bob&ticket={}", made["ticket"].as_str().unwrap());
+    bugle.api_as("").get(&format!("/v1/notifications/ws?{foreign}")).await.expect_problem(403);
+}
+
+#[tokio::test]
 async fn a_revoked_token_and_a_shutdown_close_with_their_codes() {
     let (bugle, _wire) = fleet(Database::sqlite()).await;
     let token = json!({ "name": "ann", "role": "viewer", "recipient": "ann" });
