@@ -101,7 +101,7 @@ impl Hub {
     /// Follows an inbox, behind `after` or from now on.
     ///
     /// # Errors
-    /// When the database is not available.
+    /// When the database is not available, for a WebSocket. A stream waits for it.
     pub async fn follow(
         self: &Arc<Self>,
         owner: Owner,
@@ -114,7 +114,10 @@ impl Hub {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let follower = Arc::new(Follower::new(number, owner, pass, transport));
         let mut feed = Feed::new(Arc::clone(self), Arc::clone(&follower), topics);
-        feed.begin(after).await?;
+        match transport {
+            Transport::Sse => feed.begin_soon(after),
+            Transport::Ws => feed.begin(after).await?,
+        }
         self.followers.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&follower));
         if self.closed.load(Ordering::SeqCst) {
             follower.end(End::Shutdown);

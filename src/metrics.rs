@@ -55,6 +55,7 @@ const OWN_EVENTS: &str = "bugle_own_events_total";
 const DEAD_LETTERS: &str = "bugle_dead_letters_total";
 const OUTCOME_STORE_FAILURES: &str = "bugle_outcome_store_failures_total";
 const RECORDED: &str = "bugle_outcomes_recorded_total";
+const NOTIFICATIONS_RECORDED: &str = "bugle_notifications_recorded_total";
 const RECORD_SECONDS: &str = "bugle_record_seconds";
 const RECORD_LAG: &str = "bugle_record_lag_messages";
 const RECORDS_UNREADABLE: &str = "bugle_records_unreadable_total";
@@ -114,6 +115,7 @@ fn describe() {
         (DEAD_LETTERS, "Deliveries and messages given up, by reason."),
         (OUTCOME_STORE_FAILURES, "Outcomes that the broker did not store at once; they are stored later."),
         (RECORDED, "Outcomes written to the database."),
+        (NOTIFICATIONS_RECORDED, "Notifications written into inboxes, new ones and new texts."),
         (RECORDS_UNREADABLE, "Records that could not be read and were left out of the history."),
         (RECORDS_MISSED, "Records that the broker had forgotten before the database could take them."),
         (
@@ -170,6 +172,7 @@ fn start_at_zero() {
         LEASES_OVER,
         OUTCOME_STORE_FAILURES,
         RECORDED,
+        NOTIFICATIONS_RECORDED,
         RECORDS_UNREADABLE,
         RECORDS_MISSED,
         DOCUMENTS_UNREADABLE,
@@ -329,8 +332,9 @@ pub fn outcome_store_failed() {
     counter!(OUTCOME_STORE_FAILURES).increment(1);
 }
 
-pub fn recorded(outcomes: usize, took: Duration, lag: u64) {
+pub fn recorded(outcomes: usize, notifications: usize, took: Duration, lag: u64) {
     counter!(RECORDED).increment(outcomes as u64);
+    counter!(NOTIFICATIONS_RECORDED).increment(notifications as u64);
     histogram!(RECORD_SECONDS).record(took.as_secs_f64());
     record_lag(lag);
 }

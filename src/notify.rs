@@ -9,7 +9,7 @@ mod request;
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -25,6 +25,7 @@ use crate::metrics;
 use crate::outcome::{Outcome, Reason, State, Verdict};
 use crate::route::expiry;
 use crate::route::texts::{Texts, one_line};
+use crate::route::throttle;
 use crate::route::windows::Inbox;
 use crate::rule::fault::Fault;
 use crate::send::SendFailure;
@@ -64,9 +65,13 @@ struct Claim {
     asked: Timestamp,
     /// All deliveries are stored.
     done: bool,
+    /// What each is collapsed under, where something is: a repeat is answered the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    collapsed: Vec<Option<String>>,
 }
 
-/// Makes a notification for each recipient, in their order; again under the same key it makes nothing new.
+/// Makes a notification for each recipient, in their order, each with what it is collapsed under; again under the same key it makes
+/// nothing new.
 ///
 /// # Errors
 /// When it is too long, the key was used for another body, or the broker does not answer. Doing it again under the same key is
@@ -81,8 +86,7 @@ pub async fn notify(
     let Some(once) = once else {
         let made = deliveries(to, draft, &clock::random_id(), now);
         check_size(bus, &made)?;
-        store_all(bus, to, &made).await?;
-        return Ok(made);
+        return Ok(store_all(bus, to, made).await?);
     };
     if once.key.is_empty() || once.key.len() > KEY_BYTES_MAX {
         let message = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} bytes");
@@ -91,7 +95,7 @@ pub async fn notify(
     check_size(bus, &deliveries(to, draft, &event_of(once.key, now), now))?;
     // No header has a control character: no send has this key.
     let subject = bus.names.idempotency(to.workspace, &format!("notify\n{}", once.key));
-    let claim = Claim { body: once.body.to_owned(), asked: now, done: false };
+    let claim = Claim { body: once.body.to_owned(), asked: now, done: false, collapsed: Vec::new() };
     let (held, sequence) = match claim::first(bus, &subject, &claim, Some(IDEMPOTENCY_TTL)).await? {
         First::Mine(sequence) => (claim, sequence),
         First::Theirs(held, sequence) => (held, sequence),
@@ -102,14 +106,19 @@ pub async fn notify(
     // The first request's moment holds; what it did not finish is done again under the same ids.
     let made = deliveries(to, draft, &event_of(once.key, held.asked), held.asked);
     if !held.done {
-        store_all(bus, to, &made).await?;
-        let done = Claim { done: true, ..held };
+        let made = store_all(bus, to, made).await?;
+        let some = made.iter().any(|delivery| delivery.collapse_id.is_some());
+        let collapsed = made.iter().filter(|_| some).map(|delivery| delivery.collapse_id.clone()).collect();
+        let done = Claim { done: true, collapsed, ..held };
         match claim::put(bus, &subject, &done, Some(IDEMPOTENCY_TTL), sequence).await {
             Ok(_) | Err(BusError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }
+        return Ok(made);
     }
-    Ok(made)
+    let collapsed = held.collapsed.into_iter().chain(std::iter::repeat(None));
+    let made = made.into_iter().zip(collapsed);
+    Ok(made.map(|(delivery, collapse_id)| Delivery { collapse_id, ..delivery }).collect())
 }
 
 /// When the broker has forgotten a key, the same one stands for another notification.
@@ -182,13 +191,13 @@ fn check_size(bus: &Bus, made: &[Delivery]) -> Result<(), SendFailure> {
     Ok(())
 }
 
-async fn store_all(bus: &Bus, to: To<'_>, made: &[Delivery]) -> Result<(), BusError> {
+async fn store_all(bus: &Bus, to: To<'_>, made: Vec<Delivery>) -> Result<Vec<Delivery>, BusError> {
     let inbox = made.first().and_then(|delivery| judge::inbox(to.texts, delivery));
-    let mut stored = Vec::with_capacity(made.len());
-    for delivery in made {
-        stored.push(take_on(bus, to.spec, delivery.clone(), inbox.as_ref()));
-    }
-    stream::iter(stored).buffer_unordered(AT_ONCE).try_collect::<()>().await
+    let stored = made.into_iter().map(|delivery| take_on(bus, to.spec, delivery, inbox.as_ref()));
+    // What was begun is ended, also when one of them fails.
+    let stored: Vec<Result<Delivery, BusError>> =
+        stream::iter(stored.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+    stored.into_iter().collect()
 }
 
 async fn take_on(
@@ -196,11 +205,23 @@ async fn take_on(
     spec: &ChannelSpec,
     delivery: Delivery,
     inbox: Option<&Inbox>,
-) -> Result<(), BusError> {
-    store(bus, judge::judged(bus, spec, delivery, inbox).await?).await
+) -> Result<Delivery, BusError> {
+    let id = delivery.id.clone();
+    let (workspace, recipient) = (delivery.workspace.clone(), delivery.recipient.clone());
+    let stored = match judge::judged(bus, spec, delivery, inbox).await {
+        Ok(judged) => store(bus, judged).await,
+        Err(error) => Err(error),
+    };
+    if stored.is_err()
+        && let Some(window) = inbox.and_then(|inbox| inbox.window(recipient.as_ref()))
+        && let Err(error) = throttle::leave(bus, &workspace, &window, id.as_str()).await
+    {
+        tracing::warn!(delivery = %id, %error, "what was not stored may hold back its repeat for as long as its type says");
+    }
+    stored
 }
 
-async fn store(bus: &Bus, judged: Judged) -> Result<(), BusError> {
+async fn store(bus: &Bus, judged: Judged) -> Result<Delivery, BusError> {
     let (delivery, verdict) = match judged {
         Judged::Suppress(delivery, reason) => (delivery, Verdict::new(State::Suppressed, reason)),
         Judged::Hold(delivery, hold) => {
@@ -220,5 +241,5 @@ async fn store(bus: &Bus, judged: Judged) -> Result<(), BusError> {
     let outcome = Outcome::of(&delivery, verdict, None, delivery.event.time);
     bus.record(&outcome, delivery.id.as_str()).await?;
     metrics::outcome(&outcome);
-    Ok(())
+    Ok(delivery)
 }

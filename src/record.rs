@@ -192,7 +192,7 @@ impl Recorder {
         match in_time(self.store.record(from, to, batch)).await? {
             Recorded::Done(announcements) => {
                 let (outcomes, items) = (batch.outcomes.len(), batch.items.len());
-                metrics::recorded(outcomes, started.elapsed(), lag);
+                metrics::recorded(outcomes, items, started.elapsed(), lag);
                 tracing::debug!(outcomes, items, to, lag, "recorded");
                 for announcement in announcements {
                     live::announce(&self.bus, announcement).await;

@@ -1,4 +1,4 @@
-//! Tasks that nobody waits for.
+//! Tasks that nobody waits for, and work that is not left half done.
 
 /// sysexits.h: our own fault.
 const EX_SOFTWARE: i32 = 70;
@@ -15,4 +15,13 @@ pub fn spawn(name: &'static str, work: impl Future<Output = ()> + Send + 'static
             std::process::exit(EX_SOFTWARE);
         }
     });
+}
+
+/// Work that is done to its end although whoever asked for it hangs up.
+#[expect(clippy::disallowed_methods, reason = "it is waited for, except by who is gone")]
+pub async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }

@@ -17,7 +17,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 /// Whom a client follows, and where.
 pub struct Listener {
-    pub port: u16,
+    /// In turns, as a balancer in front of them would.
+    pub ports: Vec<u16>,
     pub workspace: String,
     pub recipient: String,
     pub token: String,
@@ -131,13 +132,13 @@ async fn listen(
     doors: Arc<tokio::sync::Semaphore>,
 ) {
     let mut memory = Memory::default();
-    loop {
+    for visit in 0.. {
         match round.wait_for(|round| *round != Round::Off).await.map(|round| *round) {
             Ok(Round::On) => {}
             Ok(Round::Off | Round::Over) | Err(_) => return,
         }
         let door = doors.acquire().await;
-        let socket = open(&listener, &memory).await;
+        let socket = open(&listener, visit, &memory).await;
         let Ok(mut socket) = socket else {
             drop(door);
             tokio::time::sleep(AGAIN).await;
@@ -170,9 +171,9 @@ async fn listen(
     }
 }
 
-async fn open(listener: &Listener, memory: &Memory) -> std::io::Result<TcpStream> {
-    let Listener { port, workspace, recipient, token } = listener;
-    let mut socket = TcpStream::connect(("127.0.0.1", *port)).await?;
+async fn open(listener: &Listener, visit: usize, memory: &Memory) -> std::io::Result<TcpStream> {
+    let Listener { ports, workspace, recipient, token } = listener;
+    let mut socket = TcpStream::connect(("127.0.0.1", ports[visit % ports.len()])).await?;
     let resume =
         if memory.id.is_empty() { String::new() } else { format!("Last-Event-ID: {}\r\n", memory.id) };
     let request = format!(

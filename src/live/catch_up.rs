@@ -20,7 +20,7 @@ use crate::store::inbox::followed::Marks;
 
 /// Changes that are read at once.
 pub const PAGE: u32 = 200;
-/// Of broadcasts fewer, since the marks of all who saw them come along.
+/// Of broadcasts fewer, since the marks of all who follow come along.
 const PAGE_OF_BROADCASTS: u32 = 20;
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 
@@ -44,6 +44,18 @@ impl Hub {
             match self.read_on(topic).await {
                 Ok(true) => return,
                 Ok(false) => {}
+                Err(StoreError::Broken(what)) => {
+                    tracing::error!(
+                        workspace = %topic.owner.workspace,
+                        recipient = %topic.owner.recipient,
+                        what,
+                        "a change of an inbox cannot be read: who follows is told of a gap"
+                    );
+                    if self.pass_over(topic).await.is_ok() {
+                        return;
+                    }
+                    clock::sleep(clock::jittered(AFTER_TROUBLE)).await;
+                }
                 Err(error) => {
                     // There may be thousands of them: the sweep warns.
                     tracing::debug!(%error, "changes of an inbox that were missed cannot be read at the moment");
@@ -59,8 +71,7 @@ impl Hub {
         let page = if topic.is_everybody() { PAGE_OF_BROADCASTS } else { PAGE };
         let behind = self.ask(|| self.store.changes(owner, owner, topic.last(), page)).await?;
         if behind.gap {
-            let found = self.ask(|| self.store.last_changes(std::slice::from_ref(owner))).await?;
-            topic.begin_anew(found.first().map_or(0, |(_, last)| *last));
+            self.pass_over(topic).await?;
             return Ok(true);
         }
         let is_last_page = behind.changes.len() < page as usize;
@@ -85,6 +96,13 @@ impl Hub {
         Ok(is_last_page && topic.caught_up(known))
     }
 
+    /// What was missed cannot be told any more.
+    async fn pass_over(&self, topic: &Topic) -> Result<(), StoreError> {
+        let found = self.ask(|| self.store.last_changes(std::slice::from_ref(&topic.owner))).await?;
+        topic.begin_anew(found.first().map_or(0, |(_, last)| *last));
+        Ok(())
+    }
+
     async fn marks(&self, topic: &Topic, changes: &[Change]) -> Result<MarksById, StoreError> {
         let mut ids: Vec<&NotificationId> = changes
             .iter()
@@ -93,9 +111,9 @@ impl Hub {
             .collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut found = MarksById::new();
+        let (mut found, followers) = (MarksById::new(), topic.recipients());
         for (id, recipient, marks) in
-            self.ask(|| self.store.broadcast_marks(&topic.owner.workspace, &ids)).await?
+            self.ask(|| self.store.broadcast_marks(&topic.owner.workspace, &ids, &followers)).await?
         {
             found.entry(id).or_default().insert(recipient, marks);
         }

@@ -53,6 +53,8 @@ pub struct Feed {
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Phase {
+    /// Asks where the inbox stands, to begin behind this place.
+    Beginning(Boxed<Standing>, Option<Place>),
     /// Reads what was missed, until both inboxes are told live.
     Reading(Boxed<(Step, Reading)>),
     Live,
@@ -113,6 +115,17 @@ impl Feed {
     /// Stands behind `after`, or at the inbox's end.
     pub(super) async fn begin(&mut self, after: Option<Place>) -> Result<(), StoreError> {
         let standing = self.hub.ask(|| self.hub.store.standing(&self.follower.owner)).await?;
+        self.begin_at(after, standing);
+        Ok(())
+    }
+
+    /// The same as soon as the database answers, however long that takes: a browser gives a stream up that is refused once.
+    pub(super) fn begin_soon(&mut self, after: Option<Place>) {
+        self.sent = after.unwrap_or_default();
+        self.phase = Phase::Beginning(Box::pin(self.reader().standing()), after);
+    }
+
+    fn begin_at(&mut self, after: Option<Place>, standing: Standing) {
         let now = self.place_of(standing);
         let lost = after.is_some_and(|after| after.is_ahead_of(now));
         let from = after.filter(|_| !lost).unwrap_or(now);
@@ -121,7 +134,6 @@ impl Feed {
         if lost {
             self.tell(Frame::Gap);
         }
-        Ok(())
     }
 
     /// Goes on behind `from`.
@@ -164,8 +176,10 @@ impl Feed {
         match (&self.phase, self.resume) {
             (Phase::Replaying(_, seen), None) => *seen,
             (Phase::Replaying(_, seen), Some(wanted)) => seen.lower(wanted),
-            (Phase::Reading(_) | Phase::Live | Phase::Over, Some(wanted)) => self.sent.lower(wanted),
-            (Phase::Reading(_) | Phase::Live | Phase::Over, None) => self.sent,
+            (Phase::Beginning(..) | Phase::Reading(_) | Phase::Live | Phase::Over, Some(wanted)) => {
+                self.sent.lower(wanted)
+            }
+            (Phase::Beginning(..) | Phase::Reading(_) | Phase::Live | Phase::Over, None) => self.sent,
         }
     }
 
@@ -200,7 +214,7 @@ impl Feed {
             let hold = match &self.phase {
                 Phase::Over => return Poll::Ready(None),
                 Phase::Replaying(..) => true,
-                Phase::Reading(_) | Phase::Live => false,
+                Phase::Beginning(..) | Phase::Reading(_) | Phase::Live => false,
             };
             if let Some(Poll::Ready(may)) = self.checking.as_mut().map(|check| check.as_mut().poll(context)) {
                 self.checking = None;
@@ -235,6 +249,11 @@ impl Feed {
                 self.checking = self.follower.look_up();
                 vec![self.at(Frame::Heartbeat)]
             }
+            Taken::End(_) if matches!(self.phase, Phase::Beginning(_, None)) => {
+                // It stands nowhere yet: no id would be true.
+                self.phase = Phase::Over;
+                Vec::new()
+            }
             Taken::End(end) => {
                 let last = self.at(end.frame());
                 self.phase = Phase::Over;
@@ -252,6 +271,10 @@ impl Feed {
     /// Goes on reading; ready when there is something to tell or to take, or another phase.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.phase {
+            Phase::Beginning(standing, after) => {
+                let (standing, after) = (ready!(standing.as_mut().poll(context)), *after);
+                self.begin_at(after, standing);
+            }
             Phase::Reading(step) => {
                 let (step, reading) = ready!(step.as_mut().poll(context));
                 self.took_step(step, reading);
@@ -346,6 +369,7 @@ impl Stream for Feed {
         let frames = ready!(feed.poll_frames(context));
         if let Some(frames) = &frames {
             feed.open.sent(frames.len());
+            feed.follower.handed();
         }
         Poll::Ready(frames)
     }

@@ -93,7 +93,7 @@ struct State {
     /// The number of unread ones is to be told whatever comes.
     tell_unread: bool,
     behind: Option<Behind>,
-    /// Since when something waits of which nothing was taken.
+    /// Since when something waits of which nothing was taken, here or in the connection.
     waiting: Option<Instant>,
     heartbeat: bool,
     end: Option<End>,
@@ -316,6 +316,11 @@ impl Follower {
     #[must_use]
     pub fn is_slow(&self, now: Instant) -> bool {
         self.lock().is_slow(now)
+    }
+
+    /// Something was handed to the connection, which comes back for more once the client took it.
+    pub fn handed(&self) {
+        self.lock().waiting.get_or_insert_with(Instant::now);
     }
 
     /// What there is for the client, in its order; the queue stays while `hold`.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::follower::{Follower, Took};
 use super::heard::{Heard, Told};
 use super::place::Side;
+use crate::ids::Recipient;
 use crate::notification::change::ChangeKind;
 use crate::store::inbox::Owner;
 
@@ -120,6 +121,18 @@ impl Topic {
     #[must_use]
     pub fn last(&self) -> u64 {
         self.lock().last
+    }
+
+    /// Those who are told what is heard, each once.
+    #[must_use]
+    pub fn recipients(&self) -> Vec<Recipient> {
+        let state = self.lock();
+        let mut recipients: Vec<Recipient> =
+            state.followers.values().map(|follower| follower.owner.recipient.clone()).collect();
+        drop(state);
+        recipients.sort_unstable();
+        recipients.dedup();
+        recipients
     }
 
     #[must_use]

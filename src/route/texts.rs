@@ -140,12 +140,6 @@ impl Texts {
         self.0.get(event_type.as_str())?.traits.urgency.as_ref()
     }
 
-    /// True for a type of which several are shown as one in an inbox.
-    #[must_use]
-    pub fn collapses(&self, event_type: &EventType) -> bool {
-        self.0.get(event_type.as_str()).is_some_and(|entry| entry.traits.collapse.is_some())
-    }
-
     /// True for a type that passes whatever its recipients prefer.
     #[must_use]
     pub fn is_mandatory(&self, event_type: &EventType) -> bool {

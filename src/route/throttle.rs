@@ -304,6 +304,28 @@ async fn take(
     Err(claim::contended())
 }
 
+/// Gives a window back that nothing came of: what opened it could not be stored.
+///
+/// # Errors
+/// When the broker did not answer.
+pub async fn leave(bus: &Bus, workspace: &WorkspaceId, window: &Window, event: &str) -> Result<(), BusError> {
+    let key: Vec<&str> = window.key.iter().map(String::as_str).collect();
+    let subject = bus.names.throttle(workspace, &key);
+    let Some((holder, sequence)) = claim::last::<Holder>(bus, &subject).await? else { return Ok(()) };
+    if holder.event != event {
+        return Ok(());
+    }
+    let mut earlier = holder.earlier.into_iter();
+    let Some(Earlier { event, until_ms, held_back }) = earlier.next() else {
+        return claim::forget(bus, subject).await;
+    };
+    let before = Holder { event, until_ms, held_back, earlier: earlier.collect() };
+    match claim::put(bus, &subject, &before, Some(MEMORY), sequence).await {
+        Ok(_) | Err(BusError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Where a window stands, for whoever asks without entering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {

@@ -120,13 +120,19 @@ pub(super) async fn agent(principal: &Principal, api: &Api, whose: Whose) -> Res
         return Err(Problem::fault(Fault::new("/agent", "is everybody: name one agent")));
     }
     let owner = Owner { workspace: whose.workspace, recipient };
-    if !principal.is_operator() && agents::is_human(api, &owner.workspace, &owner.recipient).await? {
-        let name = &owner.recipient;
+    is_no_human(principal, api, &owner).await?;
+    Ok(owner)
+}
+
+/// For people operators claim, and nobody else.
+async fn is_no_human(principal: &Principal, api: &Api, owner: &Owner) -> Result<(), Problem> {
+    let Owner { workspace, recipient } = owner;
+    if !principal.is_operator() && agents::is_human(api, workspace, recipient).await? {
         return Err(Problem::forbidden(format!(
-            "{name} is registered as human: only operators claim for them"
+            "{recipient} is registered as human: only operators claim for them"
         )));
     }
-    Ok(owner)
+    Ok(())
 }
 
 impl Api {
@@ -163,6 +169,7 @@ async fn awaited(
             () = api.stop.soft.cancelled() => return Ok(Vec::new()),
         }
         still_valid(principal, api).await?;
+        is_no_human(principal, api, owner).await?;
     }
 }
 

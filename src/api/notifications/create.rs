@@ -28,6 +28,7 @@ use crate::outcome::{Reason, State as Status};
 use crate::preferences::Hold;
 use crate::store::deliveries::Seen;
 use crate::store::inbox::Owner;
+use crate::task;
 
 /// The answer waits so long for the inboxes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -140,13 +141,17 @@ pub async fn create(
     let snapshot = api.directory.snapshot();
     let missing = || Problem::not_found(format!("there is no channel {}", notification::CHANNEL));
     let spec = snapshot.channels.get(&(workspace.clone(), channel)).ok_or_else(missing)?;
-    let to = To { workspace: &workspace, spec, texts: &api.texts };
-    let once = key.map(|key| Once { key, body: &digest });
-    let made = notify::notify(&api.bus, to, &draft, once).await?;
+    let (shared, spec, key) = (api.clone(), spec.clone(), key.map(str::to_owned));
+    let of = workspace.clone();
+    // What is half made would hold back its own repeat.
+    let made = task::to_its_end(async move {
+        let to = To { workspace: &of, spec: &spec, texts: &shared.texts };
+        let once = key.as_deref().map(|key| Once { key, body: &digest });
+        notify::notify(&shared.bus, to, &draft, once).await
+    });
+    let made = made.await?;
     let (settled, mut notifications) = api.settled(&workspace, &made).await;
-    if api.texts.collapses(&draft.event_type) {
-        api.find_shown(&workspace, &mut notifications).await?;
-    }
+    api.find_shown(&workspace, &made, &mut notifications).await;
     let status = if settled { StatusCode::CREATED } else { StatusCode::ACCEPTED };
     Ok((status, Json(MadeNotifications { notifications })).into_response())
 }
@@ -185,15 +190,24 @@ impl Api {
     async fn find_shown(
         &self,
         workspace: &WorkspaceId,
-        made: &mut [MadeNotification],
-    ) -> Result<(), Problem> {
-        for one in made.iter_mut().filter(|one| one.status == Status::Sent) {
-            let owner = Owner { workspace: workspace.clone(), recipient: one.recipient.clone() };
-            if let Some(id) = &one.id {
-                one.id = self.store.shows(&owner, id).await?;
+        made: &[Delivery],
+        answered: &mut [MadeNotification],
+    ) {
+        for (delivery, answer) in made.iter().zip(answered) {
+            let Some(collapse_id) = &delivery.collapse_id else { continue };
+            if answer.status != Status::Sent {
+                continue;
+            }
+            let owner = Owner { workspace: workspace.clone(), recipient: answer.recipient.clone() };
+            match self.store.collapsed(&owner, collapse_id).await {
+                Ok(Some(shown)) => answer.id = Some(shown),
+                // It was dismissed and removed by now.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "whether a notification became the text of another one is not known");
+                }
             }
         }
-        Ok(())
     }
 
     /// What became of deliveries, once all of them are settled or wait for their recipients, or patience ends.

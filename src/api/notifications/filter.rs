@@ -39,9 +39,15 @@ impl Query {
     /// 400 that names the parameter.
     pub fn inbox_filter(&self) -> Result<InboxFilter, Problem> {
         let (source_type, source_id) = self.source()?;
+        let (unread, dismissed) = (self.flag("unread")?, self.flag("dismissed")?);
+        if unread && dismissed {
+            return Err(Problem::invalid(
+                "parameters unread and dismissed: what was dismissed is not unread: ask for one of them",
+            ));
+        }
         Ok(InboxFilter {
-            unread: self.flag("unread")?,
-            dismissed: self.flag("dismissed")?,
+            unread,
+            dismissed,
             types: self.words("type", |word| {
                 EventType::parse(word)
                     .map(|found| found.as_str().to_owned())

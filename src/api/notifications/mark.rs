@@ -208,7 +208,6 @@ async fn one(
         ("severity" = Option<String>, Query), ("source" = Option<String>, Query), ("sourceType" = Option<String>, Query),
         ("sourceId" = Option<String>, Query), ("project" = Option<String>, Query), ("since" = Option<String>, Query),
         ("until" = Option<String>, Query), ("text" = Option<String>, Query), ("unread" = Option<bool>, Query),
-        ("dismissed" = Option<bool>, Query),
     ),
     request_body(content = Object, description = "the same names; lists of words may be lists. May be empty"),
     responses(
@@ -228,7 +227,13 @@ pub async fn read_all(
     principal.inbox_of(Access::Mark, &query)?;
     let query = filter::with_body(query, &body)?.only(&filter::known(&[]))?;
     let owner = principal.inbox_of(Access::Mark, &query)?.owner()?;
-    all(&api, &owner, &query.inbox_filter()?).await
+    let filter = query.inbox_filter()?;
+    if filter.dismissed {
+        return Err(Problem::invalid(
+            "parameter dismissed: what was dismissed is not unread: there is nothing to read",
+        ));
+    }
+    all(&api, &owner, &filter).await
 }
 
 async fn all(api: &Api, owner: &Owner, filter: &InboxFilter) -> Result<Json<MarkedAnswer>, Problem> {

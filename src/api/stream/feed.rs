@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use super::frames::{self, Frame, Frames, Outlet};
 use super::place::Place;
-use crate::api::auth::Principal;
+use crate::api::auth::{Principal, agents};
 use crate::api::problem::Problem;
 use crate::api::{Api, Shared};
 use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, Names, StreamName};
 use crate::clock;
+use crate::documents::Role;
 use crate::metrics::{Followed, OpenStream, StreamEnd, Transport};
+use crate::store::inbox::Owner;
 
 /// The first frame. It has an id: a client that loses the stream before anything happened resumes there too.
 pub const CONNECTED: &str = "connected";
@@ -25,6 +27,8 @@ pub const EVENT: &str = "event";
 pub const OUTCOME: &str = "outcome";
 /// Messages may be as large as the broker takes them, and wait here for a client that is slow.
 const BATCH_MAX: usize = 32;
+/// Between two looks whether an agent is one.
+const AGENT_LOOK: Duration = Duration::from_secs(30);
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 /// A token that was made just now is followed by this process within this time, or it is gone again.
 const NEW_TOKEN: Duration = Duration::from_secs(2);
@@ -54,8 +58,7 @@ pub async fn open<V: View>(
 ) -> Result<Frames, Problem> {
     let place = Place::find(&api.bus, V::STREAM, resume).await?;
     let (outlet, frames) = frames::pair(OpenStream::new(V::FOLLOWED, transport));
-    let token = principal.token_hash.clone();
-    spawn(run(api, token, Feed { view, place }, outlet));
+    spawn(run(api, Holder::of(principal), Feed { view, place }, outlet));
     Ok(frames)
 }
 
@@ -65,18 +68,48 @@ fn spawn(feed: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(feed);
 }
 
-async fn run<V: View>(api: Shared, token: Option<String>, mut feed: Feed<V>, outlet: Outlet) {
+async fn run<V: View>(api: Shared, holder: Holder, mut feed: Feed<V>, outlet: Outlet) {
     let end = tokio::select! {
         biased;
         () = api.stop.soft.cancelled() => StreamEnd::Shutdown,
         () = outlet.closed() => StreamEnd::Client,
-        () = revoked(&api, token.as_deref()) => StreamEnd::Revoked,
+        () = revoked(&api, holder.token.as_deref()) => StreamEnd::Revoked,
+        () = became_human(&api, holder.agent.as_ref()) => StreamEnd::Revoked,
         ended = feed.run(&api, &outlet) => {
             let Err(end) = ended;
             end
         }
     };
     outlet.end(end);
+}
+
+/// Whose stream it is.
+struct Holder {
+    /// None for the administrator of the settings.
+    token: Option<String>,
+    /// The agent that the token is of.
+    agent: Option<Owner>,
+}
+
+impl Holder {
+    fn of(principal: &Principal) -> Self {
+        let Principal { role, workspace, recipient, token_hash, .. } = principal.clone();
+        let agent = workspace.zip(recipient).filter(|_| role == Role::Agent);
+        let agent = agent.map(|(workspace, recipient)| Owner { workspace, recipient });
+        Self { token: token_hash, agent }
+    }
+}
+
+/// Waits until an agent is registered as human: it is out of its token's reach then.
+async fn became_human(api: &Api, agent: Option<&Owner>) {
+    let Some(Owner { workspace, recipient }) = agent else { return std::future::pending().await };
+    loop {
+        clock::sleep(clock::jittered(AGENT_LOOK)).await;
+        // What cannot be asked now is asked again.
+        if agents::is_human(api, workspace, recipient).await.unwrap_or(false) {
+            return;
+        }
+    }
 }
 
 /// Waits until the token is revoked. The administrator of the settings never is.

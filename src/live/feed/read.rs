@@ -101,12 +101,24 @@ impl Reader {
 
     /// Where the inbox stands now.
     pub async fn anew(self, reading: Reading) -> (Step, Reading) {
-        let standing = self.until_answered(|| self.hub.store.standing(&self.follower.owner)).await;
-        (Step::Anew(standing), reading)
+        (Step::Anew(self.standing().await), reading)
+    }
+
+    pub async fn standing(self) -> Standing {
+        self.until_answered(|| self.hub.store.standing(&self.follower.owner)).await
     }
 
     async fn page(&self, inbox: &Owner, after: u64) -> Behind {
-        self.until_answered(|| self.hub.store.changes(inbox, &self.follower.owner, after, PAGE)).await
+        self.until_answered(|| async {
+            match self.hub.store.changes(inbox, &self.follower.owner, after, PAGE).await {
+                Err(StoreError::Broken(what)) => {
+                    tracing::error!(recipient = %inbox.recipient, what, "a change of an inbox cannot be read: told as a gap");
+                    Ok(Behind { changes: Vec::new(), gap: true })
+                }
+                answer => answer,
+            }
+        })
+        .await
     }
 
     /// While the database is away the client notices nothing but silence.

@@ -100,7 +100,7 @@ fn the_page_has_every_frame_with_its_fields() {
     let named: BTreeSet<String> = FrameName::ALL.iter().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(told, named, "a frame that is never told, or one that has no name");
     let answers: BTreeSet<String> = Answer::ALL.iter().map(|answer| answer.as_str().to_owned()).collect();
-    let asked = ["ping", "resume", "subscribe"].map(str::to_owned);
+    let asked = ["ping", "resume", "subscribe", "unsubscribe"].map(str::to_owned);
     let codes = ["1008", "1009", "1012", "4401", "4408"].map(str::to_owned);
     let known: BTreeSet<String> = named.into_iter().chain(answers).chain(asked).chain(codes).collect();
     assert_eq!(rows.into_keys().collect::<BTreeSet<_>>(), known, "the page and the code name other things");

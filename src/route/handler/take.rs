@@ -104,8 +104,11 @@ impl Router {
         published: Result<Stored, BusError>,
     ) -> Result<bool, BusError> {
         match published {
-            Ok(_) => {
-                metrics::delivery_published(delivery);
+            Ok(stored) => {
+                // Routed before, by whoever was killed then.
+                if !stored.duplicate {
+                    metrics::delivery_published(delivery);
+                }
                 Ok(true)
             }
             Err(BusError::TooLarge { bytes }) => {

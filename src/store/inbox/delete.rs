@@ -1,5 +1,6 @@
 //! Taking notifications out of an inbox for good. One transaction takes a bounded part and tells of each as a change, so that
-//! whoever follows the inbox drops it too; a broadcast goes for everybody, with all marks on it.
+//! whoever follows the inbox drops it too; a broadcast goes for everybody. The marks on it, as many as there are readers, go after it:
+//! see `store::retention::marks`.
 
 use jiff::Timestamp;
 use sqlx::{Any, AssertSqlSafe, Transaction};
@@ -44,6 +45,7 @@ impl Store {
         doomed: Doomed<'_>,
         now: Timestamp,
     ) -> Result<Deleted, StoreError> {
+        let _turn = self.turn().await;
         let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
         let before = lock(&mut transaction, owner).await?;
         let found = find(&mut transaction, self.dialect, owner, doomed).await?;
@@ -59,7 +61,7 @@ impl Store {
             let deleted = change(seq, ChangeKind::Deleted, now, -i64::from(counted));
             changes.push(Change { id: Some(gone.id.clone()), ..deleted });
         }
-        remove(&mut transaction, self.dialect, owner, &found).await?;
+        remove(&mut transaction, self.dialect, &found).await?;
         let rows: Vec<(&Owner, &Change)> = changes.iter().map(|change| (owner, change)).collect();
         insert_changes(&mut transaction, self.dialect, &rows).await?;
         let count = found.len();
@@ -105,19 +107,15 @@ async fn find(
 async fn remove(
     transaction: &mut Transaction<'_, Any>,
     dialect: Dialect,
-    owner: &Owner,
     found: &[Notification],
 ) -> Result<(), StoreError> {
-    let marks = owner.recipient.is_everybody().then_some("delete from marks where notification_id in ");
     for some in found.chunks(dialect.rows_per_statement()) {
         let places = dialect.placeholders(1, some.len());
-        for statement in marks.into_iter().chain(["delete from notifications where id in "]) {
-            let mut query = sqlx::query(AssertSqlSafe(format!("{statement}{places}")));
-            for gone in some {
-                query = query.bind(gone.id.to_string());
-            }
-            query.execute(&mut **transaction).await?;
+        let mut query = sqlx::query(AssertSqlSafe(format!("delete from notifications where id in {places}")));
+        for gone in some {
+            query = query.bind(gone.id.to_string());
         }
+        query.execute(&mut **transaction).await?;
     }
     Ok(())
 }

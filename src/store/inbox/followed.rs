@@ -83,7 +83,7 @@ impl Store {
         Ok(found)
     }
 
-    /// What anybody did with these broadcasts.
+    /// What these recipients did with broadcasts, a few of them.
     ///
     /// # Errors
     /// When the database is not available.
@@ -91,18 +91,28 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         ids: &[&NotificationId],
+        recipients: &[Recipient],
     ) -> Result<Vec<(NotificationId, Recipient, Marks)>, StoreError> {
         let mut found = Vec::new();
-        for some in ids.chunks(self.dialect.rows_per_statement()) {
-            let places: Vec<String> = (0..some.len()).map(|at| format!("${}", at + 2)).collect();
+        if ids.is_empty() {
+            return Ok(found);
+        }
+        let places = |from: usize, count: usize| {
+            (from..from + count).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ")
+        };
+        for some in recipients.chunks(self.dialect.rows_per_statement()) {
             let sql = format!(
                 "select notification_id, recipient, delivered_at, read_at, dismissed_at from marks \
-                 where workspace = $1 and notification_id in ({})",
-                places.join(", ")
+                 where workspace = $1 and notification_id in ({}) and recipient in ({})",
+                places(2, ids.len()),
+                places(2 + ids.len(), some.len())
             );
             let mut query = sqlx::query(AssertSqlSafe(sql)).bind(workspace.to_string());
-            for id in some {
+            for id in ids {
                 query = query.bind(id.to_string());
+            }
+            for recipient in some {
+                query = query.bind(recipient.to_string());
             }
             for row in query.fetch_all(&self.pool).await? {
                 let moment = |name: &str| row.try_get::<Option<i64>, _>(name).map(|found| found.map(time));

@@ -66,6 +66,11 @@ pub struct InboxPage {
     pub next: Option<InboxCursor>,
 }
 
+/// As a part of a pattern of `like`.
+fn escaped(part: &str) -> String {
+    part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
 /// The conditions of a filter behind [`FROM`], and all values in the order of their placeholders.
 pub(super) fn conditions(owner: &Owner, filter: &InboxFilter) -> (String, Vec<Bind>) {
     let text = |text: &dyn ToString| Bind::Text(text.to_string());
@@ -91,9 +96,13 @@ pub(super) fn conditions(owner: &Owner, filter: &InboxFilter) -> (String, Vec<Bi
         }
     }
     if let Some(part) = &filter.text {
-        let escaped = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        let found = "(lower(n.title) like {} escape '\\' or lower(n.body) like {} escape '\\')";
-        and(&mut sql, found, Bind::Text(format!("%{escaped}%")));
+        let found = "(lower(n.title) like {} escape '\\' or lower(n.body) like {} escape '\\'";
+        and(&mut sql, found, Bind::Text(format!("%{}%", escaped(&part.to_lowercase()))));
+        // SQLite's lower() knows ASCII alone: what is written as it was asked for is found in any case.
+        binds.push(Bind::Text(format!("%{}%", escaped(part))));
+        let place = binds.len();
+        let as_asked = format!(" or n.title like ${place} escape '\\' or n.body like ${place} escape '\\')");
+        sql.push_str(&as_asked);
     }
     for (column, words) in [
         ("n.type", filter.types.clone()),
@@ -121,21 +130,21 @@ pub(super) fn conditions(owner: &Owner, filter: &InboxFilter) -> (String, Vec<Bi
 }
 
 impl Store {
-    /// The notification that shows an item of an inbox: its own, or the one whose text it became.
+    /// The notification that shows what is collapsed under an id, the newest of them.
     ///
     /// # Errors
     /// When the database is not available.
-    pub async fn shows(
+    pub async fn collapsed(
         &self,
         owner: &Owner,
-        item: &NotificationId,
+        collapse_id: &str,
     ) -> Result<Option<NotificationId>, StoreError> {
-        let sql =
-            "select id from notifications where workspace = $1 and recipient = $2 and (id = $3 or item = $3)";
+        let sql = "select id from notifications where workspace = $1 and recipient = $2 and collapse_id = $3 \
+                   order by created_at desc, id desc limit 1";
         let row = sqlx::query(sql)
             .bind(owner.workspace.to_string())
             .bind(owner.recipient.to_string())
-            .bind(item.to_string())
+            .bind(collapse_id.to_owned())
             .fetch_optional(&self.pool)
             .await?;
         row.map(|row| id(&row, "id", NotificationId::parse)).transpose()

@@ -150,6 +150,8 @@ impl Store {
             let unread = changes.iter().map(|change| change.unread).sum();
             changes = vec![Change { ids, ..change(before + 1, ChangeKind::AllRead, now, unread) }];
         }
+        // Whoever writes marks does so in this order, or two of them would wait for each other.
+        changed.sort_by(|one, other| one.id.cmp(&other.id));
         write(&mut transaction, self.dialect, (owner, mark), &changed).await?;
         let rows: Vec<(&Owner, &Change)> = changes.iter().map(|change| (owner, change)).collect();
         insert_changes(&mut transaction, self.dialect, &rows).await?;
@@ -206,12 +208,12 @@ async fn write(
 ) -> Result<(), StoreError> {
     let (own, broadcast): (Vec<_>, Vec<_>) =
         changed.iter().partition(|shown| shown.recipient == owner.recipient);
+    let column = match mark {
+        Mark::Read | Mark::Unread => "read_at",
+        Mark::Dismiss | Mark::Restore => "dismissed_at",
+        Mark::Deliver => "delivered_at",
+    };
     for rows in own.chunks(dialect.rows_per_statement()) {
-        let column = match mark {
-            Mark::Read | Mark::Unread => "read_at",
-            Mark::Dismiss | Mark::Restore => "dismissed_at",
-            Mark::Deliver => "delivered_at",
-        };
         let reached = match mark {
             Mark::Read | Mark::Dismiss => ", delivered_at = coalesce(delivered_at, $1)",
             Mark::Unread | Mark::Restore | Mark::Deliver => "",
@@ -233,10 +235,18 @@ async fn write(
     }
     for rows in broadcast.chunks(dialect.rows_per_statement()) {
         let values = dialect.placeholders(rows.len(), 6);
+        // What this mark is not about may have been changed meanwhile, by a new text.
+        let written = match mark {
+            Mark::Read | Mark::Dismiss => {
+                format!(
+                    "{column} = excluded.{column}, delivered_at = coalesce(marks.delivered_at, excluded.delivered_at)"
+                )
+            }
+            Mark::Unread | Mark::Restore | Mark::Deliver => format!("{column} = excluded.{column}"),
+        };
         let sql = format!(
             "insert into marks (workspace, recipient, notification_id, delivered_at, read_at, dismissed_at) values {values} \
-             on conflict (workspace, recipient, notification_id) do update set delivered_at = excluded.delivered_at, \
-             read_at = excluded.read_at, dismissed_at = excluded.dismissed_at"
+             on conflict (workspace, recipient, notification_id) do update set {written}"
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for shown in rows {

@@ -1,6 +1,6 @@
 //! Putting items into inboxes, in the recorder's transaction: only it inserts, so that what is there already is known.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
@@ -28,6 +28,8 @@ struct Inbox<'a> {
     before: u64,
     items: Vec<&'a Item>,
     fresh: Vec<Fresh<'a>>,
+    /// Those that were there before and have a new text.
+    renewed: BTreeSet<NotificationId>,
     changes: Vec<Change>,
 }
 
@@ -47,6 +49,7 @@ pub(in super::super) async fn put(
             before: 0,
             items: Vec::new(),
             fresh: Vec::new(),
+            renewed: BTreeSet::new(),
             changes: Vec::new(),
         });
         inbox.items.push(item);
@@ -126,7 +129,7 @@ async fn take_numbers(
     Ok(())
 }
 
-impl Inbox<'_> {
+impl<'a> Inbox<'a> {
     async fn fill(&mut self, transaction: &mut Transaction<'_, Any>) -> Result<(), StoreError> {
         let mut seq = self.before;
         let mut updated = 0;
@@ -150,6 +153,9 @@ impl Inbox<'_> {
         if updated > 0 {
             super::move_on(transaction, &self.owner, seq, -updated).await?;
         }
+        if self.owner.recipient.is_everybody() {
+            unmark(transaction, &self.renewed).await?;
+        }
         Ok(())
     }
 
@@ -157,7 +163,7 @@ impl Inbox<'_> {
     async fn renew(
         &mut self,
         transaction: &mut Transaction<'_, Any>,
-        item: &Item,
+        item: &'a Item,
         collapse_id: &str,
         seq: u64,
     ) -> Result<Option<Change>, StoreError> {
@@ -170,11 +176,13 @@ impl Inbox<'_> {
         if let Some(fresh) = self.fresh.iter_mut().find(same) {
             if item.event.time >= fresh.item.event.time {
                 renew(&mut fresh.shown, item);
+                fresh.item = item;
             }
             return Ok(Some(renewed(&fresh.shown, 0)));
         }
         let sql = format!(
-            "select {SEEN}, n.event_time, n.item {FROM} and n.collapse_id = $3 and n.recipient = $2 and n.dismissed_at is null order by n.created_at desc limit 1"
+            "select {SEEN}, n.event_time, n.item {FROM} and n.collapse_id = $3 and n.recipient = $2 \
+             order by case when n.dismissed_at is null then 0 else 1 end, n.created_at desc limit 1"
         );
         let row = sqlx::query(AssertSqlSafe(sql))
             .bind(self.owner.workspace.to_string())
@@ -184,21 +192,27 @@ impl Inbox<'_> {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let (mut shown, event_time) = (notification(&row)?, row.try_get::<i64, _>("event_time")?);
+        if row.try_get::<String, _>("item")? == item.id.as_str() {
+            return Ok(Some(renewed(&shown, 0)));
+        }
+        if shown.dismissed_at.is_some() {
+            return Ok(None);
+        }
         let was_read = shown.read;
-        let is_there_already = row.try_get::<String, _>("item")? == item.id.as_str();
-        if item.event.time.as_millisecond() >= event_time && !is_there_already {
+        if item.event.time.as_millisecond() >= event_time {
             renew(&mut shown, item);
             update(transaction, item, &shown).await?;
+            self.renewed.insert(shown.id.clone());
         }
         let unread = i64::from(was_read && !shown.read);
         Ok(Some(renewed(&shown, unread)))
     }
 }
 
-/// The text of the item in place of the one before it: unread again, and still where it was in the list.
+/// The text of the item in place of the one before it: unread and pending again, and still where it was in the list.
 fn renew(shown: &mut Notification, item: &Item) {
-    let Notification { id, delivery_id, created_at, delivered_at, .. } = shown.clone();
-    *shown = Notification { id, delivery_id, created_at, delivered_at, ..self::shown(item) };
+    let Notification { id, delivery_id, created_at, .. } = shown.clone();
+    *shown = Notification { id, delivery_id, created_at, ..self::shown(item) };
 }
 
 fn shown(item: &Item) -> Notification {
@@ -233,7 +247,7 @@ async fn update(
 ) -> Result<(), StoreError> {
     let sql = "update notifications set severity = $1, urgency = $2, title = $3, body = $4, link = $5, metadata = $6, \
                source_type = $7, source_id = $8, source = $9, project = $10, actions = $11, item = $12, event_time = $13, \
-               updated_at = $14, read_at = null where id = $15";
+               updated_at = $14, type = $15, read_at = null, delivered_at = null where id = $16";
     let [metadata, source, actions] = json(shown)?;
     sqlx::query(sql)
         .bind(shown.severity.as_str().to_owned())
@@ -250,15 +264,23 @@ async fn update(
         .bind(item.id.to_string())
         .bind(item.event.time.as_millisecond())
         .bind(shown.updated_at.as_millisecond())
+        .bind(shown.event_type.clone())
         .bind(shown.id.to_string())
         .execute(&mut **transaction)
         .await?;
-    if shown.recipient.is_everybody() {
-        // Who dismissed it has said that they want to see it no more.
-        sqlx::query("update marks set read_at = null where notification_id = $1")
-            .bind(shown.id.to_string())
-            .execute(&mut **transaction)
-            .await?;
+    Ok(())
+}
+
+/// Broadcasts with a new text are unread and pending again for everybody. Who dismissed one has said that they want to see it no
+/// more. In the order in which marks are written: see [`super::mark`].
+async fn unmark(
+    transaction: &mut Transaction<'_, Any>,
+    broadcasts: &BTreeSet<NotificationId>,
+) -> Result<(), StoreError> {
+    let sql = "update marks set read_at = null, delivered_at = null where notification_id = $1 \
+               and (read_at is not null or delivered_at is not null)";
+    for id in broadcasts {
+        sqlx::query(sql).bind(id.to_string()).execute(&mut **transaction).await?;
     }
     Ok(())
 }

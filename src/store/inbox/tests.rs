@@ -11,7 +11,7 @@ use super::list::InboxFilter;
 use super::mark::Mark;
 use crate::channel::conformance::sample;
 use crate::delivery::Delivery;
-use crate::event::Severity;
+use crate::event::{EventType, Severity};
 use crate::ids::{DeliveryId, NotificationId, Recipient, WorkspaceId, digest};
 use crate::notification::change::{Announcement, ChangeKind};
 use crate::notification::item::Item;
@@ -77,6 +77,7 @@ async fn filters_combine() {
         items[4].source.kind = "comment".to_owned();
         items[5].project = Some("p".to_owned());
         items[6].body = "100% of it_is".to_owned();
+        items[7].body = "Eine \u{dc}bung".to_owned();
         put(&store, &items).await;
         store.mark(&owner("ann"), &[id(11)], Mark::Dismiss, at(50)).await.unwrap();
         store.mark(&owner("ann"), &[id(10)], Mark::Read, at(50)).await.unwrap();
@@ -92,6 +93,7 @@ async fn filters_combine() {
             (text("NUMBER 1"), vec![10, 1]),
             (text("100% of it_"), vec![6]),
             (text("100_"), vec![]),
+            (text("\u{dc}bung"), vec![7]),
         ] {
             let wanted: Vec<String> = found.iter().map(|number: &u32| format!("Number {number}")).collect();
             assert_eq!(titles(&store, "ann", &filter).await, wanted, "{filter:?}");
@@ -194,6 +196,49 @@ async fn a_newer_text_takes_the_place_of_the_one_before_it_unless_that_was_dismi
 }
 
 #[tokio::test]
+async fn of_texts_that_come_out_of_order_the_latest_stays_and_a_repeat_changes_nothing() {
+    for store in stores().await {
+        let (ann, none) = (owner("ann"), InboxFilter::default());
+        let mut last = progress(4, "ann");
+        last.event.event_type = EventType::parse("task:failed").unwrap();
+        put(&store, &[progress(1, "ann"), last.clone(), progress(2, "ann")]).await;
+        put(&store, &[progress(3, "ann")]).await;
+        assert_eq!(titles(&store, "ann", &none).await, ["Number 4"]);
+        put(&store, &[Item { event: progress(5, "ann").event, ..last.clone() }]).await;
+        let shown = store.notification(&ann, &id(1)).await.unwrap().unwrap();
+        assert_eq!((shown.event_type.as_str(), shown.title.as_str()), ("task:failed", "Number 4"));
+        // Told again it is nothing new, also when it was dismissed.
+        store.mark(&ann, &[id(1)], Mark::Read, at(10)).await.unwrap();
+        put(&store, &[last.clone()]).await;
+        assert!(store.notification(&ann, &id(1)).await.unwrap().unwrap().read);
+        store.mark(&ann, &[id(1)], Mark::Dismiss, at(11)).await.unwrap();
+        put(&store, &[last]).await;
+        assert!(titles(&store, "ann", &none).await.is_empty());
+        assert_eq!(store.collapsed(&ann, "c_1").await.unwrap(), Some(id(1)));
+    }
+}
+
+#[tokio::test]
+async fn a_new_text_of_a_broadcast_is_new_to_all_but_who_dismissed_it() {
+    for store in stores().await {
+        let (ann, bob, eve) = (owner("ann"), owner("bob"), owner("eve"));
+        put(&store, &[progress(1, "*"), item(2, "*")]).await;
+        store.mark(&ann, &[id(1)], Mark::Read, at(10)).await.unwrap();
+        store.mark(&bob, &[id(1)], Mark::Dismiss, at(10)).await.unwrap();
+        store.claim(&eve, 10, at(10)).await.unwrap();
+        put(&store, &[progress(3, "*")]).await;
+        for (whose, unread) in [(&ann, 2), (&bob, 1), (&eve, 2)] {
+            assert_eq!(store.unread_count(whose).await.unwrap(), unread, "{whose:?}");
+        }
+        let pending = store.claim(&eve, 10, at(20)).await.unwrap();
+        assert_eq!(pending.notifications.iter().map(|one| &one.id).collect::<Vec<_>>(), [&id(1)]);
+        // A mark writes what it is about alone.
+        let shown = store.mark(&bob, &[id(1)], Mark::Restore, at(30)).await.unwrap();
+        assert!(!shown.notifications[0].read);
+    }
+}
+
+#[tokio::test]
 async fn changes_are_read_behind_any_number() {
     for store in stores().await {
         let ann = owner("ann");
@@ -238,6 +283,7 @@ async fn what_is_deleted_is_gone_for_all_who_saw_it_and_each_is_told() {
         assert_eq!(none.count, 0, "not at that very moment");
         let all = store.delete(&everybody, Doomed::Before(at(5)), at(30)).await.unwrap();
         assert_eq!((all.count, all.announcement.unwrap().changes[0].unread), (1, -1));
+        assert_eq!(store.remove_marks().await.unwrap(), 1, "they go after it");
         for table in ["marks", "notifications where recipient = '*'"] {
             let sql = sqlx::AssertSqlSafe(format!("select * from {table}"));
             assert!(sqlx::query(sql).fetch_all(&store.pool).await.unwrap().is_empty(), "{table}");
@@ -283,7 +329,14 @@ async fn where_many_inboxes_stand_is_what_each_says_for_itself() {
         assert_eq!(found[&ann.recipient].unread, 2);
 
         let (second, fourth) = (id(2), id(4));
-        let marks = store.broadcast_marks(&ann.workspace, &[&second, &fourth]).await.unwrap();
+        let marks = store
+            .broadcast_marks(
+                &ann.workspace,
+                &[&second, &fourth],
+                &[ann.recipient.clone(), bob.recipient.clone()],
+            )
+            .await
+            .unwrap();
         let (notification, recipient, marks) = &marks[..1][0];
         assert_eq!((notification, recipient), (&second, &ann.recipient));
         let broadcast = store.notification(&owner("*"), &second).await.unwrap().unwrap();

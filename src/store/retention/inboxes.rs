@@ -88,7 +88,8 @@ impl Store {
         Ok(told)
     }
 
-    /// Removes a batch of a workspace's notifications that were created before `since`, oldest first. Empty when there are none.
+    /// Removes a batch of a workspace's notifications that were created before `since` and have no later text, oldest first. Empty
+    /// when there are none.
     ///
     /// # Errors
     /// When the database is not available; doing it again is safe.
@@ -99,7 +100,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Announcement>, StoreError> {
         let sql = "select id, workspace, recipient from notifications where workspace = $1 and created_at < $2 \
-                   order by created_at limit $3";
+                   and updated_at < $2 order by created_at limit $3";
         let rows = sqlx::query(sql)
             .bind(workspace.to_string())
             .bind(since.as_millisecond())

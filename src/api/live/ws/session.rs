@@ -42,7 +42,14 @@ pub async fn run(mut socket: WebSocket, mut feed: Feed, mut topics: Topics) {
     let (code, reason) = match end {
         End::Gone => return,
         End::Silent => return feed.blame(StreamEnd::Silent),
-        End::Close(code, reason) => (code, reason),
+        End::Close(code, reason) => {
+            match code {
+                SLOW => feed.blame(StreamEnd::Slow),
+                REVOKED => feed.blame(StreamEnd::Revoked),
+                _ => {}
+            }
+            (code, reason)
+        }
         End::Fault(code, reason) => {
             feed.blame(StreamEnd::Abuse);
             (code, reason)

@@ -94,7 +94,8 @@ impl Topics {
                     said.push(Said::Ended(end));
                     return false;
                 }
-                said.extend(frame.map(|frame| Said::Frame(begun(*topic, &frame))));
+                let Some(frame) = frame else { return false };
+                said.push(Said::Frame(begun(*topic, &frame)));
             }
             true
         });
