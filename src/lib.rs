@@ -46,6 +46,7 @@ pub mod fixture;
 pub mod health;
 pub mod ids;
 pub mod import;
+pub mod installation;
 pub mod live;
 pub mod metrics;
 pub mod notification;

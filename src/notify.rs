@@ -30,12 +30,12 @@ use crate::route::windows::Inbox;
 use crate::rule::fault::Fault;
 use crate::send::SendFailure;
 use judge::Judged;
+use request::TITLE_CHARS_MAX;
 pub use request::{Draft, NewNotification, RECIPIENTS_MAX};
 
 const SOURCE: &str = "bugle:notify";
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 const KEY_BYTES_MAX: usize = 255;
-const TITLE_CHARS_MAX: usize = 512;
 /// Deliveries of one request that are stored side by side.
 const AT_ONCE: usize = 16;
 

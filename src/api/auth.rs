@@ -22,6 +22,7 @@ use crate::clock;
 use crate::config::Secret;
 use crate::documents::{Document, Key, Role, TokenSpec};
 use crate::ids::{Recipient, WorkspaceId};
+use crate::installation::Installation;
 
 /// Every token starts with it, so that scanners for leaked secrets can tell what it is.
 const PREFIX: &str = "bgl_";
@@ -156,8 +157,6 @@ impl Principal {
 
 /// Unknown tokens that are looked up in the broker, a second. One that was made by another process just now is among them.
 const TOKENS_LOOKED_UP: u32 = 20;
-/// Tickets that are, and each is one: a screenful of pages that come back after a restart passes.
-const TICKETS_LOOKED_UP: u32 = 200;
 
 /// What lets requests in, in the memory of this process.
 pub struct Access {
@@ -165,7 +164,8 @@ pub struct Access {
     admin: Option<String>,
     rates: Rates,
     unknown_tokens: Strangers,
-    pub(super) tickets: Strangers,
+    /// What seals tickets.
+    pub(super) installation: Installation,
 }
 
 impl Access {
@@ -175,7 +175,7 @@ impl Access {
             admin: admin_token.map(|token| hash(token.expose())),
             rates: Rates::new(settings.requests_per_minute),
             unknown_tokens: Strangers::new(TOKENS_LOOKED_UP),
-            tickets: Strangers::new(TICKETS_LOOKED_UP),
+            installation: Installation::default(),
         }
     }
 

@@ -76,6 +76,11 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let workspace = principal.writes_documents(&query.only(&["workspace"])?)?;
     let id = recipient_id(&id)?;
+    if id.is_everybody() {
+        return Err(Problem::invalid(
+            "`*` is everybody, and nobody who could be registered: name one recipient",
+        ));
+    }
     let value = serde_json::to_value(checked(&body, &id)?).map_err(crate::bus::BusError::from)?;
     let key = Key::Recipient(workspace, id);
     // Who copies contacts from elsewhere must not subscribe anybody again.

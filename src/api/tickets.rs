@@ -1,7 +1,8 @@
 //! Tickets for streams: what a browser, which can set no headers there, puts into the address instead of its token.
 //!
-//! A ticket is valid once and for a minute, on every API process: the broker holds its hash and whose it is, and a swap
-//! there decides which of two uses comes first. It gives what its token gives at that moment.
+//! A ticket is valid once and for a minute, on every API process: it says, sealed, whose it is and until when, so that what no
+//! API process made costs nothing. The broker holds the hashes of those that were used: the first one to write it there passes. It
+//! gives what its token gives at that moment.
 
 use std::time::Duration;
 
@@ -11,16 +12,18 @@ use axum::http::{HeaderName, StatusCode, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::auth::{Principal, hash, secret};
+use super::auth::{Principal, hash};
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, Shared};
 use crate::bus::{BusError, claim};
 use crate::clock;
+use crate::installation::Key;
 
 const PREFIX: &str = "bgt_";
 const LIFE: Duration = Duration::from_secs(60);
-/// Longer than its life, so that whoever comes late or twice learns which of both it was.
+const PURPOSE: &[u8] = b"bugle stream ticket 1";
+/// Longer than its life by more than clocks differ.
 const KEPT: Duration = Duration::from_secs(180);
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -32,15 +35,14 @@ pub struct Ticket {
     pub expires_at: Timestamp,
 }
 
-/// What the broker holds of a ticket.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stub {
-    /// The hash of the token that it was made with.
-    token: String,
-    expires_at: Timestamp,
-    used: bool,
-}
+/// What a ticket says: the hash of the token that it was made with, until when it is valid, in milliseconds, and what tells it from
+/// others.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stub(String, i64, String);
+
+/// What the broker holds of a used ticket.
+#[derive(Debug, Serialize, Deserialize)]
+struct Used {}
 
 /// Make a ticket for one stream.
 ///
@@ -66,44 +68,44 @@ pub async fn create(
     query.only(&[])?;
     let unknown = || Problem::unauthorized("this token is not known");
     let token = api.access.hash_of(&principal).ok_or_else(unknown)?.to_owned();
-    let ticket = secret(PREFIX);
     let expires_at = clock::now() + LIFE;
-    let stub = Stub { token, expires_at, used: false };
-    let subject = api.bus.names.stream_ticket(&hash(&ticket));
-    claim::put(&api.bus, &subject, &stub, Some(KEPT), 0).await?;
+    let key = api.access.installation.key(&api.bus).await?;
+    let unsealed = || Problem::unavailable("the ticket could not be sealed: ask again");
+    let ticket = sealed(&key, &token, expires_at).ok_or_else(unsealed)?;
     let unstored = [(header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::CREATED, unstored, Json(Ticket { ticket, expires_at })))
+}
+
+/// A ticket of whoever holds the token with this hash.
+#[must_use]
+pub fn sealed(key: &Key, token: &str, expires_at: Timestamp) -> Option<String> {
+    let stub = Stub(token.to_owned(), expires_at.as_millisecond(), clock::random_id());
+    Some(format!("{PREFIX}{}", key.seal(PURPOSE, serde_json::to_vec(&stub).ok()?)?))
+}
+
+fn opened(key: &Key, ticket: &str) -> Option<Stub> {
+    let text = key.open(PURPOSE, ticket.strip_prefix(PREFIX)?)?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// Uses a ticket up, and returns the hash of its token.
 ///
 /// # Errors
-/// 401 when it is not valid (any more), 429 when too many are asked for, 503 when the broker does not answer.
+/// 401 when it is not valid (any more), 503 when the broker does not answer.
 pub async fn redeem(api: &Api, ticket: &str) -> Result<String, Problem> {
-    let hash = hash(ticket);
-    let subject = api.bus.names.stream_ticket(&hash);
-    let look = async { Ok(claim::last::<Stub>(&api.bus, &subject).await?) };
-    let found = if ticket.starts_with(PREFIX) { api.access.tickets.look(&hash, look).await? } else { None };
-    let (stub, sequence) =
-        found.ok_or_else(|| Problem::unauthorized("this ticket is not known, or expired long ago"))?;
-    check(&stub, clock::now()).map_err(Problem::unauthorized)?;
-    let used = Stub { used: true, ..stub };
-    match claim::put(&api.bus, &subject, &used, Some(KEPT), sequence).await {
-        Ok(_) => Ok(used.token),
-        Err(BusError::Conflict) => Err(Problem::unauthorized(USED)),
-        Err(error) => Err(error.into()),
+    let key = api.access.installation.key(&api.bus).await?;
+    let unknown = || Problem::unauthorized("this is no ticket of ours: POST /v1/stream-tickets makes one");
+    let Stub(token, expires_ms, _) = opened(&key, ticket).ok_or_else(unknown)?;
+    if clock::now().as_millisecond() >= expires_ms {
+        return Err(Problem::unauthorized("this ticket is expired: it is valid for a minute"));
     }
-}
-
-const USED: &str = "this ticket was used already: a ticket opens one stream";
-
-fn check(stub: &Stub, now: Timestamp) -> Result<(), &'static str> {
-    if stub.used {
-        Err(USED)
-    } else if now >= stub.expires_at {
-        Err("this ticket is expired: it is valid for a minute")
-    } else {
-        Ok(())
+    let subject = api.bus.names.stream_ticket(&hash(ticket));
+    match claim::put(&api.bus, &subject, &Used {}, Some(KEPT), 0).await {
+        Ok(_) => Ok(token),
+        Err(BusError::Conflict) => {
+            Err(Problem::unauthorized("this ticket was used already: a ticket opens one stream"))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -112,12 +114,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_valid_once_and_for_its_minute() {
+    fn a_ticket_says_whose_it_is_and_two_are_never_the_same() {
+        let key = Key::new(&[7; 32]).unwrap();
         let expires_at = Timestamp::from_second(1_000).unwrap();
-        let stub = |used| Stub { token: "hash".to_owned(), expires_at, used };
-        let at = |second| Timestamp::from_second(second).unwrap();
-        assert_eq!(check(&stub(false), at(999)), Ok(()));
-        assert!(check(&stub(false), at(1_000)).unwrap_err().contains("expired"));
-        assert!(check(&stub(true), at(999)).unwrap_err().contains("used"));
+        let ticket = || sealed(&key, "hash", expires_at).unwrap();
+        let (one, other) = (ticket(), ticket());
+        assert!(one != other && one.starts_with(PREFIX) && one.len() < 256, "{one}");
+        let Stub(token, expires_ms, _) = opened(&key, &one).unwrap();
+        assert_eq!((token.as_str(), expires_ms), ("hash", 1_000_000));
+        for nothing in ["", "bgt_", "bgt_x", one.trim_start_matches(PREFIX), &one[..one.len() - 1]] {
+            assert_eq!(opened(&key, nothing), None, "{nothing}");
+        }
     }
 }

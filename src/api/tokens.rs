@@ -97,6 +97,10 @@ pub async fn create(
         let message = format!("must have 1 to {NAME_CHARS_MAX} characters");
         return Err(Problem::fault(Fault::new("/name", message)));
     }
+    if new.recipient.as_ref().is_some_and(Recipient::is_everybody) {
+        let message = "is everybody: leave it out, or name one recipient";
+        return Err(Problem::fault(Fault::new("/recipient", message)));
+    }
     // Whoever is bound to a workspace hands out no more than that.
     let workspace = principal.reads(new.workspace)?;
     if new.role == Role::Agent {

@@ -16,7 +16,7 @@ use super::{Api, Shared};
 use crate::channel::markdown::escape_html;
 use crate::documents::Key;
 use crate::shelf::{self, Condition, ShelfError};
-use crate::unsubscribe::{self, token::Leave};
+use crate::unsubscribe::token::Leave;
 
 /// Whoever wrote it, in the document's history.
 const AUTHOR: &str = "unsubscribe";
@@ -102,7 +102,7 @@ fn without(held: Option<&shelf::Held>, leave: &Leave) -> Value {
 }
 
 async fn opened(api: &Api, token: &str) -> Result<Option<Leave>, Problem> {
-    Ok(unsubscribe::key(&api.bus).await?.open(token))
+    Ok(Leave::open(&*api.access.installation.key(&api.bus).await?, token))
 }
 
 fn unknown() -> Response {

@@ -228,6 +228,7 @@ impl Feed {
                     self.read_on(Reading { from: self.sent, complete: [false; 2] });
                 }
                 Poll::Ready(Taken::Behind(Behind::Lost)) => self.begin_anew(),
+                Poll::Ready(Taken::Check) => self.checking = self.follower.look_up(),
                 Poll::Ready(taken) => return Poll::Ready(Some(self.told(taken))),
                 Poll::Pending => ready!(self.poll_read(context)),
             }
@@ -245,10 +246,7 @@ impl Feed {
                 frames
             }
             Taken::Unread(count) => vec![self.at(Frame::UnreadCount(count))],
-            Taken::Heartbeat => {
-                self.checking = self.follower.look_up();
-                vec![self.at(Frame::Heartbeat)]
-            }
+            Taken::Heartbeat => vec![self.at(Frame::Heartbeat)],
             Taken::End(_) if matches!(self.phase, Phase::Beginning(_, None)) => {
                 // It stands nowhere yet: no id would be true.
                 self.phase = Phase::Over;
@@ -259,7 +257,7 @@ impl Feed {
                 self.phase = Phase::Over;
                 vec![last]
             }
-            Taken::Behind(_) => Vec::new(),
+            Taken::Behind(_) | Taken::Check => Vec::new(),
         }
     }
 

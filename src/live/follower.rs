@@ -60,7 +60,7 @@ pub trait Pass: Send + Sync {
     /// Asked twice a second.
     fn holds(&self) -> bool;
 
-    /// What has to be asked elsewhere, now and then; None when nothing has.
+    /// What has to be asked elsewhere, every two seconds; None when nothing has.
     fn look_up(&self) -> Option<LookUp>;
 }
 
@@ -96,6 +96,8 @@ struct State {
     /// Since when something waits of which nothing was taken, here or in the connection.
     waiting: Option<Instant>,
     heartbeat: bool,
+    /// Whether they may still is to be looked up.
+    check: bool,
     end: Option<End>,
     waker: Option<Waker>,
 }
@@ -116,6 +118,8 @@ pub enum Taken {
     /// All was taken, and there is more in SQL.
     Behind(Behind),
     Heartbeat,
+    /// Whether they may still has to be looked up.
+    Check,
     End(End),
 }
 
@@ -148,6 +152,7 @@ impl Follower {
             behind: None,
             waiting: None,
             heartbeat: false,
+            check: false,
             end: None,
             waker: None,
         };
@@ -312,6 +317,15 @@ impl Follower {
         state.wake();
     }
 
+    /// Whether they may still is looked up, where that has to be asked elsewhere.
+    pub fn check(&self) {
+        if self.pass.look_up().is_some() {
+            let mut state = self.lock();
+            state.check = true;
+            state.wake();
+        }
+    }
+
     /// True when the client took nothing for too long.
     #[must_use]
     pub fn is_slow(&self, now: Instant) -> bool {
@@ -332,6 +346,9 @@ impl Follower {
             Some(End::Shutdown) if !state.queue.is_empty() && !hold => {}
             Some(end) => return Poll::Ready(Taken::End(end)),
             None => {}
+        }
+        if std::mem::take(&mut state.check) {
+            return Poll::Ready(Taken::Check);
         }
         if !hold {
             if !state.queue.is_empty() {

@@ -26,6 +26,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
 /// In ticks: 30 seconds.
 const HEARTBEAT_TICKS: u64 = 60;
+/// In ticks: two seconds.
+const CHECK_TICKS: u64 = 4;
 /// A token that was made just now is known to every process within this time.
 pub const NEW_TOKEN: Duration = Duration::from_millis(1_500);
 
@@ -155,6 +157,8 @@ impl Hub {
                     follower.end(End::Slow);
                 } else if follower.number % HEARTBEAT_TICKS == tick % HEARTBEAT_TICKS {
                     follower.beat();
+                } else if follower.number % CHECK_TICKS == tick % CHECK_TICKS {
+                    follower.check();
                 }
             });
         }

@@ -10,7 +10,7 @@ crate::outcome::words! {
     Limit {
         /// That of its token.
         Token = "token",
-        /// That of unknown tokens and tickets, which are looked up in the broker.
+        /// That of unknown tokens, which are looked up in the broker.
         Unknown = "unknown",
     }
 }

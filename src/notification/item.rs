@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::Source;
 use crate::delivery::{Action, Delivery, ENVELOPE_VERSION};
@@ -16,7 +17,7 @@ use crate::rule::fault::LeftOut;
 /// Longer metadata is left out: an inbox is a list, not a store.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// Of an inbox's body; more is for the page behind the link.
-const BODY_CHARS_MAX: usize = 10_000;
+pub const BODY_CHARS_MAX: usize = 10_000;
 /// Of what a producer calls things.
 const WORD_CHARS_MAX: usize = 256;
 
@@ -103,8 +104,15 @@ impl Item {
 /// A path of the reader's own site, or https.
 #[must_use]
 pub fn is_followed(link: &str) -> bool {
-    let https = link.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("https://"));
-    texts::is_link(link) && (https || link.starts_with('/'))
+    texts::is_link(link) && (link.starts_with('/') || is_https(link))
+}
+
+/// With a host, and without a name in front of it that looks like another one.
+fn is_https(link: &str) -> bool {
+    Url::parse(link).is_ok_and(|url| {
+        let plain = url.username().is_empty() && url.password().is_none();
+        url.scheme() == "https" && url.has_host() && plain && !link.contains(char::is_whitespace)
+    })
 }
 
 /// An inbox shows the severity by itself.
@@ -212,6 +220,11 @@ mod tests {
             ("/tasks/1", true),
             ("https://a.example/x", true),
             ("HTTPS://a.example", true),
+            ("https://", false),
+            ("https:///x", false),
+            ("https:a.example", false),
+            ("https://a.example/a b", false),
+            ("https://bank.example@a.example/x", false),
             ("http://a.example", false),
             ("mailto:a@b", false),
             ("//evil.example", false),

@@ -11,12 +11,13 @@ use crate::event::urgency::{PRIORITIES, URGENCIES};
 use crate::event::{EventType, Severity};
 use crate::ids::Recipient;
 use crate::notification::Source;
-use crate::notification::item::{METADATA_BYTES_MAX, is_followed};
+use crate::notification::item::{BODY_CHARS_MAX, METADATA_BYTES_MAX, is_followed};
 use crate::route::texts;
 use crate::rule::fault::{Fault, unknown_word};
 
 pub const RECIPIENTS_MAX: usize = 100;
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// As many as a rule's title keeps.
+pub(super) const TITLE_CHARS_MAX: usize = 512;
 const WORD_CHARS_MAX: usize = 256;
 
 /// A notification to make.
@@ -34,8 +35,9 @@ pub struct NewNotification {
     /// A type like those of events: `review:asked`.
     #[serde(rename = "type")]
     pub event_type: String,
+    /// One line of up to 512 characters.
     pub title: String,
-    /// A small Markdown.
+    /// A small Markdown of up to 10,000 characters.
     #[serde(default)]
     pub body: String,
     /// Of `severity`, `urgency` and `priority` at most one. When nothing is said, what the type has, else `info`.
@@ -89,7 +91,7 @@ impl NewNotification {
     /// The place and the fault.
     pub fn recipients(&self) -> Result<Vec<Recipient>, Fault> {
         match (&self.recipient, &self.recipients) {
-            (Some(_), Some(_)) => Err(Fault::new("/recipients", "and recipient exclude each other")),
+            (Some(_), Some(_)) => Err(Fault::new("/recipients", "stands beside recipient: say one")),
             (Some(one), None) => Ok(vec![one.clone()]),
             (None, None) => Ok(Vec::new()),
             (None, Some(several)) => {
@@ -118,10 +120,15 @@ impl NewNotification {
         if self.title.trim().is_empty() {
             return Err(Fault::new("/title", "is empty"));
         }
-        if self.body.len() > BODY_BYTES_MAX {
-            return Err(Fault::new("/body", format!("is longer than {BODY_BYTES_MAX} bytes")));
+        for (place, text, most) in
+            [("/title", &self.title, TITLE_CHARS_MAX), ("/body", &self.body, BODY_CHARS_MAX)]
+        {
+            let count = text.chars().count();
+            if count > most {
+                return Err(Fault::new(place, format!("has {count} characters: at most {most}")));
+            }
         }
-        let nowhere = "is neither https nor a path that begins with /, or too long";
+        let nowhere = "is neither https with a host (and no user name) nor a path that begins with /, or longer than 2,048 bytes";
         if self.link.as_deref().is_some_and(|link| !is_followed(link)) {
             return Err(Fault::new("/link", nowhere));
         }
@@ -221,7 +228,8 @@ mod tests {
             (json!({ "recipient": "" }), "/recipient"),
             (json!({ "type": "a b" }), "/type"),
             (json!({ "title": " " }), "/title"),
-            (json!({ "body": "x".repeat(BODY_BYTES_MAX + 1) }), "/body"),
+            (json!({ "title": "x".repeat(TITLE_CHARS_MAX + 1) }), "/title"),
+            (json!({ "body": "x".repeat(BODY_CHARS_MAX + 1) }), "/body"),
             (json!({ "urgency": "critical" }), "/urgency"),
             (json!({ "priority": "urgent" }), "/priority"),
             (json!({ "severity": "high" }), "/severity"),

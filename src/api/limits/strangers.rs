@@ -1,5 +1,5 @@
-//! What strangers may cost: a token or a ticket that this process does not know is looked up in the broker, so often a
-//! second and no more, and one that was not there is not looked up again at once.
+//! What strangers may cost: a token that this process does not know is looked up in the broker, so often a second and no more,
+//! and one that was not there is not looked up again at once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::metrics::{self, Limit};
 /// So long what was missing is missing.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
-/// Questions to the broker about one kind of secret.
+/// Questions to the broker about secrets.
 pub struct Strangers {
     quota: Quota,
     began: Instant,
@@ -62,7 +62,7 @@ impl Strangers {
             None => Ok(true),
             Some(wait) => {
                 metrics::request_limited(Limit::Unknown);
-                Err(Problem::limited("too many unknown tokens or tickets are looked up at the moment", wait))
+                Err(Problem::limited("too many unknown tokens are looked up at the moment", wait))
             }
         }
     }

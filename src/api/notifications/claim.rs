@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::whose::{Access, Whose};
 use crate::api::auth::{Principal, agents};
@@ -81,7 +82,8 @@ pub async fn claim(
 ) -> Result<Json<Claimed>, Problem> {
     principal.inbox(Access::Mark, query.workspace()?, None)?;
     let query = query.only(&["workspace"])?;
-    let request: ClaimRequest = strict(unique_json(&body)?).map_err(Problem::fault)?;
+    let body = if body.is_empty() { Value::Object(Map::new()) } else { unique_json(&body)? };
+    let request: ClaimRequest = strict(body).map_err(Problem::fault)?;
     let whose = principal.inbox(Access::Mark, query.workspace()?, request.agent)?;
     let owner = agent(&principal, &api, whose).await?;
     let limit = limit(request.limit, LIMIT_DEFAULT)?;

@@ -104,8 +104,8 @@ pub struct Delivered {
     ),
     request_body = NewNotification,
     responses(
-        (status = 200, description = "taken, for `mark-delivered`", body = Delivered),
-        (status = 201, description = "in the inboxes, or not sent, with the reason", body = MadeNotifications),
+        (status = 200, description = "none was made, each with its reason; for `mark-delivered`: what was taken", body = Delivered),
+        (status = 201, description = "in the inboxes, but for those with a reason", body = MadeNotifications),
         (status = 202, description = "stored; on the way to the inboxes", body = MadeNotifications),
         (status = 400, description = "not valid", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
@@ -121,8 +121,6 @@ pub async fn create(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    // Whoever may create may mark too.
-    principal.inbox(Access::Mark, query.workspace()?, None)?;
     let query = query.only(&["workspace"])?;
     let body = unique_json(&body)?;
     if body.get(ACTION).is_some() {
@@ -152,7 +150,11 @@ pub async fn create(
     let made = made.await?;
     let (settled, mut notifications) = api.settled(&workspace, &made).await;
     api.find_shown(&workspace, &made, &mut notifications).await;
-    let status = if settled { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+    let status = match (settled, notifications.iter().any(|one| one.id.is_some())) {
+        (true, true) => StatusCode::CREATED,
+        (true, false) => StatusCode::OK,
+        (false, _) => StatusCode::ACCEPTED,
+    };
     Ok((status, Json(MadeNotifications { notifications })).into_response())
 }
 

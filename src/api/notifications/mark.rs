@@ -86,6 +86,7 @@ pub struct MarkedAnswer {
     operation_id = "readNotification",
     tag = "inbox",
     params(("id" = String, Path), ("recipient" = Option<String>, Query), ("workspace" = Option<String>, Query)),
+    request_body(content = Object, description = "`{recipient?, workspace?}`, as in the query. May be empty"),
     responses(
         (status = 200, description = "as it is now", body = Notification),
         (status = 400, description = "a broadcast, and no recipient", body = Problem, content_type = "application/problem+json"),
@@ -100,8 +101,9 @@ pub async fn read(
     State(api): State<Shared>,
     query: Query,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Result<Json<Notification>, Problem> {
-    one(&principal, &api, query, (&id, Mark::Read)).await
+    one(&principal, &api, filter::with_body(query, &body)?, (&id, Mark::Read)).await
 }
 
 /// Mark a notification as unread.
@@ -111,6 +113,7 @@ pub async fn read(
     operation_id = "unreadNotification",
     tag = "inbox",
     params(("id" = String, Path), ("recipient" = Option<String>, Query), ("workspace" = Option<String>, Query)),
+    request_body(content = Object, description = "`{recipient?, workspace?}`, as in the query. May be empty"),
     responses(
         (status = 200, description = "as it is now", body = Notification),
         (status = 400, description = "a broadcast, and no recipient", body = Problem, content_type = "application/problem+json"),
@@ -125,8 +128,9 @@ pub async fn unread(
     State(api): State<Shared>,
     query: Query,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Result<Json<Notification>, Problem> {
-    one(&principal, &api, query, (&id, Mark::Unread)).await
+    one(&principal, &api, filter::with_body(query, &body)?, (&id, Mark::Unread)).await
 }
 
 /// Dismiss a notification: it is listed no more, and counts no more.
@@ -136,6 +140,7 @@ pub async fn unread(
     operation_id = "dismissNotification",
     tag = "inbox",
     params(("id" = String, Path), ("recipient" = Option<String>, Query), ("workspace" = Option<String>, Query)),
+    request_body(content = Object, description = "`{recipient?, workspace?}`, as in the query. May be empty"),
     responses(
         (status = 200, description = "as it is now", body = Notification),
         (status = 400, description = "a broadcast, and no recipient", body = Problem, content_type = "application/problem+json"),
@@ -150,8 +155,9 @@ pub async fn dismiss(
     State(api): State<Shared>,
     query: Query,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Result<Json<Notification>, Problem> {
-    one(&principal, &api, query, (&id, Mark::Dismiss)).await
+    one(&principal, &api, filter::with_body(query, &body)?, (&id, Mark::Dismiss)).await
 }
 
 /// Take a dismissal back.
@@ -161,6 +167,7 @@ pub async fn dismiss(
     operation_id = "restoreNotification",
     tag = "inbox",
     params(("id" = String, Path), ("recipient" = Option<String>, Query), ("workspace" = Option<String>, Query)),
+    request_body(content = Object, description = "`{recipient?, workspace?}`, as in the query. May be empty"),
     responses(
         (status = 200, description = "as it is now", body = Notification),
         (status = 400, description = "a broadcast, and no recipient", body = Problem, content_type = "application/problem+json"),
@@ -175,8 +182,9 @@ pub async fn restore(
     State(api): State<Shared>,
     query: Query,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Result<Json<Notification>, Problem> {
-    one(&principal, &api, query, (&id, Mark::Restore)).await
+    one(&principal, &api, filter::with_body(query, &body)?, (&id, Mark::Restore)).await
 }
 
 async fn one(

@@ -28,7 +28,7 @@ pub const OUTCOME: &str = "outcome";
 /// Messages may be as large as the broker takes them, and wait here for a client that is slow.
 const BATCH_MAX: usize = 32;
 /// Between two looks whether an agent is one.
-const AGENT_LOOK: Duration = Duration::from_secs(30);
+const AGENT_LOOK: Duration = Duration::from_secs(2);
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 /// A token that was made just now is followed by this process within this time, or it is gone again.
 const NEW_TOKEN: Duration = Duration::from_secs(2);

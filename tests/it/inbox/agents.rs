@@ -1,8 +1,12 @@
 //! Agents and people are different principals: an agent's token belongs to one agent, and to nobody human.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
+use super::live::{STREAM, WebSocket};
 use super::{INBOX, act, fleet, make};
+use crate::support::SOON;
 use crate::support::api::{Api, json as with_body, reply, token};
 use crate::support::database::Database;
 
@@ -66,4 +70,40 @@ async fn who_is_registered_as_human_later_is_out_of_an_agents_reach() {
     assert_eq!(own.get(INBOX).await.expect(200)["total"], 1);
     register(&api, "ann", "agent", "default").await;
     agent.get(INBOX).await.expect(200);
+}
+
+#[tokio::test]
+async fn what_an_agent_holds_open_ends_when_its_recipient_turns_out_to_be_human() {
+    let (bugle, api) = fleet(Database::sqlite()).await;
+    let agent = token(&bugle, "agent", &json!({ "recipient": "ann" })).await;
+    let mut ws = WebSocket::open(&agent, "").await;
+    ws.told("connected").await;
+    let mut streams = Vec::new();
+    for path in [STREAM, "/v1/deliveries/stream"] {
+        let mut stream = agent.stream(path, None).await;
+        assert_eq!(stream.next(SOON).await.unwrap().event, "connected");
+        streams.push(stream);
+    }
+    let waiting = agent.clone();
+    let claim =
+        tokio::spawn(
+            async move { waiting.post(&format!("{INBOX}/claim"), &json!({ "wait": 50 })).await.status },
+        );
+    crate::support::pause(Duration::from_secs(2)).await;
+    register(&api, "ann", "human", "default").await;
+    let told = Instant::now();
+    assert_eq!(ws.closes().await, 4401);
+    for stream in &mut streams {
+        loop {
+            let last = stream.next(SOON).await.expect("it is said why");
+            if last.event == "cut" {
+                assert_eq!(last.json(), json!({ "reason": "revoked" }));
+                break;
+            }
+        }
+        assert!(stream.next(SOON).await.is_none());
+    }
+    assert!(told.elapsed() < Duration::from_secs(6), "{:?}", told.elapsed());
+    api.post(INBOX, &json!({ "recipient": "ann", "type": "a:b", "title": "hers alone" })).await.expect(201);
+    assert_eq!(claim.await.unwrap(), 403);
 }

@@ -233,3 +233,12 @@ async fn a_client_that_answers_no_ping_is_let_go_of_at_the_third() {
     answers.say(&json!({ "type": "ping" })).await;
     answers.told("pong").await;
 }
+
+#[tokio::test]
+async fn a_client_that_closes_is_answered() {
+    let (bugle, _wire) = fleet(Database::sqlite()).await;
+    let (mut ws, _) = open(&bugle.api(), "recipient=ann").await;
+    let frame = tokio_tungstenite::tungstenite::protocol::CloseFrame { code: 1000.into(), reason: "".into() };
+    ws.socket.send(Message::Close(Some(frame))).await.unwrap();
+    assert_eq!(ws.closes().await, 1000);
+}

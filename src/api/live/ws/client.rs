@@ -51,8 +51,8 @@ struct Message {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn parse(text: &str) -> Result<Asked, String> {
-    let message: Message = serde_json::from_str(text)
-        .map_err(|error| format!("a message is a JSON object with a type: {error}"))?;
+    let wrong = "a message is a JSON object with a type, such as {\"type\":\"ping\"}";
+    let message: Message = serde_json::from_str(text).map_err(|_| wrong.to_owned())?;
     match message.kind.as_str() {
         "ping" => Ok(Asked::Ping),
         "resume" => match message.after {

@@ -20,15 +20,17 @@ use crate::store::inbox::Owner;
 const RESTART: u16 = 1012;
 const REVOKED: u16 = 4401;
 const SLOW: u16 = 4408;
-const REVOKED_REASON: &str = "the token was revoked";
+const REVOKED_REASON: &str = "the token was revoked, or may no more";
 const SLOW_REASON: &str = "slow: take frames, and resume";
 /// How long the client may take to answer the close.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// How a session ends.
 enum End {
-    /// The connection is gone, or the client closed it.
+    /// The connection is gone.
     Gone,
+    /// The client closes it.
+    Closed,
     /// This side closes it.
     Close(u16, &'static str),
     /// And it is the client's fault.
@@ -41,6 +43,7 @@ pub async fn run(mut socket: WebSocket, mut feed: Feed, mut topics: Topics) {
     let end = talk(&mut socket, &mut feed, &mut topics).await;
     let (code, reason) = match end {
         End::Gone => return,
+        End::Closed => return until_gone(&mut socket).await,
         End::Silent => return feed.blame(StreamEnd::Silent),
         End::Close(code, reason) => {
             match code {
@@ -56,14 +59,18 @@ pub async fn run(mut socket: WebSocket, mut feed: Feed, mut topics: Topics) {
         }
     };
     drop((feed, topics));
-    let close = async {
-        let frame = CloseFrame { code, reason: reason.into() };
-        if socket.send(Message::Close(Some(frame))).await.is_ok() {
-            while let Some(Ok(_)) = socket.recv().await {}
-        }
-    };
-    if tokio::time::timeout(CLOSE_MAX, close).await.is_err() {
-        tracing::debug!(code, "a client did not answer the close of its WebSocket");
+    let frame = CloseFrame { code, reason: reason.into() };
+    let sent = tokio::time::timeout(CLOSE_MAX, socket.send(Message::Close(Some(frame))));
+    if matches!(sent.await, Ok(Ok(()))) {
+        until_gone(&mut socket).await;
+    }
+}
+
+/// The close that either side sent is answered by the library, or by the client.
+async fn until_gone(socket: &mut WebSocket) {
+    let gone = async { while let Some(Ok(_)) = socket.recv().await {} };
+    if tokio::time::timeout(CLOSE_MAX, gone).await.is_err() {
+        tracing::debug!("a client did not end its WebSocket");
     }
 }
 
@@ -168,7 +175,7 @@ async fn hear(
     manners: &mut Manners,
 ) -> Result<(), End> {
     let text = match message.map_err(broken)? {
-        Message::Close(_) => return Err(End::Gone),
+        Message::Close(_) => return Err(End::Closed),
         Message::Pong(_) if manners.answers(Instant::now()) => return Ok(()),
         // It is answered by the library.
         Message::Ping(_) if manners.says(Instant::now()) => return Ok(()),

@@ -55,7 +55,11 @@ impl Topics {
         let (api, principal) = (self.api.clone(), &self.principal);
         let frames = match topic {
             Topic::Notifications => {
-                query.only(&[])?;
+                query.only(&[]).map_err(|_| {
+                    Problem::invalid(
+                        "the topic notifications takes no filters: it is this connection's inbox",
+                    )
+                })?;
                 return Ok(Some(json!({ "type": Answer::Subscribed, "topic": topic })));
             }
             Topic::Events => {
