@@ -107,12 +107,11 @@ pub fn is_followed(link: &str) -> bool {
     texts::is_link(link) && (link.starts_with('/') || is_https(link))
 }
 
-/// With a host, and without a name in front of it that looks like another one.
+/// With a host, written as browsers read it, and without a name in front of it that looks like another one.
 fn is_https(link: &str) -> bool {
-    Url::parse(link).is_ok_and(|url| {
-        let plain = url.username().is_empty() && url.password().is_none();
-        url.scheme() == "https" && url.has_host() && plain && !link.contains(char::is_whitespace)
-    })
+    let written = link.get("https://".len()..).is_some_and(|rest| !rest.starts_with(['/', '\\']));
+    let plain = |url: Url| url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
+    written && !link.contains(char::is_whitespace) && Url::parse(link).is_ok_and(plain)
 }
 
 /// An inbox shows the severity by itself.

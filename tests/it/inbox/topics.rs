@@ -127,7 +127,7 @@ async fn what_cannot_be_subscribed_to_is_said_and_the_connection_goes_on() {
         (json!({ "topic": "events", "token": "x" }), "token"),
         (json!({ "topic": "deliveries", "status": "done" }), "status"),
         (json!({ "topic": "deliveries", "status": 7 }), "status"),
-        (json!({ "topic": "notifications", "unread": "true" }), "unread"),
+        (json!({ "topic": "notifications", "unread": "true" }), "no filters"),
     ] {
         let mut message = wrong;
         message["type"] = "subscribe".into();
