@@ -97,8 +97,11 @@ impl Dialect {
 
     fn on_connect(self) -> &'static str {
         match self {
+            // A batch of the recorder touches more pages than fit into SQLite's usual 2 MB: it would write them in the middle and read
+            // them again. 16 MB, and 16 MB of log between two copies into the file.
             Self::Sqlite => {
-                "pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 5000; pragma foreign_keys = on"
+                "pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 5000; pragma foreign_keys = on; \
+                 pragma cache_size = -16384; pragma wal_autocheckpoint = 4096"
             }
             Self::Postgres => "set statement_timeout = '30s'",
         }
