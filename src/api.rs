@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -270,6 +270,10 @@ async fn problems_only(request: Request, next: Next) -> Response {
         return response;
     }
     let (parts, body) = response.into_parts();
+    if parts.status == StatusCode::PAYLOAD_TOO_LARGE {
+        return Problem::too_large(format!("the body is too large: at most {BODY_BYTES_MAX} bytes"))
+            .into_response();
+    }
     let text = axum::body::to_bytes(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
     Problem::refusal(parts.status, String::from_utf8_lossy(&text)).into_response()
 }

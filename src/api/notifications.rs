@@ -120,6 +120,7 @@ pub async fn unread_count(
     params(("id" = String, Path), ("recipient" = Option<String>, Query), ("workspace" = Option<String>, Query)),
     responses(
         (status = 200, description = "the notification", body = Notification),
+        (status = 400, description = "no id, or a bad parameter", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "the role may not, or it is somebody else's", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "none in that inbox", body = Problem, content_type = "application/problem+json"),

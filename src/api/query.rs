@@ -218,7 +218,10 @@ pub fn cursor_of(key: &Key) -> String {
 /// RFC 3339, or Unix milliseconds.
 pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     let milliseconds = text.parse::<i64>().ok().and_then(|number| Timestamp::from_millisecond(number).ok());
-    let wrong = || format!("{text:?} is neither RFC 3339 nor Unix milliseconds");
+    let wrong = || {
+        let hint = if text.contains(' ') { ": in an address + is written %2B" } else { "" };
+        format!("{text:?} is neither RFC 3339 nor Unix milliseconds{hint}")
+    };
     milliseconds.or_else(|| text.parse().ok()).ok_or_else(wrong)
 }
 

@@ -47,6 +47,7 @@ const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
         (status = 400, description = "not valid", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "the role may not", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "the channel is not verified", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "the key was used with another body", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )

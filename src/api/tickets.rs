@@ -57,6 +57,7 @@ struct Used {}
         (status = 201, description = "made", body = Ticket),
         (status = 400, description = "a bad parameter", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "an agent's token, and the agent is registered as human", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]

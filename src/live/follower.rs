@@ -3,6 +3,7 @@
 //! The queue is bounded, and what comes when it is full is not lost: it lies in SQL, and the feed reads it from there once the
 //! queue is taken ([`Taken::Behind`]). Only who takes nothing for long is cut.
 
+mod end;
 mod unread;
 
 use std::collections::VecDeque;
@@ -11,49 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::frame::{CutReason, Frame, is_told};
+use super::frame::is_told;
 use super::heard::Heard;
 use super::place::{Place, Side};
-use crate::metrics::{StreamEnd, Transport};
+use crate::metrics::Transport;
 use crate::notification::change::ChangeKind;
 use crate::store::inbox::Owner;
 use crate::store::inbox::changes::Standing;
+pub use end::End;
 use unread::Unread;
 
 /// Changes that wait for a client.
 pub const QUEUE_MAX: usize = 64;
 /// A client who takes nothing of what waits for this long is cut.
 pub const SLOW_AFTER: Duration = Duration::from_secs(10);
-
-/// Why a feed is ended by this side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Shutdown,
-    /// The client does not take what there is.
-    Slow,
-    /// The token is gone, or may no more.
-    Revoked,
-}
-
-impl End {
-    #[must_use]
-    pub fn frame(self) -> Frame {
-        match self {
-            Self::Shutdown => Frame::ServerShutdown,
-            Self::Slow => Frame::Cut(CutReason::Slow),
-            Self::Revoked => Frame::Cut(CutReason::Revoked),
-        }
-    }
-
-    #[must_use]
-    pub fn counted(self) -> StreamEnd {
-        match self {
-            Self::Shutdown => StreamEnd::Shutdown,
-            Self::Slow => StreamEnd::Slow,
-            Self::Revoked => StreamEnd::Revoked,
-        }
-    }
-}
 
 /// Whether somebody may still follow.
 pub trait Pass: Send + Sync {

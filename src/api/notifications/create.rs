@@ -110,6 +110,7 @@ pub struct Delivered {
         (status = 400, description = "not valid", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "the role may not, or it is somebody else", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "the key was used with another body", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "the broker does not answer", body = Problem, content_type = "application/problem+json"),
     )

@@ -64,6 +64,41 @@ async fn a_database_that_falls_silent_is_a_503_in_time_and_not_a_hanging_request
 }
 
 #[tokio::test]
+async fn a_bell_that_comes_back_while_the_database_is_away_waits_for_it() {
+    const BELL: &str = "/v1/notifications/stream?recipient=ann";
+    let Some(database) = Database::postgres().await else { return };
+    let cable = Cable::to(database.address()).await;
+    let bugle = Bugle::on(NatsServer::shared().await, database);
+    bugle.set("DATABASE__URL", &bugle.database.url_through(cable.port));
+    let rule = json!({ "id": "all", "events": ["a:*"], "channels": ["in_app"], "recipients": ["ann"] });
+    bugle.start_with(&json!({ "rules": [rule] })).await;
+    let wire = bugle.wire().await;
+    let mut before = bugle.api().stream(BELL, None).await;
+    let (mut last, mut seen) = (String::new(), 0);
+    wire.event("a:b", "1", &json!({})).await;
+    while seen < 1 {
+        let sent = before.next(SOON).await.unwrap();
+        seen += usize::from(sent.event == "notification");
+        last = sent.id;
+    }
+    drop(before);
+    cable.cut();
+    wire.event("a:b", "2", &json!({})).await;
+    // A browser gives a stream up that is refused once.
+    let (mut back, mut new) =
+        (bugle.api().stream(BELL, Some(&last)).await, bugle.api().stream(BELL, None).await);
+    cable.mend();
+    assert_eq!(new.next(LATER).await.unwrap().event, "connected");
+    loop {
+        let sent = back.next(LATER).await.expect("the stream goes on");
+        if sent.event == "notification" {
+            assert_eq!(sent.id, "2.0");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_fleet_that_starts_before_its_database_delivers_and_tells_later() {
     let Some(database) = Database::postgres().await else { return };
     let sink = Sink::start().await;
