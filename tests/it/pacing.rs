@@ -34,11 +34,13 @@ fn assert_paced(sink: &Sink, most: usize) {
 }
 
 fn assert_apart(arrivals: impl Iterator<Item = Instant>, most: usize) {
+    // The receiver runs beside other tests, and may note one request later than another.
+    const NOTED_LATE: Duration = Duration::from_millis(100);
     let mut arrivals: Vec<Instant> = arrivals.collect();
     arrivals.sort_unstable();
     for window in arrivals.windows(most + 1) {
         let length = window[most] - window[0];
-        assert!(length >= Duration::from_secs(1), "{} within {length:?}", most + 1);
+        assert!(length + NOTED_LATE >= Duration::from_secs(1), "{} within {length:?}", most + 1);
     }
 }
 
