@@ -9,7 +9,7 @@ pub mod events;
 pub mod feed;
 pub mod frames;
 mod place;
-mod sse;
+pub mod sse;
 
 use axum::http::HeaderMap;
 

@@ -18,11 +18,9 @@ use crate::api::Shared;
 use crate::api::auth::Principal;
 use crate::api::problem::Problem;
 use crate::api::query::Query;
+use crate::api::stream::sse::RETRY;
 use crate::live::feed::Feed;
 use crate::metrics::Transport;
-
-/// What a client should wait before it comes again, in milliseconds.
-const RETRY: &[u8] = b"retry: 2000\n";
 
 /// Follow an inbox live (server-sent events).
 ///
@@ -49,7 +47,7 @@ const RETRY: &[u8] = b"retry: 2000\n";
         (status = 400, description = "a bad parameter", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "no valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "the role may not, or it is somebody else's inbox", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "the database or the broker does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "the broker does not answer; for the database a stream waits", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn follow(
@@ -88,7 +86,7 @@ impl Stream for Events {
         };
         let mut text = Vec::new();
         if !std::mem::replace(&mut self.begun, true) {
-            text.extend_from_slice(RETRY);
+            text.extend_from_slice(format!("retry: {}\n", RETRY.as_millis()).as_bytes());
         }
         for frame in frames {
             frame.write_sse(self.feed.owner(), &mut text);

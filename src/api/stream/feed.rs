@@ -16,6 +16,7 @@ use crate::bus::reader::{Entry, From, Reader};
 use crate::bus::{Bus, BusError, Names, StreamName};
 use crate::clock;
 use crate::documents::Role;
+use crate::live::frame::FrameName;
 use crate::metrics::{Followed, OpenStream, StreamEnd, Transport};
 use crate::store::inbox::Owner;
 
@@ -137,7 +138,7 @@ impl<V: View> Feed<V> {
         outlet.tell(Frame { id: Some(self.place.last), ..Frame::plain(CONNECTED) }).await?;
         loop {
             if std::mem::take(&mut self.place.gap) {
-                outlet.tell(Frame::plain("gap")).await?;
+                outlet.tell(Frame::plain(FrameName::Gap.as_str())).await?;
             }
             let error = self.follow(&api.bus, outlet).await?;
             tracing::debug!(%error, "a live stream lost the broker and opens anew");

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::live::frame::FrameName;
 use crate::metrics::{OpenStream, StreamEnd};
 
 /// What may wait for one client.
@@ -41,10 +42,10 @@ impl Frame {
     fn last(end: StreamEnd) -> Option<Self> {
         match end {
             StreamEnd::Client | StreamEnd::Silent | StreamEnd::Abuse => None,
-            StreamEnd::Shutdown => Some(Self::plain("server_shutdown")),
+            StreamEnd::Shutdown => Some(Self::plain(FrameName::ServerShutdown.as_str())),
             StreamEnd::Slow | StreamEnd::Revoked => {
                 let data = format!("{{\"reason\":\"{end}\"}}").into();
-                Some(Self { name: "cut", id: None, data })
+                Some(Self { name: FrameName::Cut.as_str(), id: None, data })
             }
         }
     }

@@ -13,9 +13,9 @@ use super::frames::{Frame, Frames};
 
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// What a client should wait before it comes again.
-const RETRY: Duration = Duration::from_secs(2);
+pub const RETRY: Duration = Duration::from_secs(2);
 
-pub fn response(frames: Frames) -> Response {
+pub(super) fn response(frames: Frames) -> Response {
     let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
     let headers = [(header::CACHE_CONTROL, "no-cache"), (HeaderName::from_static("x-accel-buffering"), "no")];
     (headers, Sse::new(frames.map(|frame| Ok::<_, Infallible>(event(frame)))).keep_alive(keep_alive))

@@ -20,7 +20,7 @@ use crate::api::stream::frames::{Frame, Frames};
 use crate::live::frame::Answer;
 use crate::metrics::{StreamEnd, Transport};
 
-/// Told at once.
+/// Of one topic, told at once: one that says much keeps no other waiting.
 const BATCH_MAX: usize = 32;
 
 /// The topics that one client has subscribed to. Each is one at most: another subscription takes its place.
@@ -91,7 +91,8 @@ impl Topics {
     fn poll_said(&mut self, context: &mut Context<'_>) -> Poll<Vec<Said>> {
         let mut said = Vec::new();
         self.open.retain_mut(|(topic, frames)| {
-            while said.len() < BATCH_MAX
+            let full = said.len() + BATCH_MAX;
+            while said.len() < full
                 && let Poll::Ready(frame) = Pin::new(&mut *frames).poll_next(context)
             {
                 if let Some(end) = frames.ended() {
