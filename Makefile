@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench chaos fuzz setup
+.PHONY: help run build test lint audit bench chaos fuzz setup
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -37,7 +37,11 @@ lint: ## formatting and lints, warnings denied
 	@scripts/check-tools.sh
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@scripts/audit.py
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
+
+audit: ## licences of all crates, and what is there in several versions
+	@scripts/audit.py --list
 
 bench: ## measure speed beside its limits (ONLY="router chain" for some sections)
 	@scripts/check-tools.sh

@@ -9,7 +9,7 @@ pub mod setup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use clap::Parser;
 use tokio_util::task::TaskTracker;
@@ -54,6 +54,22 @@ impl Role {
             Self::All => "all",
         }
     }
+
+    /// The role of a fleet that has this name.
+    #[must_use]
+    pub fn of_fleet(name: &str) -> Option<Self> {
+        [Self::Router, Self::Worker, Self::Recorder, Self::Api].into_iter().find(|role| role.as_str() == name)
+    }
+}
+
+/// The version, and the revision that it was built from where the build said so.
+#[must_use]
+pub fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("BUGLE_REVISION") {
+        Some(revision) => format!("{} ({revision})", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    });
+    &VERSION
 }
 
 /// Why a process could not do its work: one sentence, and the exit code.
@@ -80,7 +96,7 @@ impl Failure {
 
 /// Arguments of a role's own binary.
 #[derive(Debug, Parser)]
-#[command(version, about = "One role of a Bugle fleet. Settings: config/default.toml documents every one.")]
+#[command(version = version(), about = "One role of a Bugle fleet. Settings: config/default.toml documents every one.")]
 struct RoleArguments {
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE")]

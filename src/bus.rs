@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod claim;
+mod connect;
 pub mod consumer;
 pub mod count;
 pub mod devices;
@@ -24,14 +25,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, context::PublishErrorKind};
-use async_nats::{Client, Event, HeaderMap};
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use serde::Serialize;
 
 pub use subject::{Names, StreamName};
 
 use crate::config::{Keep, Nats};
-use crate::metrics;
 use crate::outcome::Outcome;
 
 /// Schedules and per-message TTL exist, and the fixes to both.
@@ -56,8 +56,9 @@ pub enum BusError {
     TooOld { found: String },
     #[error("NATS at {url} has no JetStream: start its servers with -js")]
     NoJetStream { url: String },
-    #[error("nats.credentials_file {file} cannot be used: {reason}")]
-    Credentials { file: String, reason: String },
+    /// The servers refuse us, or what we have to show them cannot be used: a matter of the configuration.
+    #[error("{0}")]
+    Credentials(String),
     #[error("NATS: {0}")]
     Request(String),
     #[error("the message is {bytes} bytes, more than the broker carries")]
@@ -102,14 +103,7 @@ pub struct Bus {
     healed: Arc<tokio::sync::Mutex<Option<Instant>>>,
     /// What the server said at the start; what it is now is checked again by every publish.
     max_payload: usize,
-    connection: Arc<Connection>,
-}
-
-/// The state of the connection, as the client's events tell it.
-struct Connection {
-    connected: AtomicBool,
-    /// Counts the times that it was lost: what was asked on a lost connection is not answered on the next one.
-    losses: tokio::sync::watch::Sender<u64>,
+    connection: Arc<connect::Connection>,
 }
 
 impl Bus {
@@ -120,14 +114,14 @@ impl Bus {
     pub async fn connect(settings: &Nats, keep: Keep, url: &str, role: &str) -> Result<Self, BusError> {
         let names = Names::new(&settings.prefix).map_err(BusError::Request)?;
         let losses = tokio::sync::watch::Sender::new(0);
-        let connection = Arc::new(Connection { connected: AtomicBool::new(true), losses });
-        let client = connect_client(settings, url, role, &connection).await?;
+        let connection = Arc::new(connect::Connection { connected: AtomicBool::new(true), losses });
+        let client = connect::client(settings, url, role, &connection).await?;
         let info = client.server_info();
         if version(&info.version).is_none_or(|found| found < SERVER_MIN) {
             return Err(BusError::TooOld { found: info.version });
         }
         if !info.jetstream {
-            return Err(BusError::NoJetStream { url: redacted(url) });
+            return Err(BusError::NoJetStream { url: connect::redacted(url) });
         }
         let js = jetstream::context::ContextBuilder::new()
             .timeout(ACK_TIMEOUT)
@@ -250,59 +244,6 @@ fn json<T: Serialize>(message: &T) -> Result<Bytes, serde_json::Error> {
     })
 }
 
-async fn connect_client(
-    settings: &Nats,
-    url: &str,
-    role: &str,
-    connection: &Arc<Connection>,
-) -> Result<Client, BusError> {
-    let state = Arc::clone(connection);
-    let mut options = async_nats::ConnectOptions::new()
-        .name(format!("bugle-{role}"))
-        .connection_timeout(Duration::from_secs(5))
-        .subscription_capacity(65_536)
-        .ping_interval(Duration::from_secs(10))
-        .reconnect_delay_callback(reconnect_delay)
-        .event_callback(move |event| {
-            note_event(&event, &state);
-            std::future::ready(())
-        });
-    if let Some(file) = &settings.credentials_file {
-        let shown = file.display().to_string();
-        let unusable =
-            |error: std::io::Error| BusError::Credentials { file: shown, reason: error.to_string() };
-        options = options.credentials_file(file).await.map_err(unusable)?;
-    }
-    let bad = |reason: String| BusError::Connect { url: redacted(url), reason };
-    let servers: Vec<&str> = url.split(',').map(str::trim).collect();
-    options.connect(servers).await.map_err(|error| bad(error.to_string()))
-}
-
-/// 100 ms, doubling to 2 s: a fleet that lost its broker finds it within two seconds of its return.
-fn reconnect_delay(attempts: usize) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1).min(5)).unwrap_or(5);
-    Duration::from_millis(100 * 2_u64.pow(doublings)).min(Duration::from_secs(2))
-}
-
-fn note_event(event: &Event, connection: &Connection) {
-    let connected = &connection.connected;
-    if matches!(event, Event::Closed) {
-        // We let go of it ourselves, at the end of a command.
-        connected.store(false, Ordering::Relaxed);
-        connection.losses.send_modify(|losses| *losses += 1);
-    } else if matches!(event, Event::Disconnected) {
-        connected.store(false, Ordering::Relaxed);
-        connection.losses.send_modify(|losses| *losses += 1);
-        metrics::nats_disconnected();
-        tracing::warn!("connection to NATS lost");
-    } else if matches!(event, Event::Connected) {
-        connected.store(true, Ordering::Relaxed);
-        tracing::info!("connected to NATS");
-    } else if matches!(event, Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_)) {
-        tracing::warn!(%event, "NATS reports trouble");
-    }
-}
-
 /// The broker's code for a publish whose expected sequence was not the last, and for one that met another in flight.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
 
@@ -326,15 +267,6 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
     Some((numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
 }
 
-/// The URL without user and password, for messages.
-fn redacted(url: &str) -> String {
-    let server = |url: &str| match url.rsplit_once('@') {
-        Some((before, host)) => format!("{}{host}", before.split_inclusive("://").next().unwrap_or_default()),
-        None => url.to_owned(),
-    };
-    url.split(',').map(server).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,17 +276,5 @@ mod tests {
         assert!(version("2.9.10").unwrap() < SERVER_MIN);
         assert!(version("2.15.1-RC.2").unwrap() > SERVER_MIN);
         assert_eq!(version("dev"), None);
-    }
-
-    #[test]
-    fn a_url_is_shown_without_its_password() {
-        assert_eq!(redacted("nats://a:b@h:4222"), "nats://h:4222");
-        assert_eq!(redacted("nats://h:4222,nats://u:p@i:1"), "nats://h:4222,nats://i:1");
-    }
-
-    #[test]
-    fn reconnecting_never_waits_longer_than_two_seconds() {
-        assert_eq!(reconnect_delay(1), Duration::from_millis(100));
-        assert_eq!(reconnect_delay(500), Duration::from_secs(2));
     }
 }

@@ -3,9 +3,11 @@
 mod channels;
 mod commands;
 mod explain;
+mod fleet;
 mod import;
 mod init;
 mod paint;
+mod ready;
 mod rules;
 mod secrets;
 
@@ -21,7 +23,7 @@ use crate::config::Settings;
 
 /// Turns events into notifications, and proves that none was lost.
 #[derive(Debug, Parser)]
-#[command(name = "bugle", version, max_term_width = 100)]
+#[command(name = "bugle", version = app::version(), max_term_width = 100)]
 struct Arguments {
     /// The configuration file (TOML). Without it the defaults and BUGLE__… variables hold.
     #[arg(long, global = true, value_name = "FILE")]
@@ -54,6 +56,8 @@ enum Command {
     Explain(explain::Explain),
     /// Check the configuration and its documents without touching anything.
     CheckConfig,
+    /// Ask a process of this machine whether it is ready: 0 when it is, 1 and the reason when it is not.
+    Ready(ready::Ready),
     /// Turn another system's configuration into a file of documents.
     #[command(subcommand)]
     Import(import::Import),
@@ -71,9 +75,16 @@ enum Command {
     Dead(commands::Dead),
 }
 
-/// The whole of the `bugle` binary.
+/// The whole of the `bugle` binary. Under the name of a role (a link `bugle-router`, say) it is that role: one program for an image
+/// of all of them.
 #[must_use]
 pub fn main() -> ExitCode {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    let name = name.as_deref().and_then(Path::file_name).and_then(std::ffi::OsStr::to_str);
+    let role = name.and_then(|name| name.strip_prefix("bugle-"));
+    if let Some(role) = role.and_then(Role::of_fleet) {
+        return app::main(role);
+    }
     let arguments = Arguments::parse();
     app::finish(execute(arguments.command, arguments.config.as_deref()))
 }
@@ -105,6 +116,10 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
         Command::Channels(channels) => {
             let settings = settings()?;
             with_runtime(&settings, channels::channels(&settings, &channels))
+        }
+        Command::Ready(ready) => {
+            let settings = settings()?;
+            with_runtime(&settings, ready::ready(&settings, &ready))
         }
         Command::Init(init) => init::init(&init),
         Command::Rules(rules) => rules::rules(&rules),

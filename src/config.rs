@@ -4,7 +4,9 @@
 //! a text and a list is written with commas. Nothing here ever prints the value of a secret.
 
 mod check;
+mod environment;
 mod keep;
+mod nats;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -13,14 +15,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::providers::{Format, Serialized, Toml};
-use figment::value::{Dict, Value};
+use figment::value::Dict;
 use figment::{Figment, Profile};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use url::Url;
 
+pub use self::environment::{ENVIRONMENT_PREFIX, environment};
 pub use self::keep::{Inbox, Keep, Kept, Workspace};
+pub use self::nats::{Embedded, Nats};
 pub use self::secret::Secret;
 use crate::channel::Kind;
 use crate::ids::WorkspaceId;
@@ -28,8 +33,6 @@ use crate::rule::fault::{guess, unknown_word};
 
 /// Every setting with its meaning and its default.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
-/// In front of every setting in the environment.
-pub const ENVIRONMENT_PREFIX: &str = "BUGLE__";
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -54,37 +57,15 @@ pub struct Settings {
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Nats {
-    /// None: the embedded server.
-    #[serde(deserialize_with = "empty_is_none")]
-    #[schemars(with = "String")]
-    pub url: Option<Secret>,
-    pub prefix: String,
-    #[schemars(extend("enum" = [1, 3, 5]))]
-    pub replicas: usize,
-    #[serde(deserialize_with = "empty_is_none")]
-    #[schemars(with = "String")]
-    pub credentials_file: Option<PathBuf>,
-    pub embedded: Embedded,
-}
-
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Embedded {
-    pub port: u16,
-    #[serde(deserialize_with = "empty_is_none")]
-    #[schemars(with = "String")]
-    pub binary: Option<PathBuf>,
-    pub sync_interval: String,
-}
-
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Database {
     /// None: an SQLite file in the data directory.
     #[serde(deserialize_with = "empty_is_none")]
     #[schemars(with = "String")]
     pub url: Option<Secret>,
+    /// In place of one in the URL.
+    #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
+    pub password: Option<Secret>,
     #[schemars(range(min = 1, max = 1_000))]
     pub connections: u32,
 }
@@ -189,7 +170,7 @@ impl Settings {
     /// # Errors
     /// One sentence that names the key and what is allowed.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::from_parts(file, &own_variables()?)
+        Self::from_parts(file, &environment::own_variables()?)
     }
 
     /// The same from a file and these variables alone.
@@ -208,9 +189,10 @@ impl Settings {
         let defaults: Dict = Figment::from(Toml::string(DEFAULTS))
             .extract()
             .map_err(|error| ConfigError(format!("the built-in defaults are broken: {error}")))?;
+        environment::refuse_twice(&defaults, environment)?;
         for (name, text) in environment {
-            let (path, value) = from_variable(&defaults, name, text)?;
-            figment = figment.merge(Serialized::from(nested(&path, value), Profile::Default));
+            let (path, value) = environment::setting(&defaults, name, text)?;
+            figment = figment.merge(Serialized::from(environment::nested(&path, value), Profile::Default));
         }
         let shown = file.map(|path| format!("{}: ", path.display())).unwrap_or_default();
         let mut settings: Self = figment.extract().map_err(|error: figment::Error| {
@@ -223,11 +205,19 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Relative documents, texts and keys are relative to the file that names them.
+    /// Relative documents, texts, keys and certificates are relative to the file that names them.
     fn anchor(&mut self, file: Option<&Path>) {
         let Some(folder) = file.and_then(Path::parent) else { return };
         let files = self.documents.iter_mut().chain(&mut self.router.texts);
-        for path in files.chain(&mut self.secrets.key_file) {
+        let nats = &mut self.nats;
+        let nats = [
+            &mut nats.credentials_file,
+            &mut nats.tls_ca_file,
+            &mut nats.tls_cert_file,
+            &mut nats.tls_key_file,
+        ];
+        let keys = self.secrets.key_file.iter_mut().chain(nats.into_iter().flatten());
+        for path in files.chain(keys) {
             let beside = folder.join(&*path);
             // One that a variable names is relative to where the program runs.
             if path.is_relative() && (beside.exists() || !path.exists()) {
@@ -245,7 +235,7 @@ impl Settings {
     #[must_use]
     pub fn database_url(&self) -> String {
         match &self.database.url {
-            Some(url) => url.expose().to_owned(),
+            Some(url) => with_password(url, self.database.password.as_ref()),
             None => format!("sqlite://{}?mode=rwc", self.data_dir.join("bugle.db").display()),
         }
     }
@@ -266,68 +256,15 @@ impl Settings {
     }
 }
 
-/// An environment variable, for `${VAR}` in channels. The one door to the environment.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one door to the environment")]
-pub fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// The variables that set something.
-fn own_variables() -> Result<Vec<(String, String)>, ConfigError> {
-    let mut found = Vec::new();
-    for (name, value) in std::env::vars_os() {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(ENVIRONMENT_PREFIX)) else { continue };
-        let value = value.to_str().ok_or_else(|| ConfigError(format!("{name} is not UTF-8")))?;
-        found.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(found)
-}
-
-/// The key that a variable sets and its value, in the type of the key's default.
-fn from_variable(defaults: &Dict, name: &str, text: &str) -> Result<(Vec<String>, Value), ConfigError> {
-    let path: Vec<String> = name[ENVIRONMENT_PREFIX.len()..].split("__").map(str::to_lowercase).collect();
-    let unknown = || {
-        let known = variables(defaults, ENVIRONMENT_PREFIX);
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        ConfigError(format!("{name} sets no known key{}: see config/default.toml", guess(name, &known)))
+/// A URL that cannot be read is refused by the checks, and opened by nobody.
+fn with_password(url: &Secret, password: Option<&Secret>) -> String {
+    let (Some(password), Ok(mut parsed)) = (password, Url::parse(url.expose())) else {
+        return url.expose().to_owned();
     };
-    let mut found = defaults.get(path.first().ok_or_else(unknown)?);
-    for part in &path[1..] {
-        found = found.and_then(Value::as_dict).and_then(|dict| dict.get(part));
+    match parsed.set_password(Some(password.expose())) {
+        Ok(()) => parsed.into(),
+        Err(()) => url.expose().to_owned(),
     }
-    let wrong = |wanted: &str| ConfigError(format!("{name} must be {wanted}"));
-    let value = match found.ok_or_else(unknown)? {
-        Value::Array(..) => {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            Value::from(items.map(str::to_owned).collect::<Vec<String>>())
-        }
-        Value::Bool(..) => Value::from(text.parse::<bool>().map_err(|_| wrong("true or false"))?),
-        Value::Num(_, figment::value::Num::F64(_) | figment::value::Num::F32(_)) => {
-            Value::from(text.parse::<f64>().map_err(|_| wrong("a number"))?)
-        }
-        Value::Num(..) => Value::from(text.parse::<u64>().map_err(|_| wrong("a whole number"))?),
-        Value::String(..) => Value::from(text.to_owned()),
-        Value::Char(..) | Value::Empty(..) | Value::Dict(..) => return Err(unknown()),
-    };
-    Ok((path, value))
-}
-
-/// The variables of all keys.
-fn variables(defaults: &Dict, head: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (key, value) in defaults {
-        let name = format!("{head}{}", key.to_uppercase());
-        match value.as_dict() {
-            Some(section) => found.extend(variables(section, &format!("{name}__"))),
-            None => found.push(name),
-        }
-    }
-    found
-}
-
-fn nested(path: &[String], value: Value) -> Value {
-    path.iter().rev().fold(value, |inner, key| Value::from(Dict::from([(key.clone(), inner)])))
 }
 
 /// Where a file stops being TOML. The parser's own text would quote the line, and with it perhaps a password.

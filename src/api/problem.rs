@@ -200,7 +200,7 @@ impl From<BusError> for Problem {
                 Self::internal()
             }
             BusError::Connect { .. }
-            | BusError::Credentials { .. }
+            | BusError::Credentials(_)
             | BusError::TooOld { .. }
             | BusError::NoJetStream { .. }
             | BusError::Request(_)

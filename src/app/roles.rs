@@ -134,7 +134,10 @@ pub async fn connect(settings: &Settings, name: &str) -> Result<Bus, Failure> {
 /// One sentence when it cannot be reached or used.
 pub async fn connect_now(settings: &Settings) -> Result<Bus, Failure> {
     let url = settings.nats_url();
-    Bus::connect(&settings.nats, settings.keep, &url, "cli").await.map_err(Failure::run)
+    let failed = |error: BusError| {
+        if matches!(error, BusError::Credentials(_)) { Failure::config(error) } else { Failure::run(error) }
+    };
+    Bus::connect(&settings.nats, settings.keep, &url, "cli").await.map_err(failed)
 }
 
 async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
@@ -148,7 +151,7 @@ async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
             Err(error @ (BusError::TooOld { .. } | BusError::NoJetStream { .. })) => {
                 return Err(Failure::run(error));
             }
-            Err(error @ BusError::Credentials { .. }) => return Err(Failure::config(error)),
+            Err(error @ BusError::Credentials(_)) => return Err(Failure::config(error)),
             Err(error) if started.elapsed() > PATIENCE => return Err(Failure::run(error)),
             Err(error) => {
                 tracing::warn!(%error, "{what} is not ready yet");

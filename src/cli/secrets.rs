@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::fleet::{self, Fleet};
 use super::say;
 use crate::app::{Failure, roles};
 use crate::config::Settings;
@@ -27,6 +28,8 @@ pub enum Secrets {
         #[arg(long)]
         source: bool,
     },
+    /// Make the credentials of a fleet as docker-compose.yml mounts them: keys for NATS, passwords, tokens.
+    Fleet(Fleet),
     /// Seal every secret with the key that is in force now, and forget older versions. Needs the old keys too.
     Rotate,
 }
@@ -43,6 +46,7 @@ pub async fn secrets(settings: &Settings, command: &Secrets) -> Result<(), Failu
             let purpose = if *source { Purpose::Sources } else { Purpose::Channels };
             seal_input(settings, workspace, purpose).await
         }
+        Secrets::Fleet(arguments) => fleet::fleet(arguments),
         Secrets::Rotate => rotate_all(settings).await,
     }
 }

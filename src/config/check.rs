@@ -15,15 +15,7 @@ const EVERY_ORIGIN: &str = "*";
 impl Settings {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |sentence: String| Err(ConfigError(sentence));
-        crate::bus::Names::new(&self.nats.prefix).map_err(ConfigError)?;
-        if ![1, 3, 5].contains(&self.nats.replicas) {
-            return refuse(format!("nats.replicas is {}: 1, 3 or 5", self.nats.replicas));
-        }
-        if self.nats.url.is_none() && self.nats.replicas != 1 {
-            return refuse(
-                "nats.replicas is more than 1, which the embedded server cannot do: set nats.url".to_owned(),
-            );
-        }
+        self.nats.check()?;
         for (key, slots) in [("router.slots", self.router.slots), ("worker.slots", self.worker.slots)] {
             if !(1..=10_000).contains(&slots) {
                 return refuse(format!("{key} is {slots}: 1 to 10000"));
@@ -43,6 +35,11 @@ impl Settings {
         self.check_kept()?;
         if self.database.url.as_ref().is_some_and(|url| !crate::store::speaks(url.expose())) {
             return refuse("database.url must start with sqlite:// or postgres://".to_owned());
+        }
+        if self.database.password.is_some()
+            && !self.database.url.as_ref().is_some_and(|url| url.expose().starts_with("postgres"))
+        {
+            return refuse("database.password is for a database.url that starts with postgres://".to_owned());
         }
         if !(1..=1_000).contains(&self.database.connections) {
             return refuse(format!("database.connections is {}: 1 to 1000", self.database.connections));

@@ -1,6 +1,6 @@
 //! E-mail, received by a real mail server and read by a foreign program.
 
-mod server;
+pub mod server;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-"""A mail server of aiosmtpd: arguments are the port and a folder with settings.json, cert.pem and key.pem.
+"""A mail server of aiosmtpd: arguments are the host, the port and a folder with settings.json, cert.pem and key.pem.
 
 settings.json: {"security": "none" | "starttls" | "tls", "user": …, "password": …}. What it accepts becomes N.json in the folder, as
 Python's own e-mail package reads it. A line in the file `rcpt` is the reply to the next RCPT; while there is a file `hold`
@@ -16,7 +16,7 @@ from email.parser import BytesParser
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
-port, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
+host, port, folder = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
 settings = json.loads((folder / "settings.json").read_text())
 
 
@@ -97,7 +97,7 @@ async def main():
 
     loop = asyncio.get_running_loop()
     implicit = context if settings["security"] == "tls" else None
-    server = await loop.create_server(session, "127.0.0.1", port, ssl=implicit)
+    server = await loop.create_server(session, host, port, ssl=implicit)
     await server.serve_forever()
 
 

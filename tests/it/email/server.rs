@@ -16,6 +16,7 @@ pub const PASSWORD: &str = "hunter2-hunter2";
 
 pub struct MailServer {
     pub port: u16,
+    host: String,
     folder: Folder,
     python: PathBuf,
     process: Option<Process>,
@@ -70,7 +71,17 @@ impl MailServer {
         };
         folder.write("settings.json", &settings.to_string());
         certify(&folder, name);
-        let mut server = Self { port: free_port(), folder, python, process: None };
+        let host = "127.0.0.1".to_owned();
+        let mut server = Self { port: free_port(), host, folder, python, process: None };
+        server.again().await;
+        Some(server)
+    }
+
+    /// One that takes what comes, without TLS, at this address.
+    pub async fn at(host: &str, port: u16) -> Option<Self> {
+        let (python, folder) = (python()?, Folder::new());
+        folder.write("settings.json", &json!({ "security": "none" }).to_string());
+        let mut server = Self { port, host: host.to_owned(), folder, python, process: None };
         server.again().await;
         Some(server)
     }
@@ -80,10 +91,11 @@ impl MailServer {
         let script = format!("{}/tests/it/email/server.py", env!("CARGO_MANIFEST_DIR"));
         let (port, folder) = (self.port.to_string(), self.folder.path().display().to_string());
         let log = self.folder.join("server.log");
-        let mut process = Process::start("mail", &self.python, &[&script, &port, &folder], &[], &log);
+        let mut process =
+            Process::start("mail", &self.python, &[&script, &self.host, &port, &folder], &[], &log);
         eventually("the mail server listens", SOON, async || {
             assert!(process.ended().is_none(), "{}", process.output());
-            let open = std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+            let open = std::net::TcpStream::connect((self.host.as_str(), self.port)).is_ok();
             ensure(open, process.output())
         })
         .await;

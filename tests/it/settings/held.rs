@@ -1,17 +1,25 @@
 //! The list of all settings: one that no journey holds fails.
 
 /// Every setting, and where it is held.
-pub const HELD: [(&str, &str); 40] = [
+pub const HELD: [(&str, &str); 48] = [
     ("data_dir", "without_a_database_url_the_history_is_a_file_in_the_data_directory"),
     ("documents", "delivery, through start_with"),
     ("nats.url", "every journey"),
     ("nats.prefix", "names_kept_days_and_replicas_are_the_brokers_too"),
     ("nats.replicas", "names_kept_days_and_replicas_are_the_brokers_too"),
     ("nats.credentials_file", "credentials_are_read_from_their_file"),
+    ("nats.nkey", "security::nats::each_way_to_say_who_one_is_is_taken_and_a_wrong_one_refused"),
+    ("nats.user", "security::nats::each_way_to_say_who_one_is_is_taken_and_a_wrong_one_refused"),
+    ("nats.password", "security::nats::each_way_to_say_who_one_is_is_taken_and_a_wrong_one_refused"),
+    ("nats.inbox_prefix", "security::nats::answers_come_under_the_prefix_that_is_set"),
+    ("nats.tls_ca_file", "security::nats::a_fleet_speaks_tls_and_shows_its_certificate"),
+    ("nats.tls_cert_file", "security::nats::a_fleet_speaks_tls_and_shows_its_certificate"),
+    ("nats.tls_key_file", "security::nats::a_fleet_speaks_tls_and_shows_its_certificate"),
     ("nats.embedded.port", "embedded, through Home"),
     ("nats.embedded.binary", "the_embedded_server_is_configured_as_set"),
     ("nats.embedded.sync_interval", "the_embedded_server_is_configured_as_set"),
     ("database.url", "every journey"),
+    ("database.password", "security::database::postgres_is_reached_by_tls_with_a_password_from_a_file"),
     ("database.connections", "a_process_opens_no_more_connections_than_it_may"),
     ("keep.events_days", "names_kept_days_and_replicas_are_the_brokers_too"),
     ("keep.records_days", "names_kept_days_and_replicas_are_the_brokers_too"),

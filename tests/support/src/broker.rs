@@ -29,6 +29,13 @@ impl NatsServer {
         server
     }
 
+    /// The same, with more in its configuration behind that block.
+    pub async fn start_with_rest(rest: &str) -> Self {
+        let server = Self::spawn("testbed", "", rest);
+        server.until_ready().await;
+        server
+    }
+
     /// So many servers that form one cluster, each of which this test may kill. Their JetStream needs some seconds more
     /// to choose its leader.
     pub async fn cluster(count: usize) -> Vec<Self> {

@@ -27,8 +27,37 @@ signal=INT; stop 2>/dev/null
 rm -rf "$FOLDER"
 "#;
 
+/// How a cluster is to be.
+pub struct Wanted<'a> {
+    pub host: &'a str,
+    pub port: u16,
+    pub superuser: &'a str,
+    /// None: whoever comes is believed.
+    pub password: Option<&'a str>,
+    /// What is set besides (`-c`).
+    pub settings: &'a [(&'a str, &'a str)],
+    /// Files of its data directory, which it alone may read; `pg_hba.conf` is one.
+    pub files: &'a [(&'a str, &'a str)],
+}
+
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1",
+            port: free_port(),
+            superuser: "postgres",
+            password: None,
+            settings: &[],
+            files: &[],
+        }
+    }
+}
+
 pub struct Cluster {
     pub port: u16,
+    host: String,
+    superuser: String,
+    password: Option<String>,
     databases: AtomicU32,
     /// Holds our end of the pipe.
     supervisor: Mutex<Child>,
@@ -42,7 +71,12 @@ pub fn fresh_database() -> Option<String> {
 
 /// A cluster of the caller's own; None where Postgres cannot be had and is not required.
 pub fn private() -> Option<Cluster> {
-    let cluster = programs().map(|programs| Cluster::start(&programs));
+    as_wanted(&Wanted::default())
+}
+
+/// The same, as the caller wants it.
+pub fn as_wanted(wanted: &Wanted) -> Option<Cluster> {
+    let cluster = programs().map(|programs| Cluster::start(&programs, wanted));
     if cluster.is_none() {
         assert!(
             !required(),
@@ -72,30 +106,57 @@ fn programs() -> Option<PathBuf> {
 }
 
 impl Cluster {
-    pub fn start(programs: &Path) -> Self {
+    pub fn start(programs: &Path, wanted: &Wanted) -> Self {
+        let Wanted { host, port, superuser, password, .. } = *wanted;
         let folder =
-            std::env::temp_dir().join(format!("bugle-postgres-{}-{}", std::process::id(), free_port()));
+            std::env::temp_dir().join(format!("bugle-postgres-{}-{host}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let user = unprivileged();
-        if let Some((uid, gid)) = user {
-            std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).unwrap();
-        }
+        let own = |path: &Path| {
+            if let Some((uid, gid)) = user {
+                std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+            }
+        };
+        own(&folder);
         let data = folder.join("data");
         let mut initdb = Command::new(programs.join("initdb"));
-        initdb
-            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync", "--locale=C", "-D"])
-            .arg(&data);
+        initdb.args(["-U", superuser, "-E", "UTF8", "--no-sync", "--locale=C"]).arg("-D").arg(&data);
+        match password {
+            None => initdb.args(["-A", "trust"]),
+            Some(password) => {
+                let file = folder.join("password");
+                std::fs::write(&file, password).unwrap();
+                own(&file);
+                initdb.args(["-A", "scram-sha-256", "--pwfile"]).arg(file)
+            }
+        };
         let made = as_user(&mut initdb, user).current_dir(&folder).output().expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let port = free_port();
+        for (name, text) in wanted.files {
+            let path = data.join(name);
+            std::fs::write(&path, text).unwrap();
+            own(&path);
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&path, private).unwrap();
+        }
         let mut server = Command::new("sh");
         server.args(["-c", SUPERVISOR, "postgres"]).arg(programs.join("postgres")).arg("-D").arg(&data);
-        server.args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"]).arg(&folder);
+        server.args(["-p", &port.to_string(), "-h", host, "-k"]).arg(&folder);
         server.args(["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=64MB"]);
+        for (name, value) in wanted.settings {
+            server.arg("-c").arg(format!("{name}={value}"));
+        }
         server.env("FOLDER", &folder).current_dir(&folder).process_group(0);
         server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let supervisor = as_user(&mut server, user).spawn().expect("postgres starts");
-        let cluster = Self { port, databases: AtomicU32::new(0), supervisor: Mutex::new(supervisor) };
+        let cluster = Self {
+            port,
+            host: host.to_owned(),
+            superuser: superuser.to_owned(),
+            password: password.map(str::to_owned),
+            databases: AtomicU32::new(0),
+            supervisor: Mutex::new(supervisor),
+        };
         cluster.until_ready();
         cluster
     }
@@ -129,12 +190,19 @@ impl Cluster {
     pub fn fresh_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.execute(&format!("create database {name}")).expect("a database can be made");
-        format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
+        self.url(&name)
+    }
+
+    /// Of one of its databases, as the superuser.
+    fn url(&self, database: &str) -> String {
+        let Self { host, port, superuser, password, .. } = self;
+        let password = password.as_ref().map(|password| format!(":{password}")).unwrap_or_default();
+        format!("postgres://{superuser}{password}@{host}:{port}/{database}")
     }
 
     /// Runs a statement as the superuser, outside any pool.
-    fn execute(&self, statement: &str) -> Result<(), String> {
-        self.query(&format!("postgres://postgres@127.0.0.1:{}/postgres", self.port), statement).map(drop)
+    pub fn execute(&self, statement: &str) -> Result<(), String> {
+        self.query(&self.url("postgres"), statement).map(drop)
     }
 
     /// What a statement selects, a line a row, read by a client that is not ours.
