@@ -21,6 +21,7 @@ use crate::health::Health;
 use crate::metrics;
 use crate::own_events::farewell::Farewell;
 use crate::telemetry;
+use crate::trace;
 
 /// Messages are made on one thread and let go on another: under that, glibc's allocator spends a fifth of a router's time
 /// on its locks.
@@ -148,7 +149,13 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 pub fn run(role: Role, settings: Settings) -> Result<(), Failure> {
     telemetry::install(&settings.log);
     crate::channel::http::install_tls_provider();
-    block_on(live(role, settings))
+    if let Some(endpoint) = &settings.tracing.otlp_endpoint {
+        let ratio = settings.tracing.sample_ratio;
+        trace::export::install(endpoint.expose(), ratio, role.as_str()).map_err(Failure::config)?;
+    }
+    let result = block_on(live(role, settings));
+    trace::export::leave();
+    result
 }
 
 async fn live(role: Role, settings: Settings) -> Result<(), Failure> {

@@ -89,6 +89,8 @@ pub struct Try<'a> {
     pub devices: &'a [Device],
     /// Where this recipient can end what this channel sends to them.
     pub unsubscribe: Option<&'a str>,
+    /// The trace context that its request carries; the event's own where there is none.
+    pub traceparent: Option<&'a str>,
     /// The moment of the try.
     pub at: Timestamp,
 }
@@ -97,7 +99,17 @@ impl<'a> Try<'a> {
     /// To the one place of the channel, with nothing sent before.
     #[must_use]
     pub fn of(delivery: &'a Delivery, at: Timestamp) -> Self {
-        Self { delivery, to: None, earlier: None, devices: &[], unsubscribe: None, at }
+        Self { delivery, to: None, earlier: None, devices: &[], unsubscribe: None, traceparent: None, at }
+    }
+
+    /// What a receiver of ours continues the trace with: `traceparent` and `tracestate`.
+    pub fn trace_headers(&self) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
+        let event = &self.delivery.event;
+        let parent = self.traceparent.or(event.traceparent.as_deref());
+        let state = event.tracestate.as_deref().filter(|_| parent.is_some());
+        [("traceparent", parent), ("tracestate", state)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
     }
 }
 

@@ -53,6 +53,7 @@ pub struct Settings {
     pub secrets: Secrets,
     pub shutdown: Shutdown,
     pub log: Log,
+    pub tracing: Tracing,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -150,6 +151,16 @@ pub struct Shutdown {
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tracing {
+    #[serde(deserialize_with = "empty_is_none")]
+    #[schemars(with = "String")]
+    pub otlp_endpoint: Option<Secret>,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample_ratio: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -6,6 +6,7 @@
 pub mod decode;
 pub mod event_type;
 pub mod project;
+pub mod traceparent;
 pub mod urgency;
 
 use std::borrow::Cow;
@@ -85,6 +86,8 @@ pub struct Event {
     pub severity: Option<Severity>,
     /// W3C trace context of the producer.
     pub traceparent: Option<String>,
+    /// What tracing systems add to it.
+    pub tracestate: Option<String>,
     /// The other CloudEvents attributes, by name.
     pub attributes: BTreeMap<String, String>,
     pub data: Value,
@@ -102,6 +105,8 @@ pub struct EventRef {
     pub time: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// How often it went out through a webhook and came in again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hops: u32,
@@ -121,6 +126,7 @@ impl Event {
             event_type: self.event_type.clone(),
             time: self.time,
             traceparent: self.traceparent.clone(),
+            tracestate: self.tracestate.clone(),
             hops: self.attributes.get(HOPS).and_then(|hops| hops.parse().ok()).unwrap_or(0),
         }
     }

@@ -244,12 +244,23 @@ fn short_base32(digest: &[u8]) -> String {
 /// A short digest of texts whose own characters or length a subject or a key could not take.
 #[must_use]
 pub fn digest(parts: &[&str]) -> String {
+    short_base32(&hashed(parts).finalize())
+}
+
+/// The same as bytes; at most 32.
+#[must_use]
+pub fn digest_bytes<const N: usize>(parts: &[&str]) -> [u8; N] {
+    let whole = hashed(parts).finalize();
+    std::array::from_fn(|index| whole[index])
+}
+
+fn hashed(parts: &[&str]) -> Sha256 {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    short_base32(&hasher.finalize())
+    hasher
 }
 
 #[cfg(test)]

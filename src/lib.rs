@@ -15,7 +15,7 @@
 //! - [`preset`]: what one begins with; [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
 //! - [`secrets`]: where they stand in documents, and what is shown in their place
 //! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
-//!   [`clock`], [`task`]
+//!   [`trace`], [`clock`], [`task`]
 //!
 //! What must not be, and is checked by the lints and by `tests/tidy.rs`:
 //!
@@ -68,6 +68,7 @@ pub mod source;
 pub mod store;
 pub mod task;
 pub mod telemetry;
+pub mod trace;
 pub mod unsubscribe;
 
 /// The code of the page on adding a channel is true: it is compiled and run.

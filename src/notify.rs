@@ -171,6 +171,7 @@ fn delivery(to: To<'_>, draft: &Draft, (event, at): (&str, Timestamp), recipient
                 event_type: draft.event_type.clone(),
                 time: at,
                 traceparent: None,
+                tracestate: None,
                 hops: 0,
             },
             channel.clone(),

@@ -191,8 +191,10 @@ fn headers(event: &Event, message_id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/cloudevents+json");
     headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
-    if let Some(traceparent) = &event.traceparent {
-        headers.insert("traceparent", traceparent.as_str());
+    for (name, value) in [("traceparent", &event.traceparent), ("tracestate", &event.tracestate)] {
+        if let Some(value) = value {
+            headers.insert(name, value.as_str());
+        }
     }
     headers
 }

@@ -97,6 +97,7 @@ pub fn delivery(number: u64, data: Vec<u8>) -> Delivery {
         event_type: EventType::parse("bench7:done").expect("a legal type"),
         time: Timestamp::now(),
         traceparent: None,
+        tracestate: None,
     };
     let id = DeliveryKey {
         workspace: &workspace,

@@ -60,12 +60,10 @@ pub async fn publish(
     principal.may(Permission::PublishEvents)?;
     let workspace = principal.writes(query.only(&["workspace"])?.workspace()?)?;
     let hops = hops(&headers)?;
-    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let prepared = |item: Value| traced(counted(item, hops), &headers);
     match items(&headers, &body)? {
-        Items::One(item) => one(&api, &workspace, traced(counted(item, hops), traceparent)).await,
-        Items::Many(items) => {
-            many(&api, &workspace, items.into_iter().map(|item| counted(item, hops)).collect()).await
-        }
+        Items::One(item) => one(&api, &workspace, prepared(item)).await,
+        Items::Many(items) => many(&api, &workspace, items.into_iter().map(prepared).collect()).await,
     }
 }
 
@@ -90,9 +88,13 @@ fn counted(mut item: Value, hops: u32) -> Value {
 }
 
 /// The trace of the request is the event's, unless the event names one itself.
-fn traced(mut item: Value, traceparent: Option<&str>) -> Value {
-    if let (Some(fields), Some(traceparent)) = (item.as_object_mut(), traceparent) {
-        fields.entry("traceparent").or_insert_with(|| traceparent.into());
+fn traced(mut item: Value, headers: &HeaderMap) -> Value {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let (Some(fields), Some(parent)) = (item.as_object_mut(), header("traceparent"))
+        && !fields.contains_key("traceparent")
+    {
+        fields.insert("traceparent".to_owned(), parent.into());
+        fields.extend(header("tracestate").map(|state| ("tracestate".to_owned(), state.into())));
     }
     item
 }

@@ -68,6 +68,7 @@ pub(crate) fn sample() -> Delivery {
                 event_type: EventType::parse("task:created").unwrap(),
                 time: "2026-11-20T10:00:00Z".parse().unwrap(),
                 traceparent: None,
+                tracestate: None,
                 hops: 0,
             },
             ChannelId::parse("c").unwrap(),

@@ -104,7 +104,7 @@ impl Channel for Nats {
                 return Err(SendError::Ours(failure));
             };
             let written = self.writer.write(attempt.delivery)?;
-            let headers = headers(attempt.delivery, &written);
+            let headers = headers(attempt, &written);
             let (subject, body) = (subject(&self.subject, attempt.delivery), Bytes::from(written.body));
             if bus.names.is_own_subject(&subject) {
                 let detail = "the subject would be one of Bugle's own";
@@ -142,14 +142,17 @@ async fn store(bus: &Bus, subject: String, headers: HeaderMap, body: Bytes) -> R
     Ok(Receipt { provider_id: Some(format!("{}:{}", ack.stream, ack.sequence)), ..Receipt::default() })
 }
 
-fn headers(delivery: &Delivery, written: &Written) -> HeaderMap {
+fn headers(attempt: Try<'_>, written: &Written) -> HeaderMap {
+    let delivery = attempt.delivery;
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, delivery.id.as_str());
     headers.insert("content-type", written.content_type);
     // Whatever makes an event of it says so, and a circle is noticed.
     headers.insert(HOPS_HEADER, (delivery.event.hops + 1).to_string().as_str());
-    if let Some(traceparent) = delivery.event.traceparent.as_ref().and_then(|text| text.parse::<HeaderValue>().ok()) {
-        headers.insert("traceparent", traceparent);
+    for (name, value) in attempt.trace_headers() {
+        if let Ok(value) = value.parse::<HeaderValue>() {
+            headers.insert(name, value);
+        }
     }
     for (name, value) in &written.attributes {
         headers.insert(name.as_str(), value.as_str());
@@ -299,7 +302,7 @@ mod tests {
         let mut delivery = sample();
         delivery.event.traceparent = Some("a\r\nb".to_owned());
         let own = Writer::default().write(&delivery).unwrap();
-        let plain = headers(&delivery, &own);
+        let plain = headers(Try::of(&delivery, jiff::Timestamp::UNIX_EPOCH), &own);
         let seen = |headers: &HeaderMap, name: &str| headers.get(name).map(|value| value.as_str().to_owned());
         assert_eq!(seen(&plain, "Nats-Msg-Id").as_deref(), Some("d_bivfuvuqt5zrxmfsw4jhrdbp"));
         assert_eq!(seen(&plain, "content-type").as_deref(), Some("application/json"));
@@ -307,7 +310,7 @@ mod tests {
         assert_eq!(seen(&plain, "traceparent"), None, "what a header cannot carry is left out");
         assert_eq!(seen(&plain, "ce-id"), None);
         let binary = Writer::new(Format::CloudEventsBinary, None).unwrap().write(&delivery).unwrap();
-        let binary = headers(&delivery, &binary);
+        let binary = headers(Try::of(&delivery, jiff::Timestamp::UNIX_EPOCH), &binary);
         assert_eq!(seen(&binary, "ce-datacontenttype").as_deref(), Some("application/json"));
         assert_eq!(seen(&binary, "ce-type").as_deref(), Some("bugle.notification"));
     }

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
@@ -197,7 +196,8 @@ fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Fa
 }
 
 impl Webhook {
-    fn headers(&self, delivery: &Delivery, written: &Written, at: Timestamp) -> HeaderMap {
+    fn headers(&self, attempt: Try<'_>, written: &Written) -> HeaderMap {
+        let Try { delivery, at, .. } = attempt;
         let mut headers = self.headers.clone();
         let id = delivery.id.as_str();
         let timestamp = at.as_second().to_string();
@@ -212,8 +212,8 @@ impl Webhook {
         }
         // Whatever makes an event of it says so, and a circle is noticed.
         insert(&mut headers, HOPS_HEADER, &(delivery.event.hops + 1).to_string());
-        if let Some(traceparent) = &delivery.event.traceparent {
-            insert(&mut headers, "traceparent", traceparent);
+        for (name, value) in attempt.trace_headers() {
+            insert(&mut headers, name, value);
         }
         for (name, value) in &written.attributes {
             insert(&mut headers, name, value);
@@ -241,7 +241,7 @@ impl Channel for Webhook {
         Box::pin(async move {
             let Try { delivery, at, .. } = attempt;
             let written = self.writer.write(delivery)?;
-            let headers = self.headers(delivery, &written, at);
+            let headers = self.headers(attempt, &written);
             let body = Bytes::from(written.body);
             let answer = self.http.ask(self.method.clone(), self.url.expose(), headers, body, at).await?;
             classify(&answer)?;

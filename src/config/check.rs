@@ -67,8 +67,22 @@ impl Settings {
         }
         self.check_addresses()?;
         self.check_perimeter()?;
+        self.check_tracing()?;
         self.check_secrets()?;
         crate::telemetry::check(&self.log.level).map_err(|error| ConfigError(format!("log.level: {error}")))
+    }
+
+    fn check_tracing(&self) -> Result<(), ConfigError> {
+        let ratio = self.tracing.sample_ratio;
+        if !(0.0..=1.0).contains(&ratio) {
+            return Err(ConfigError(format!("tracing.sample_ratio is {ratio}: 0 to 1")));
+        }
+        let collector = |url: Url| matches!(url.scheme(), "http" | "https") && url.query().is_none();
+        let endpoint = self.tracing.otlp_endpoint.as_ref();
+        if endpoint.is_some_and(|text| !Url::parse(text.expose()).is_ok_and(collector)) {
+            return Err(ConfigError("tracing.otlp_endpoint is no http or https URL".to_owned()));
+        }
+        Ok(())
     }
 
     fn check_perimeter(&self) -> Result<(), ConfigError> {

@@ -31,7 +31,7 @@ impl Destination {
     #[must_use]
     pub fn attempt<'a>(&'a self, delivery: &'a Delivery, earlier: Option<&'a str>, at: Timestamp) -> Try<'a> {
         let (to, unsubscribe) = (self.to.as_ref(), self.unsubscribe.as_deref());
-        Try { delivery, to, earlier, devices: self.devices(), unsubscribe, at }
+        Try { to, earlier, devices: self.devices(), unsubscribe, ..Try::of(delivery, at) }
     }
 
     #[must_use]

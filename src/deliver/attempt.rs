@@ -23,6 +23,7 @@ use crate::delivery::Delivery;
 use crate::device::reach::{Concluded, Reach};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, State};
+use crate::trace;
 
 /// Between two tries to store what a send led to.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
@@ -72,7 +73,9 @@ impl Hand<'_> {
         let Standpoint { destination, probe, narrowest } = standpoint;
         let (delivery, started, began) = (self.delivery, Instant::now(), clock::now());
         metrics::attempt_started(delivery);
+        let traceparent = trace::export::traceparent(delivery);
         let attempt = destination.attempt(delivery, claim.and_then(Claim::earlier), began);
+        let attempt = Try { traceparent: traceparent.as_deref(), ..attempt };
         let sent = if destination.audience.is_some() && attempt.devices.is_empty() {
             // The last of them was removed meanwhile.
             Ok(Receipt::default())
@@ -105,6 +108,7 @@ impl Hand<'_> {
         }
         let outcome = Outcome::of(delivery, decision.verdict.clone(), Some(took), now);
         self.log(&outcome, took);
+        trace::export::attempted(delivery, &outcome, took);
         let some_reached = among.as_ref().is_some_and(|among| among.tally.reached > 0);
         let led = Led { decision: &decision, outcome: &outcome, stand_in: stand_in.as_deref(), narrowest };
         let stored = match among {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::event_type::{EventType, EventTypeError};
+use super::traceparent::{self, STATE_CHARS_MAX};
 use super::{Event, Severity};
 use crate::ids::WorkspaceId;
 use crate::rule::fault::{field_pointer, nearest, shortened};
@@ -188,9 +189,9 @@ impl Attributes {
         let source = name("source", source)?;
         let time = self.time.as_deref().map(parse_time).transpose()?.unwrap_or(incoming.received_at);
         let severity = severity(self.others.remove("severity").as_deref(), &data.value)?;
-        let traceparent =
-            self.others.remove("traceparent").or_else(|| incoming.header("traceparent").map(str::to_owned));
-        let traceparent = traceparent.filter(|text| is_traceparent(text));
+        let mut either =
+            |name: &str| self.others.remove(name).or_else(|| incoming.header(name).map(str::to_owned));
+        let (traceparent, tracestate) = traced(either("traceparent"), either("tracestate"));
         Ok(Event {
             workspace: incoming.workspace.clone(),
             source,
@@ -199,6 +200,7 @@ impl Attributes {
             time,
             severity,
             traceparent,
+            tracestate,
             attributes: self.others,
             data: data.value,
             data_json: data.json,
@@ -258,6 +260,8 @@ fn bare(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
     if has("specversion") && has("type") && has("source") {
         return structured(incoming);
     }
+    let header = |name: &str| incoming.header(name).map(str::to_owned);
+    let (traceparent, tracestate) = traced(header("traceparent"), header("tracestate"));
     let event_type = EventType::parse(incoming.subject_type.ok_or_else(|| DecodeError::missing("type"))?)?;
     Ok(Event {
         workspace: incoming.workspace.clone(),
@@ -266,19 +270,22 @@ fn bare(incoming: &Incoming<'_>) -> Result<Event, DecodeError> {
         event_type,
         time: incoming.received_at,
         severity: severity(None, &data.value)?,
-        traceparent: incoming.header("traceparent").filter(|text| is_traceparent(text)).map(str::to_owned),
+        traceparent,
+        tracestate,
         attributes: BTreeMap::new(),
         data: data.value,
         data_json: data.json,
     })
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context). Another one is left out, as the standard asks: it starts no trace.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    lengths == [2, 32, 16, 2] && parts.into_iter().all(hex)
+/// A context that is none is left out, as the standard asks: it starts no trace; and what others add to it says nothing alone.
+fn traced(parent: Option<String>, state: Option<String>) -> (Option<String>, Option<String>) {
+    let parent = parent.filter(|text| traceparent::parsed(text).is_some());
+    let short = |text: &String| {
+        text.len() <= STATE_CHARS_MAX && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    };
+    let state = state.filter(|text| parent.is_some() && short(text));
+    (parent, state)
 }
 
 fn object(text: &str) -> Result<BTreeMap<String, &RawValue>, DecodeError> {

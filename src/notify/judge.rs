@@ -93,6 +93,7 @@ pub(super) fn inbox(texts: &Texts, delivery: &Delivery) -> Option<Inbox> {
         time: delivery.event.time,
         severity: Some(delivery.severity),
         traceparent: None,
+        tracestate: None,
         attributes: BTreeMap::new(),
         data,
         data_json: delivery.data.clone(),

@@ -9,7 +9,7 @@ mod take;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 
@@ -31,6 +31,7 @@ use crate::outcome::Reason;
 use crate::preferences::Judgement;
 use crate::publish::THROUGH;
 use crate::rule::fault::Fault;
+use crate::trace;
 use take::{Held, Taken};
 
 /// The broker is away or refuses: the event waits this long.
@@ -54,6 +55,7 @@ impl Router {
     }
 
     async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
+        let started = Instant::now();
         let snapshot = self.directory.snapshot();
         let (scopes, carried) = snapshot.scopes_of(event, through(message), &self.carriers);
         if let Some(faults) =
@@ -92,6 +94,7 @@ impl Router {
             suppressed += firing.steps.len() - sent;
         }
         metrics::event_routed(firings.len());
+        trace::export::routed(event, started.elapsed(), [firings.len(), delivered, suppressed]);
         tracing::info!(
             workspace = %event.workspace,
             event = event.id,

@@ -89,6 +89,7 @@ impl Draft<'_> {
                     event_type,
                     time: due,
                     traceparent: None,
+                    tracestate: None,
                     hops: 0,
                 },
                 request.channel.clone(),

@@ -65,6 +65,7 @@ pub(super) fn outcome(number: u32, state: State, attempt: u32) -> Outcome {
             event_type: EventType::parse(&pick(&["task:done", "task:failed"])).unwrap(),
             time: at(0),
             traceparent: None,
+            tracestate: None,
             hops: 0,
         },
         rule: (!number.is_multiple_of(7)).then_some(rule),

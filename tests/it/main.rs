@@ -49,6 +49,7 @@ mod sources;
 mod telegram;
 mod texts;
 mod threads;
+mod tracing;
 mod undecodable;
 mod versions;
 mod whatsapp;

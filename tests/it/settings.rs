@@ -84,6 +84,8 @@ async fn what_cannot_be_used_is_refused_in_one_sentence_without_secrets() {
         ("API__CORS_ORIGINS", "*,https://a.example", vec!["api.cors_origins", "alone"]),
         ("ADMIN__LISTEN", "127.0.0.1:8080", vec!["admin.listen", "api.listen"]),
         ("LOG__LEVEL", "loud", vec!["log.level", "info"]),
+        ("TRACING__SAMPLE_RATIO", "2", vec!["tracing.sample_ratio", "0 to 1"]),
+        ("TRACING__OTLP_ENDPOINT", "grpc://me:s3cr3t@host:4317", vec!["tracing.otlp_endpoint", "http"]),
         ("LOG__FORMAT", "xml", vec!["log.format", "json"]),
     ] {
         let bugle = Bugle::new().await;

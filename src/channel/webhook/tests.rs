@@ -17,7 +17,7 @@ fn webhook(config: &Value) -> Result<Webhook, Fault> {
 
 fn headers(webhook: &Webhook, delivery: &Delivery) -> HeaderMap {
     let written = webhook.writer.write(delivery).unwrap();
-    webhook.headers(delivery, &written, Timestamp::UNIX_EPOCH)
+    webhook.headers(Try::of(delivery, jiff::Timestamp::UNIX_EPOCH), &written)
 }
 
 #[test]

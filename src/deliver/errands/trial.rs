@@ -173,7 +173,15 @@ fn message(errand: &Errand, spec: &ChannelSpec, at: Timestamp) -> Delivery {
         ..Delivery::begin(
             key.id(),
             workspace.clone(),
-            EventRef { id: event, source, event_type, time: at, traceparent: None, hops: 0 },
+            EventRef {
+                id: event,
+                source,
+                event_type,
+                time: at,
+                traceparent: None,
+                tracestate: None,
+                hops: 0,
+            },
             channel.clone(),
         )
     }

@@ -1,7 +1,7 @@
 //! The list of all settings: one that no journey holds fails.
 
 /// Every setting, and where it is held.
-pub const HELD: [(&str, &str); 48] = [
+pub const HELD: [(&str, &str); 50] = [
     ("data_dir", "without_a_database_url_the_history_is_a_file_in_the_data_directory"),
     ("documents", "delivery, through start_with"),
     ("nats.url", "every journey"),
@@ -62,4 +62,6 @@ pub const HELD: [(&str, &str); 48] = [
     ("shutdown.deadline_seconds", "faults::worker::what_does_not_finish_by_the_deadline_is_handed_back"),
     ("log.level", "logs::logs_are_as_loud_and_of_the_form_that_is_set"),
     ("log.format", "logs::logs_are_as_loud_and_of_the_form_that_is_set"),
+    ("tracing.otlp_endpoint", "tracing::one_trace_goes_from_the_producer_to_the_sink_and_to_the_collector"),
+    ("tracing.sample_ratio", "tracing::events_without_a_trace_begin_one_as_often_as_is_set"),
 ];
