@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::filter::Filter;
 use super::{CUT, DETAIL, MESSAGE_ID, REASON, SEQUENCE, SUBJECT};
-use crate::bus::reader::{Entry, From, Reader};
+use crate::bus::reader::{Entry, From};
+use crate::bus::walk::Walk;
 use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::clock;
 use crate::delivery::{DeadLetter, Delivery};
@@ -101,7 +102,7 @@ pub enum RedriveError {
 /// Letters are looked at in one list up to this number: who asks for few among many goes on where it ended.
 const LOOKS_MAX: usize = 10_000;
 /// Letters read at once.
-const BATCH: usize = 500;
+const BATCH: usize = 100;
 
 /// A part of a list.
 #[derive(Debug, Default)]
@@ -134,9 +135,9 @@ impl RedriveError {
 /// # Errors
 /// When the broker does not answer.
 pub async fn list(bus: &Bus, filter: &Filter, from: u64, limit: usize) -> Result<Page, BusError> {
-    let mut scan = Scan::open(bus, filter, from).await?;
+    let mut walk = walk(bus, filter, from, BATCH).await?;
     let (compiled, mut page, mut looks) = (filter.compiled(), Page::default(), 0);
-    while let Some(entries) = scan.next().await? {
+    while let Some(entries) = walk.next().await? {
         for entry in entries {
             if page.letters.len() >= limit || looks >= LOOKS_MAX {
                 page.next = Some(entry.sequence);
@@ -151,38 +152,14 @@ pub async fn list(bus: &Bus, filter: &Filter, from: u64, limit: usize) -> Result
 }
 
 /// Reads what may pass a filter, in order, to the end as it was at the start.
-pub struct Scan {
-    reader: Reader,
-    /// How many there were at the start.
-    pub pending: u64,
-    more: bool,
-}
-
-impl Scan {
-    /// # Errors
-    /// When the broker does not answer.
-    pub async fn open(bus: &Bus, filter: &Filter, from: u64) -> Result<Self, BusError> {
-        let Filter { kind, workspace, channel, .. } = filter;
-        let subject = bus.names.dead_filter(*kind, workspace.as_ref(), channel.as_ref());
-        let from = filter.numbers.iter().min().map_or(from, |first| from.max(*first));
-        let reader = Reader::open(bus, StreamName::Dead, subject, From::Sequence(from)).await?;
-        let pending = reader.pending_at_start;
-        Ok(Self { reader, pending, more: pending > 0 })
-    }
-
-    /// What comes next; None at the end.
-    ///
-    /// # Errors
-    /// When the broker does not answer.
-    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, BusError> {
-        if !self.more {
-            return Ok(None);
-        }
-        let entries = self.reader.next(BATCH).await?;
-        // Nothing comes when what was counted has expired or was sent again meanwhile.
-        self.more = entries.last().is_some_and(|last| last.pending > 0);
-        Ok(Some(entries))
-    }
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn walk(bus: &Bus, filter: &Filter, from: u64, ask: usize) -> Result<Walk, BusError> {
+    let Filter { kind, workspace, channel, .. } = filter;
+    let subject = bus.names.dead_filter(*kind, workspace.as_ref(), channel.as_ref());
+    let from = filter.numbers.iter().min().map_or(from, |first| from.max(*first));
+    Walk::open(bus, (StreamName::Dead, subject), From::Sequence(from), ask).await
 }
 
 /// One letter, whole.

@@ -16,6 +16,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 /// A job whose next step fails for so long is given up.
 const TROUBLE_MAX: Duration = Duration::from_secs(15 * 60);
+/// Letters and events read at once, each of them perhaps of a quarter of a megabyte.
+const READ_MIN: usize = 10;
+const READ_MAX: usize = 200;
 /// A dry run that somebody waits for looks at so many, for so long.
 const PREVIEW_LOOKS: u64 = 10_000;
 const PREVIEW_FOR: Duration = Duration::from_secs(10);
@@ -66,6 +69,14 @@ impl<'a> Hand<'a> {
         let now = Instant::now();
         let (told, revision) = (held.job.counts.clone(), Some(held.revision));
         Self { tools, job: held.job, revision, stop, started: now, saved: now, next: now, told }
+    }
+
+    /// So many are read at once: what lies in this process is worked off within seconds, and no more than it has room for.
+    pub fn ask(&self) -> usize {
+        if self.job.dry_run {
+            return READ_MAX;
+        }
+        (self.job.rate_per_second as usize * 2).clamp(READ_MIN, READ_MAX)
     }
 
     /// Waits until the next one may be sent.

@@ -4,14 +4,14 @@ use super::SAMPLE_MAX;
 use super::hand::{End, Hand};
 use crate::bus::BusError;
 use crate::dead::filter::Filter;
-use crate::dead::letters::{self, Letter, RedriveError, Scan};
+use crate::dead::letters::{self, Letter, RedriveError};
 
 pub(super) async fn pass(hand: &mut Hand<'_>, filter: &Filter) -> Result<End, BusError> {
     let bus = &hand.tools.bus;
-    let mut scan = Scan::open(bus, filter, hand.job.position + 1).await?;
-    hand.job.total.get_or_insert(scan.pending);
+    let mut walk = letters::walk(bus, filter, hand.job.position + 1, hand.ask()).await?;
+    hand.job.total.get_or_insert(walk.pending);
     let wanted = filter.compiled();
-    while let Some(entries) = scan.next().await? {
+    while let Some(entries) = walk.next().await? {
         for entry in entries {
             // What died after the job was made is not its business: it would send the same for ever.
             if entry.sequence > hand.job.end {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::hand::{End, Hand, Trouble};
 use super::{Replay, SAMPLE_MAX};
 use crate::bus::consumer::Received;
-use crate::bus::reader::{self, Entry, From, Reader};
+use crate::bus::reader::{self, Entry, From};
+use crate::bus::walk::Walk;
 use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::clock;
 use crate::event::Event;
@@ -16,8 +17,6 @@ use crate::route::Step;
 use crate::route::handler::{Again, Router, Tally, decoded};
 use crate::rule::pattern::Pattern;
 
-/// Events read at once.
-const BATCH: usize = 200;
 /// Between two looks at how far the history has come.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -31,16 +30,12 @@ pub(super) async fn pass(hand: &mut Hand<'_>, replay: &Replay) -> Result<End, Tr
         position => From::Sequence(position + 1),
     };
     let filter = bus.names.event_filter(hand.job.workspace.as_ref(), None);
-    let mut reader = Reader::open(bus, StreamName::Events, filter, from).await?.asking(BATCH);
+    let mut walk = Walk::open(bus, (StreamName::Events, filter), from, hand.ask()).await?;
     let epoch: Arc<str> = reader::epoch(bus, StreamName::Events).await?.into();
     let patterns: Vec<Pattern> =
         replay.event_types.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
-    hand.job.total.get_or_insert(reader.pending_at_start);
-    let mut more = reader.pending_at_start > 0;
-    while more {
-        let entries = reader.next(BATCH).await?;
-        // Nothing comes when what was counted has expired meanwhile.
-        more = entries.last().is_some_and(|last| last.pending > 0);
+    hand.job.total.get_or_insert(walk.pending);
+    while let Some(entries) = walk.next().await? {
         for entry in entries {
             if entry.sequence > hand.job.end || entry.stored_at >= replay.until {
                 return Ok(End::Done);
