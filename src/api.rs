@@ -13,6 +13,7 @@ pub mod documents;
 pub mod evaluate;
 pub mod events;
 pub mod explanation;
+pub mod jobs;
 pub mod limits;
 pub mod live;
 pub mod notifications;
@@ -60,6 +61,7 @@ use crate::channel::http::HttpPolicy;
 use crate::clock;
 use crate::config::Keep;
 use crate::health::Health;
+use crate::jobs::foreman::Foreman;
 use crate::live::Hub;
 use crate::metrics;
 use crate::route::texts::Texts;
@@ -96,6 +98,8 @@ pub struct Api {
     /// What workers may talk to: endpoints beyond it are not taken.
     pub http_policy: HttpPolicy,
     pub live: Arc<Hub>,
+    /// Does dry runs, and works on jobs.
+    pub foreman: Arc<Foreman>,
 }
 
 /// For [`Api::explaining`].
@@ -148,9 +152,7 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(notifications::mark::unread))
         .routes(routes!(notifications::mark::dismiss))
         .routes(routes!(notifications::mark::restore))
-        .routes(routes!(dead_letters::list))
-        .routes(routes!(dead_letters::get))
-        .routes(routes!(dead_letters::redrive))
+        .merge(again())
         .routes(routes!(rules::list::list, rules::create))
         .routes(routes!(rules::get, rules::put, rules::patch, rules::remove))
         .routes(routes!(evaluate::evaluate))
@@ -189,6 +191,18 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
     limits::describe(&mut description);
     description.info.version = String::from(env!("CARGO_PKG_VERSION"));
     (router, description)
+}
+
+/// What was given up, and doing things once more.
+fn again() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::get))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(jobs::redrive))
+        .routes(routes!(jobs::replay))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get, jobs::cancel))
 }
 
 /// Every route of the API.

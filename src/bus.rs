@@ -18,6 +18,7 @@ pub mod reader;
 pub mod schedule;
 pub mod subject;
 pub mod topology;
+pub mod walk;
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -2,12 +2,15 @@
 
 mod channels;
 mod commands;
+mod dead;
 mod explain;
 mod fleet;
 mod import;
 mod init;
+mod jobs;
 mod paint;
 mod ready;
+mod replay;
 mod rules;
 mod secrets;
 
@@ -72,7 +75,14 @@ enum Command {
     Secrets(secrets::Secrets),
     /// Look into the dead letters and send them again.
     #[command(subcommand)]
-    Dead(commands::Dead),
+    Dead(dead::Dead),
+    /// Route events of the past again, as if they were new: whoever missed something gets it.
+    Replay(replay::Replay),
+    /// Look at long work, and stop it.
+    Jobs {
+        #[command(subcommand)]
+        command: Option<jobs::Jobs>,
+    },
 }
 
 /// The whole of the `bugle` binary. Under the name of a role (a link `bugle-router`, say) it is that role: one program for an image
@@ -132,7 +142,15 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
         }
         Command::Dead(dead) => {
             let settings = settings()?;
-            with_runtime(&settings, commands::dead(&settings, &dead))
+            with_runtime(&settings, dead::dead(&settings, &dead))
+        }
+        Command::Replay(replay) => {
+            let settings = settings()?;
+            with_runtime(&settings, replay::replay(&settings, &replay))
+        }
+        Command::Jobs { command } => {
+            let (settings, command) = (settings()?, command.unwrap_or_default());
+            with_runtime(&settings, jobs::jobs(&settings, &command))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Dead letters: whatever is given up is kept whole, with its cause, before anything else forgets it.
 
+pub mod filter;
 pub mod letters;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};

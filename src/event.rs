@@ -131,6 +131,12 @@ impl Event {
         }
     }
 
+    /// The trace context that it came with, by the names of its headers and attributes.
+    pub fn trace_context(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let both = [("traceparent", &self.traceparent), ("tracestate", &self.tracestate)];
+        both.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
     /// True for the events that Bugle emits about itself; only rules that name their first segment literally see them.
     #[must_use]
     pub fn is_own(&self) -> bool {

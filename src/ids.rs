@@ -185,6 +185,14 @@ impl DeliveryId {
     }
 }
 
+impl DeliveryId {
+    /// The id under which a replay that wants fresh ones sends it again: the same each time that this job does it.
+    #[must_use]
+    pub fn afresh(&self, job: &str) -> Self {
+        Self(format!("d_{}", digest(&["replay", job, self.as_str()])))
+    }
+}
+
 impl WorkspaceId {
     /// The workspace of whoever names none.
     #[must_use]

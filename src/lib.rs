@@ -8,6 +8,7 @@
 //! - [`route`]: who gets what, and why not
 //! - [`deliver`]: one try, and what its end means; [`errand`]: what is asked of a worker at once
 //! - [`dead`]: what was given up, kept whole; [`own_events`]: what became of deliveries, as events
+//! - [`jobs`]: long work that somebody asked for: dead letters sent again, events routed once more
 //! - [`record`] and [`store`]: from outcomes to SQL, exactly once, and out of it what is kept no longer
 //! - [`explain`]: what an event leads to, and why; [`fixture`]: whether that is what was meant
 //! - [`live`]: what changes in inboxes, passed on to whoever follows one
@@ -47,6 +48,7 @@ pub mod health;
 pub mod ids;
 pub mod import;
 pub mod installation;
+pub mod jobs;
 pub mod live;
 pub mod metrics;
 pub mod notification;

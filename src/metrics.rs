@@ -4,6 +4,7 @@
 //! age of a delivery from its event to its acceptance, waiting included.
 
 mod api;
+mod dead;
 mod open;
 mod pace;
 mod streams;
@@ -22,6 +23,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 
 pub use self::api::{Limit, api_request, request_limited};
+pub use self::dead::{dead_letter, job_items, job_let_go, job_started};
 pub use self::open::Unattached;
 pub use self::pace::{circuits_open, pace_lost, pace_reserved, pace_waited};
 pub use self::streams::{Followed, OpenStream, StreamEnd, Transport, inbox_caught_up};
@@ -30,7 +32,7 @@ use crate::channel::Kind;
 use crate::channel::standing::Cause;
 use crate::clock;
 use crate::delivery::{Delivery, Lane};
-use crate::outcome::{Outcome, Reason, State};
+use crate::outcome::{Outcome, State};
 use crate::store::retention::What;
 
 const EVENTS_ROUTED: &str = "bugle_events_routed_total";
@@ -52,7 +54,6 @@ const REPEATS: &str = "bugle_repeats_dropped_total";
 const DEVICES_REMOVED: &str = "bugle_devices_removed_total";
 const LEASES_OVER: &str = "bugle_messages_lapsed_total";
 const OWN_EVENTS: &str = "bugle_own_events_total";
-const DEAD_LETTERS: &str = "bugle_dead_letters_total";
 const OUTCOME_STORE_FAILURES: &str = "bugle_outcome_store_failures_total";
 const RECORDED: &str = "bugle_outcomes_recorded_total";
 const NOTIFICATIONS_RECORDED: &str = "bugle_notifications_recorded_total";
@@ -91,6 +92,7 @@ pub fn install() -> Result<PrometheusHandle, String> {
         .map_err(|error| error.to_string())?;
     describe();
     streams::describe();
+    dead::describe();
     start_at_zero();
     Ok(handle)
 }
@@ -112,7 +114,6 @@ fn describe() {
             "Messages held beyond the broker's wait, by a process that stood still, and let go untouched.",
         ),
         (OWN_EVENTS, "Events about deliveries that rules asked for, by what became of them."),
-        (DEAD_LETTERS, "Deliveries and messages given up, by reason."),
         (OUTCOME_STORE_FAILURES, "Outcomes that the broker did not store at once; they are stored later."),
         (RECORDED, "Outcomes written to the database."),
         (NOTIFICATIONS_RECORDED, "Notifications written into inboxes, new ones and new texts."),
@@ -193,9 +194,6 @@ fn start_at_zero() {
     for kind in [Kind::Expo, Kind::WebPush] {
         counter!(DEVICES_REMOVED, "kind" => kind.as_str()).absolute(0);
     }
-    for reason in Reason::ALL {
-        counter!(DEAD_LETTERS, "reason" => reason.as_str()).absolute(0);
-    }
     for what in What::ALL {
         counter!(RETENTION_REMOVED, "what" => what.as_str()).absolute(0);
     }
@@ -221,6 +219,7 @@ fn start_at_zero() {
     }
     api::start_at_zero();
     streams::start_at_zero();
+    dead::start_at_zero();
     gauge!(SOURCES_UNATTACHED).set(0.0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
@@ -322,10 +321,6 @@ pub fn repeat_dropped() {
 
 pub fn lease_over() {
     counter!(LEASES_OVER).increment(1);
-}
-
-pub fn dead_letter(reason: Reason) {
-    counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
 }
 
 pub fn outcome_store_failed() {

@@ -3,6 +3,8 @@
 //! State and reason are closed enums, so that they can be counted; prose goes into `detail`. An outcome never carries
 //! a secret or an address.
 
+mod fault;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +66,8 @@ macro_rules! words {
 }
 pub(crate) use words;
 
+pub use fault::Fault;
+
 words! {
     /// Where a delivery stands. The last three are final.
     State {
@@ -105,6 +109,8 @@ words! {
         Waiting = "waiting",
         /// An operator sent it again.
         Redriven = "redriven",
+        /// An operator had its event routed again.
+        Replayed = "replayed",
         /// No answer in time.
         Timeout = "timeout",
         /// No connection: name resolution, refused, reset, TLS.
@@ -198,6 +204,7 @@ impl Reason {
             | Self::Delayed
             | Self::Waiting
             | Self::Redriven
+            | Self::Replayed
             | Self::Deferred
             | Self::RateLimited
             | Self::Expired

@@ -191,10 +191,8 @@ fn headers(event: &Event, message_id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/cloudevents+json");
     headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id);
-    for (name, value) in [("traceparent", &event.traceparent), ("tracestate", &event.tracestate)] {
-        if let Some(value) = value {
-            headers.insert(name, value.as_str());
-        }
+    for (name, value) in event.trace_context() {
+        headers.insert(name, value);
     }
     headers
 }

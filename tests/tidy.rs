@@ -16,6 +16,7 @@ const PURE: &[&str] = &[
     "src/delivery.rs",
     "src/delivery",
     "src/outcome.rs",
+    "src/outcome",
     "src/documents.rs",
     "src/documents",
     "src/preferences.rs",
@@ -204,6 +205,17 @@ fn every_channel_kind_and_every_reason_is_explained() {
     }
     for reason in bugle::outcome::Reason::ALL {
         assert!(docs.contains(&format!("`{reason}`")), "docs/channels.md does not name {reason}");
+    }
+    let letters = read("docs/dead-letters.md");
+    for (reason, fault) in
+        bugle::outcome::Reason::ALL.iter().filter_map(|reason| Some((reason, reason.fault()?)))
+    {
+        let row =
+            letters.lines().find(|line| line.starts_with(&format!("| `{fault}` |"))).unwrap_or_default();
+        assert!(
+            row.contains(&format!("`{reason}`")),
+            "docs/dead-letters.md does not name {reason} as {fault}"
+        );
     }
 }
 

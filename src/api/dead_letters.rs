@@ -9,6 +9,8 @@ use super::Shared;
 use super::auth::{Permission, Principal};
 use super::problem::Problem;
 use super::query::Query;
+use crate::clock;
+use crate::dead::filter::{Filter, PARTS};
 use crate::dead::letters::{self, Letter, RedriveError};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -20,7 +22,10 @@ pub struct LetterPage {
     pub next_from: Option<u64>,
 }
 
-/// List dead letters, oldest first.
+/// List dead letters that pass all filters, oldest first.
+///
+/// A page may hold fewer than `limit`, or none, although more follow: as long as there is a `nextFrom`, there is more to look
+/// through.
 #[utoipa::path(
     get,
     path = "/v1/dead-letters",
@@ -29,6 +34,12 @@ pub struct LetterPage {
     params(
         ("workspace" = Option<String>, Query), ("limit" = Option<u32>, Query),
         ("from" = Option<u64>, Query, description = "the sequence to begin with"),
+        ("channel" = Option<String>, Query), ("kind" = Option<String>, Query), ("reason" = Option<String>, Query),
+        ("fault" = Option<String>, Query, description = "recipient, provider, configuration or ours"),
+        ("rule" = Option<String>, Query), ("eventType" = Option<String>, Query, description = "a pattern"),
+        ("recipient" = Option<String>, Query),
+        ("since" = Option<String>, Query, description = "RFC 3339, a duration such as 2h, or Unix milliseconds"),
+        ("until" = Option<String>, Query),
     ),
     responses(
         (status = 200, description = "a page", body = LetterPage),
@@ -44,13 +55,18 @@ pub async fn list(
     query: Query,
 ) -> Result<Json<LetterPage>, Problem> {
     may_see(&principal, Permission::ReadDeliveries)?;
-    let query = query.only(&["workspace", "limit", "from"])?;
+    let query = query.only(&[["workspace", "limit", "from"].as_slice(), &PARTS].concat())?;
     let workspace = principal.reads(query.workspace()?)?;
-    let limit = query.limit()? as usize;
-    let from = query.number("from")?.unwrap_or(1);
-    let found = letters::list(&api.bus, workspace.as_ref(), from, limit).await?;
-    let next_from = (found.len() == limit).then(|| found.last().map(|letter| letter.sequence + 1)).flatten();
-    Ok(Json(LetterPage { dead_letters: found, next_from }))
+    let (mut filter, now) = (Filter { workspace, ..Filter::default() }, clock::now());
+    for part in PARTS {
+        if let Some(text) = query.get(part) {
+            let wrong = |error| Problem::invalid(format!("parameter {part}: {error}"));
+            filter.set(part, text, now).map_err(wrong)?;
+        }
+    }
+    let (limit, from) = (query.limit()? as usize, query.number("from")?.unwrap_or(1));
+    let page = letters::list(&api.bus, &filter, from, limit).await?;
+    Ok(Json(LetterPage { dead_letters: page.letters, next_from: page.next }))
 }
 
 /// One dead letter, whole.
@@ -124,8 +140,8 @@ pub async fn redrive(
     }
 }
 
-/// Letters hold whole deliveries of anybody: a token bound to a recipient sees none.
-fn may_see(principal: &Principal, permission: Permission) -> Result<(), Problem> {
+/// Letters hold whole deliveries of anybody, and jobs send them: a token bound to a recipient sees none.
+pub(super) fn may_see(principal: &Principal, permission: Permission) -> Result<(), Problem> {
     principal.may(permission)?;
     if principal.recipient.is_some() {
         return Err(Problem::forbidden("a token bound to a recipient does not see dead letters"));

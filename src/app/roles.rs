@@ -30,6 +30,7 @@ use crate::deliver::share::Shares;
 use crate::delivery::Lane;
 use crate::embedded::make_private;
 use crate::health::Health;
+use crate::jobs::{self, foreman::Foreman};
 use crate::own_events::Announcer;
 use crate::own_events::farewell::Farewell;
 use crate::record::Recorder;
@@ -99,10 +100,12 @@ pub async fn start(
         role: role.as_str(),
         alone: alone.map(|directory| (directory, Arc::clone(&parts.texts))),
     });
-    if let Some(directory) = directory.as_ref().filter(|_| role != Role::Api) {
-        let people = People::start(parts.bus.clone(), stop.hard.clone(), health.pulse("recipients"));
+    let people = directory
+        .as_ref()
+        .map(|_| People::start(parts.bus.clone(), stop.hard.clone(), health.pulse("recipients")));
+    if let (Some(directory), Some(people)) = (&directory, &people) {
         if does(Role::Worker) {
-            parts.workers(directory, &people)?;
+            parts.workers(directory, people)?;
         }
         if does(Role::Router) {
             parts.router(directory, people);
@@ -113,8 +116,11 @@ pub async fn start(
     {
         parts.recorder(store.clone());
     }
-    if let (Some(store), Some(directory), true) = (store, directory, does(Role::Api)) {
-        parts.api(store, directory, embedded, recorder).await?;
+    if let (Some(store), Some(directory), Some(people)) = (store, directory, people)
+        && does(Role::Api)
+    {
+        let foreman = parts.jobs(&store, &directory, &people);
+        parts.api((store, directory, foreman), embedded, recorder).await?;
     }
     Ok(parts.running)
 }
@@ -206,8 +212,22 @@ impl Parts<'_> {
         open_store(self.role, self.settings, embedded)
     }
 
-    fn router(&self, directory: &Arc<Directory>, people: Arc<People>) {
-        let router = Router::new(self.bus.clone(), Arc::clone(directory), people, Arc::clone(&self.texts));
+    fn routing(&self, directory: &Arc<Directory>, people: &Arc<People>) -> Router {
+        let (directory, people) = (Arc::clone(directory), Arc::clone(people));
+        Router::new(self.bus.clone(), directory, people, Arc::clone(&self.texts))
+    }
+
+    /// Whoever works on jobs routes events too.
+    fn jobs(&self, store: &Store, directory: &Arc<Directory>, people: &Arc<People>) -> Arc<Foreman> {
+        let router = self.routing(directory, people);
+        let foreman = Foreman::new(jobs::Tools { bus: self.bus.clone(), store: store.clone(), router });
+        let pulse = self.health.pulse("jobs");
+        self.running.spawn("jobs", Arc::clone(&foreman).run(self.stop.clone(), pulse));
+        foreman
+    }
+
+    fn router(&self, directory: &Arc<Directory>, people: &Arc<People>) {
+        let router = self.routing(directory, people);
         let bytes_max = self.settings.router.queue_mib_max * MIB;
         let source = Source {
             origin: Origin::Own(Own {
@@ -308,8 +328,7 @@ impl Parts<'_> {
 
     async fn api(
         &self,
-        store: Store,
-        directory: Arc<Directory>,
+        (store, directory, foreman): (Store, Arc<Directory>, Arc<Foreman>),
         embedded: Option<&Embedded>,
         recorder: &metrics_exporter_prometheus::PrometheusHandle,
     ) -> Result<(), Failure> {
@@ -331,6 +350,7 @@ impl Parts<'_> {
             keep: self.settings.keep,
             explaining: api::explaining(),
             http_policy: http_policy(&self.settings.worker),
+            foreman,
         };
         self.running.spawn("api", api::serve(listener, api));
         tracing::info!(%address, "the API listens");

@@ -9,7 +9,7 @@ mod pace;
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
 use crate::errand::What;
-use crate::ids::{ConnectionId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
 use crate::outcome::Outcome;
 
 /// The token that stands where a workspace, kind or channel is not known.
@@ -48,6 +48,17 @@ impl Names {
     #[must_use]
     pub fn people_bucket(&self) -> String {
         format!("{}_PEOPLE", self.prefix.to_uppercase())
+    }
+
+    #[must_use]
+    pub fn jobs_bucket(&self) -> String {
+        format!("{}_JOBS", self.prefix.to_uppercase())
+    }
+
+    /// The key of a job in its bucket.
+    #[must_use]
+    pub fn job(workspace: Option<&WorkspaceId>, id: &str) -> String {
+        format!("{}.{id}", workspace.map_or(UNKNOWN, WorkspaceId::as_str))
     }
 
     /// The stream that Bugle makes for the subjects of a source. Neither part of its name can hold the `=` between them.
@@ -215,13 +226,17 @@ impl Names {
         format!("{}.dead.message.{UNKNOWN}.{UNKNOWN}", self.prefix)
     }
 
-    /// Dead letters of one workspace, or of all.
+    /// Dead letters of a kind, a workspace and a channel, as far as they are named.
     #[must_use]
-    pub fn dead_filter(&self, workspace: Option<&WorkspaceId>) -> String {
-        match workspace {
-            Some(workspace) => format!("{}.dead.*.{workspace}.>", self.prefix),
-            None => format!("{}.dead.>", self.prefix),
-        }
+    pub fn dead_filter(
+        &self,
+        kind: Option<Kind>,
+        workspace: Option<&WorkspaceId>,
+        channel: Option<&ChannelId>,
+    ) -> String {
+        let kind = kind.map_or("*", Kind::as_str);
+        let workspace = workspace.map_or("*", WorkspaceId::as_str);
+        format!("{}.dead.{kind}.{workspace}.{}", self.prefix, channel.map_or("*", ChannelId::as_str))
     }
 
     #[must_use]

@@ -24,6 +24,8 @@ pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const ACK_PENDING_MAX: i64 = 20_000;
 /// Versions that a document keeps.
 const CONFIG_HISTORY: i64 = 5;
+/// A job that nobody touches is forgotten after so long, as its dead letters are.
+const JOBS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -51,7 +53,7 @@ pub async fn setup(bus: &Bus, keep: &Keep) -> Result<Vec<String>, BusError> {
     for bucket in ensure_buckets(bus).await? {
         done.push(format!("created bucket {bucket}"));
     }
-    for bucket in [bus.names.config_bucket(), bus.names.people_bucket()] {
+    for bucket in [bus.names.config_bucket(), bus.names.people_bucket(), bus.names.jobs_bucket()] {
         if let Some(stream) = get_stream(bus, &format!("KV_{bucket}")).await?
             && stream.cached_info().config.num_replicas != bus.replicas
         {
@@ -113,18 +115,24 @@ pub async fn ensure_stream(bus: &Bus, name: StreamName, keep: &Keep) -> Result<S
     bus.js.create_stream(wanted).await.map_err(BusError::request)
 }
 
-/// The buckets of the documents and of the recipients. Gives the names of those that were created.
+/// The buckets of the documents, of the recipients and of the jobs. Gives the names of those that were created.
 ///
 /// # Errors
 /// When the broker refuses or does not answer.
 pub async fn ensure_buckets(bus: &Bus) -> Result<Vec<String>, BusError> {
     let mut created = Vec::new();
-    // Of recipients there may be millions, and nobody goes back to an earlier form of one.
-    for (bucket, history) in [(bus.names.config_bucket(), CONFIG_HISTORY), (bus.names.people_bucket(), 1)] {
+    // Of recipients there may be millions, and nobody goes back to an earlier form of one. Zero is for ever.
+    let buckets = [
+        (bus.names.config_bucket(), CONFIG_HISTORY, Duration::ZERO),
+        (bus.names.people_bucket(), 1, Duration::ZERO),
+        (bus.names.jobs_bucket(), 1, JOBS_KEPT),
+    ];
+    for (bucket, history, max_age) in buckets {
         if get_stream(bus, &format!("KV_{bucket}")).await?.is_none() {
             let config = kv::Config {
                 bucket: bucket.clone(),
                 history,
+                max_age,
                 num_replicas: bus.replicas,
                 ..Default::default()
             };
@@ -149,6 +157,14 @@ pub async fn config_bucket(bus: &Bus) -> Result<kv::Store, BusError> {
 /// When it is missing or the broker does not answer.
 pub async fn people_bucket(bus: &Bus) -> Result<kv::Store, BusError> {
     bus.js.get_key_value(bus.names.people_bucket()).await.map_err(BusError::request)
+}
+
+/// The bucket of the jobs.
+///
+/// # Errors
+/// When it is missing or the broker does not answer.
+pub async fn jobs_bucket(bus: &Bus) -> Result<kv::Store, BusError> {
+    bus.js.get_key_value(bus.names.jobs_bucket()).await.map_err(BusError::request)
 }
 
 /// The handle of one of our streams, with fresh information.

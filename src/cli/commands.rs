@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::{Map, Value};
 
 use super::say;
@@ -10,7 +10,6 @@ use crate::app::{Failure, roles, setup};
 use crate::apply;
 use crate::apply::objection::Objection;
 use crate::config::Settings;
-use crate::dead::letters::{self, Letter};
 use crate::ids::WorkspaceId;
 use crate::publish;
 use crate::route::channels::without_document;
@@ -182,133 +181,4 @@ pub fn schema(name: &str) -> Result<(), Failure> {
     let words: Vec<&str> = Name::ALL.iter().map(|name| name.as_str()).collect();
     let name = Name::parse(name).ok_or_else(|| Failure::config(unknown_word(name, &words)))?;
     say(&serde_json::to_string_pretty(&name.schema()).map_err(Failure::run)?)
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Dead {
-    /// List dead letters, oldest first.
-    List {
-        /// Only of this workspace.
-        #[arg(long)]
-        workspace: Option<String>,
-        /// From this number on.
-        #[arg(long, default_value_t = 1)]
-        from: u64,
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show one dead letter, whole, as JSON.
-    Show { number: u64 },
-    /// Send dead letters again, by their numbers or all that match.
-    Redrive {
-        #[arg(required_unless_present = "all")]
-        numbers: Vec<u64>,
-        /// All of them, as far as --workspace, --channel and --reason agree.
-        #[arg(long, conflicts_with = "numbers")]
-        all: bool,
-        #[arg(long, requires = "all", conflicts_with = "numbers")]
-        workspace: Option<String>,
-        #[arg(long, requires = "all", conflicts_with = "numbers")]
-        channel: Option<String>,
-        #[arg(long, requires = "all", conflicts_with = "numbers")]
-        reason: Option<String>,
-    },
-}
-
-pub async fn dead(settings: &Settings, command: &Dead) -> Result<(), Failure> {
-    let bus = roles::connect_now(settings).await?;
-    match command {
-        Dead::List { workspace, from, limit, json } => {
-            let workspace = parsed(workspace.as_deref())?;
-            let found = letters::list(&bus, workspace.as_ref(), *from, *limit).await.map_err(Failure::run)?;
-            found
-                .iter()
-                .try_for_each(|letter| if *json { say(&json_of(letter)?) } else { say(&line(letter)) })?;
-            match found.last() {
-                None if !*json => say("there are no dead letters"),
-                Some(last) if !*json && found.len() == *limit => {
-                    say(&format!("there may be more: --from {}", last.sequence + 1))
-                }
-                Some(_) | None => Ok(()),
-            }
-        }
-        Dead::Show { number } => {
-            let letter = letters::get(&bus, *number).await.map_err(Failure::run)?;
-            let letter = letter.ok_or_else(|| Failure::run(format!("there is no dead letter {number}")))?;
-            say(&serde_json::to_string_pretty(&letter).map_err(Failure::run)?)
-        }
-        Dead::Redrive { numbers, all, workspace, channel, reason } => {
-            let workspace = parsed(workspace.as_deref())?;
-            let numbers = if *all {
-                matching(&bus, workspace.as_ref(), channel.as_deref(), reason.as_deref()).await?
-            } else {
-                numbers.clone()
-            };
-            redrive(&bus, &numbers).await
-        }
-    }
-}
-
-/// Dead letters that are looked through at once.
-const PAGE: usize = 500;
-
-async fn matching(
-    bus: &crate::bus::Bus,
-    workspace: Option<&WorkspaceId>,
-    channel: Option<&str>,
-    reason: Option<&str>,
-) -> Result<Vec<u64>, Failure> {
-    let (mut numbers, mut from) = (Vec::new(), 1);
-    let wanted = |letter: &&Letter| {
-        let of = letter.delivery.as_ref().map(|delivery| delivery.channel.as_str());
-        channel.is_none_or(|channel| of == Some(channel))
-            && reason.is_none_or(|reason| letter.reason == reason)
-    };
-    loop {
-        let page = letters::list(bus, workspace, from, PAGE).await.map_err(Failure::run)?;
-        let Some(last) = page.last() else { return Ok(numbers) };
-        from = last.sequence + 1;
-        numbers.extend(page.iter().filter(wanted).map(|letter| letter.sequence));
-    }
-}
-
-/// Goes on after a letter that cannot be sent again, and says so at the end.
-async fn redrive(bus: &crate::bus::Bus, numbers: &[u64]) -> Result<(), Failure> {
-    let mut failed = 0;
-    for number in numbers {
-        match letters::redrive(bus, *number).await {
-            Ok(letter) => say(&format!("sent again: {}", line(&letter)))?,
-            Err(error) => {
-                failed += 1;
-                say(&format!("not sent: {number}: {error}"))?;
-            }
-        }
-    }
-    if failed > 0 {
-        return Err(Failure::run(format!("{failed} of {} dead letters were not sent again", numbers.len())));
-    }
-    say(&format!("{} sent again", numbers.len()))
-}
-
-fn parsed(workspace: Option<&str>) -> Result<Option<WorkspaceId>, Failure> {
-    workspace.map(WorkspaceId::parse).transpose().map_err(Failure::config)
-}
-
-fn json_of(letter: &Letter) -> Result<String, Failure> {
-    serde_json::to_string(letter).map_err(Failure::run)
-}
-
-fn line(letter: &Letter) -> String {
-    let what = match (&letter.delivery, &letter.message) {
-        (Some(delivery), _) => {
-            format!("{} → {} “{}”", delivery.event.event_type.as_str(), delivery.channel, delivery.title)
-        }
-        (None, Some(message)) if message.subject.is_empty() => format!("webhook ({} bytes)", message.bytes),
-        (None, Some(message)) => format!("message on {} ({} bytes)", message.subject, message.bytes),
-        (None, None) => String::new(),
-    };
-    let detail = letter.detail.as_deref().unwrap_or_default();
-    format!("{:>6}  {:<16} {what}  {detail}", letter.sequence, letter.reason)
 }

@@ -7,15 +7,17 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::filter::Filter;
 use super::{CUT, DETAIL, MESSAGE_ID, REASON, SEQUENCE, SUBJECT};
-use crate::bus::reader::{Entry, From, Reader};
+use crate::bus::reader::{Entry, From};
+use crate::bus::walk::Walk;
 use crate::bus::{Bus, BusError, StreamName, topology};
 use crate::clock;
 use crate::delivery::{DeadLetter, Delivery};
 use crate::documents::{Document, Key};
 use crate::ids::{SourceId, WorkspaceId};
 use crate::metrics;
-use crate::outcome::{Outcome, Reason, State, Verdict};
+use crate::outcome::{Fault, Outcome, Reason, State, Verdict};
 use crate::route::expiry;
 use crate::source::map::Arrival;
 use crate::source::{Source, intake};
@@ -27,11 +29,13 @@ pub struct Letter {
     /// Its place among the dead letters; it names it.
     pub sequence: u64,
     pub reason: String,
+    /// Whose fault it was; none for a reason that this version does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// When it was given up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<Timestamp>,
+    pub at: Timestamp,
     /// The delivery, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
@@ -95,27 +99,67 @@ pub enum RedriveError {
     Bus(#[from] BusError),
 }
 
-/// Letters of a workspace, or of all, from a place on, oldest first.
+/// Letters are looked at in one list up to this number: who asks for few among many goes on where it ended.
+const LOOKS_MAX: usize = 10_000;
+/// Letters read at once.
+const BATCH: usize = 100;
+
+/// A part of a list.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub letters: Vec<Letter>,
+    /// Where the next part begins; None at the end.
+    pub next: Option<u64>,
+}
+
+impl RedriveError {
+    /// In one word, to be counted.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown",
+            Self::NoChannel(_) => "no_channel",
+            Self::Unreadable => "unreadable",
+            Self::NoSource(_) => "no_source",
+            Self::StillBroken(_) => "still_broken",
+            Self::InvalidRule => "invalid_rule",
+            Self::Cut(_) | Self::CutDelivery => "cut",
+            Self::Bus(_) => "broker",
+        }
+    }
+}
+
+/// Letters that a filter lets through, from a place on, oldest first. A page may hold fewer than asked for, or none, and not be
+/// the last one.
 ///
 /// # Errors
 /// When the broker does not answer.
-pub async fn list(
-    bus: &Bus,
-    workspace: Option<&WorkspaceId>,
-    from: u64,
-    limit: usize,
-) -> Result<Vec<Letter>, BusError> {
-    let filter = bus.names.dead_filter(workspace);
-    let mut reader = Reader::open(bus, StreamName::Dead, filter, From::Sequence(from)).await?;
-    let mut letters = Vec::new();
-    let mut more = reader.pending_at_start > 0;
-    while more && letters.len() < limit {
-        let entries = reader.next(limit - letters.len()).await?;
-        // Nothing comes when what was counted has expired or was sent again meanwhile.
-        more = entries.last().is_some_and(|last| last.pending > 0);
-        letters.extend(entries.iter().map(|entry| letter(bus, entry, BODY_CHARS_MAX)));
+pub async fn list(bus: &Bus, filter: &Filter, from: u64, limit: usize) -> Result<Page, BusError> {
+    let mut walk = walk(bus, filter, from, BATCH).await?;
+    let (compiled, mut page, mut looks) = (filter.compiled(), Page::default(), 0);
+    while let Some(entries) = walk.next().await? {
+        for entry in entries {
+            if page.letters.len() >= limit || looks >= LOOKS_MAX {
+                page.next = Some(entry.sequence);
+                return Ok(page);
+            }
+            looks += 1;
+            let letter = listed(bus, &entry);
+            page.letters.extend(compiled.holds(&letter).then_some(letter));
+        }
     }
-    Ok(letters)
+    Ok(page)
+}
+
+/// Reads what may pass a filter, in order, to the end as it was at the start.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn walk(bus: &Bus, filter: &Filter, from: u64, ask: usize) -> Result<Walk, BusError> {
+    let Filter { kind, workspace, channel, .. } = filter;
+    let subject = bus.names.dead_filter(*kind, workspace.as_ref(), channel.as_ref());
+    let from = filter.numbers.iter().min().map_or(from, |first| from.max(*first));
+    Walk::open(bus, (StreamName::Dead, subject), From::Sequence(from), ask).await
 }
 
 /// One letter, whole.
@@ -147,6 +191,12 @@ async fn entry(bus: &Bus, sequence: u64) -> Result<Option<Entry>, BusError> {
     }
 }
 
+/// A letter as lists show it.
+#[must_use]
+pub fn listed(bus: &Bus, entry: &Entry) -> Letter {
+    letter(bus, entry, BODY_CHARS_MAX)
+}
+
 fn letter(bus: &Bus, entry: &Entry, chars_max: usize) -> Letter {
     let header = |name: &str| entry.headers.get(name).map(|value| value.as_str().to_owned());
     if !bus.names.is_dead_message(&entry.subject)
@@ -155,8 +205,9 @@ fn letter(bus: &Bus, entry: &Entry, chars_max: usize) -> Letter {
         return Letter {
             sequence: entry.sequence,
             reason: dead.reason.to_string(),
+            fault: dead.reason.fault(),
             detail: dead.detail,
-            at: Some(dead.at),
+            at: dead.at,
             workspace: Some(dead.delivery.workspace.clone()),
             delivery: Some(dead.delivery),
             cut: dead.cut,
@@ -171,11 +222,13 @@ fn letter(bus: &Bus, entry: &Entry, chars_max: usize) -> Letter {
         body: String::from_utf8_lossy(&entry.payload).chars().take(chars_max).collect(),
         cut_from: header(CUT).and_then(|text| text.parse().ok()),
     };
+    let reason = header(REASON).unwrap_or_else(|| Reason::Undecodable.to_string());
     Letter {
         sequence: entry.sequence,
-        reason: header(REASON).unwrap_or_else(|| Reason::Undecodable.to_string()),
+        fault: Reason::parse(&reason).and_then(Reason::fault),
+        reason,
         detail: header(DETAIL),
-        at: None,
+        at: entry.stored_at,
         delivery: None,
         cut: false,
         message: Some(message),

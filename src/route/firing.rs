@@ -59,6 +59,23 @@ impl Firing {
         self
     }
 
+    /// Changes its deliveries, and leaves those out of which nothing is left.
+    #[must_use]
+    pub fn reworked(mut self, mut rework: impl FnMut(Delivery) -> Option<Delivery>) -> Self {
+        let rework = |step| match step {
+            Step::Deliver(delivery) => rework(delivery).map(Step::Deliver),
+            Step::Hold(delivery, hold) => rework(delivery).map(|delivery| Step::Hold(delivery, hold)),
+            Step::Suppress(delivery, reason) => {
+                rework(delivery).map(|delivery| Step::Suppress(delivery, reason))
+            }
+            Step::GiveUp(delivery, reason, detail) => {
+                rework(delivery).map(|delivery| Step::GiveUp(delivery, reason, detail))
+            }
+        };
+        self.steps = self.steps.into_iter().filter_map(rework).collect();
+        self.with_windows_if_it_goes_out()
+    }
+
     /// Those whose preferences are to be heeded.
     pub fn asked(&self) -> impl Iterator<Item = &Recipient> {
         self.steps.iter().filter_map(Step::outgoing).filter_map(preferences::asked)

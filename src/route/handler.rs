@@ -5,6 +5,7 @@
 //!
 //! Steps that most events do not take are boxed: a thousand events are in hand at once, and each has room for them all.
 
+mod again;
 mod take;
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
+use jiff::Timestamp;
 
-use super::carried::Carriers;
+use super::carried::{Carried, Carriers};
 use super::texts::Texts;
 use super::throttle::{self, Entrant, Passes, Throttle};
 use super::{Firing, World, plan};
@@ -32,7 +34,8 @@ use crate::preferences::Judgement;
 use crate::publish::THROUGH;
 use crate::rule::fault::Fault;
 use crate::trace;
-use take::{Held, Taken};
+pub use again::{Again, Tally};
+use take::{Held, Taken, Took, Way};
 
 /// The broker is away or refuses: the event waits this long.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
@@ -56,42 +59,22 @@ impl Router {
 
     async fn route(&self, event: &Event, message: &Received) -> Result<(), BusError> {
         let started = Instant::now();
-        let snapshot = self.directory.snapshot();
-        let (scopes, carried) = snapshot.scopes_of(event, through(message), &self.carriers);
+        let (firings, carried) = self.planned(event, through(message), message.stored_at)?;
         if let Some(faults) =
             carried.as_ref().map(|carried| &carried.faults).filter(|faults| !faults.is_empty())
         {
             Box::pin(self.bury_rules(event, message, faults)).await?;
         }
-        let world = World {
-            rules: &snapshot.rules,
-            scopes: &scopes,
-            channels: &snapshot.channels,
-            texts: &self.texts,
-            at: message.stored_at,
-        };
-        let mut firings = plan(event, world);
-        snapshot.can_read(&firings)?;
-        if firings.iter().any(|firing| firing.asked().next().is_some()) {
-            firings = Box::pin(self.heed(event, firings)).await?;
-        }
+        let mut firings = self.heeded(event, firings).await?;
         let (mut delivered, mut suppressed) = (0, 0);
         let holder = throttle::place(&message.epoch, message.sequence, &event.id);
         let entrant = Entrant { event: &holder, stored_at: message.stored_at };
         for firing in &mut firings {
-            let held = self.hold(event, firing, entrant).await?;
-            let (firing, held) = (&*firing, held.as_ref());
-            let taken = Taken { firing, held, entrant };
-            let sent = match firing.steps.as_slice() {
-                [step] => usize::from(self.take(step, taken).await?),
-                steps => {
-                    let all =
-                        steps.iter().map(|step| self.take(step, taken)).collect::<FuturesUnordered<_>>();
-                    all.try_fold(0, async |sent, one| Ok(sent + usize::from(one))).await?
-                }
-            };
-            delivered += sent;
-            suppressed += firing.steps.len() - sent;
+            self.carry_out(event, firing, Way { entrant, job: None }, |took| match took {
+                Took::Out | Took::Before => delivered += 1,
+                Took::Suppressed(_) | Took::GivenUp(_) => suppressed += 1,
+            })
+            .await?;
         }
         metrics::event_routed(firings.len());
         trace::export::routed(event, started.elapsed(), [firings.len(), delivered, suppressed]);
@@ -105,6 +88,53 @@ impl Router {
             suppressed,
             "event routed"
         );
+        Ok(())
+    }
+
+    /// What an event that came `through` a source leads to at a moment, and the rules that it brought.
+    fn planned(
+        &self,
+        event: &Event,
+        through: Option<&str>,
+        at: Timestamp,
+    ) -> Result<(Vec<Firing>, Option<Arc<Carried>>), BusError> {
+        let snapshot = self.directory.snapshot();
+        let (scopes, carried) = snapshot.scopes_of(event, through, &self.carriers);
+        let (rules, channels, texts) = (&snapshot.rules, &snapshot.channels, &*self.texts);
+        let firings = plan(event, World { rules, scopes: &scopes, channels, texts, at });
+        snapshot.can_read(&firings)?;
+        Ok((firings, carried))
+    }
+
+    async fn heeded(&self, event: &Event, firings: Vec<Firing>) -> Result<Vec<Firing>, BusError> {
+        if firings.iter().any(|firing| firing.asked().next().is_some()) {
+            return Box::pin(self.heed(event, firings)).await;
+        }
+        Ok(firings)
+    }
+
+    /// Asks the windows, and takes every step of a firing.
+    async fn carry_out(
+        &self,
+        event: &Event,
+        firing: &mut Firing,
+        way: Way<'_>,
+        mut note: impl FnMut(Took),
+    ) -> Result<(), BusError> {
+        let held = self.hold(event, firing, way.entrant).await?;
+        let (firing, held) = (&*firing, held.as_ref());
+        let taken = Taken { firing, held, way };
+        match firing.steps.as_slice() {
+            [step] => note(self.take(step, taken).await?),
+            steps => {
+                let all = steps.iter().map(|step| self.take(step, taken)).collect::<FuturesUnordered<_>>();
+                all.try_for_each(|took| {
+                    note(took);
+                    std::future::ready(Ok(()))
+                })
+                .await?;
+            }
+        }
         Ok(())
     }
 

@@ -271,11 +271,7 @@ fn fields_of(event: &Event) -> Fields<String, Value> {
     if let Some(severity) = event.severity {
         fields.insert("severity".to_owned(), severity.as_str().into());
     }
-    for (name, value) in [("traceparent", &event.traceparent), ("tracestate", &event.tracestate)] {
-        if let Some(value) = value {
-            fields.insert(name.to_owned(), value.as_str().into());
-        }
-    }
+    fields.extend(event.trace_context().map(|(name, value)| (name.to_owned(), value.into())));
     fields
 }
 

@@ -95,6 +95,8 @@ pub struct Seen {
     pub state: State,
     pub reason: Reason,
     pub detail: Option<String>,
+    /// How many lives it had before this one.
+    pub redrive: u32,
 }
 
 /// One step of a delivery.
@@ -231,7 +233,7 @@ impl Store {
             let places: Vec<String> = (0..some.len()).map(|at| format!("${}", at + 2)).collect();
             let places = places.join(", ");
             let sql = format!(
-                "select id, status, reason, detail from deliveries where workspace = $1 and id in ({places})"
+                "select id, status, reason, detail, redrive from deliveries where workspace = $1 and id in ({places})"
             );
             let ids = some.iter().map(|id| Bind::Text(id.to_string()));
             let binds: Vec<Bind> = [Bind::Text(workspace.to_string())].into_iter().chain(ids).collect();
@@ -262,6 +264,7 @@ fn stands(row: &AnyRow) -> Result<(DeliveryId, Seen), StoreError> {
         state: State::parse(&state).ok_or_else(|| broken("the state"))?,
         reason: Reason::parse(&reason).ok_or_else(|| broken("the reason"))?,
         detail: row.try_get("detail")?,
+        redrive: u32::try_from(row.try_get::<i64, _>("redrive")?).unwrap_or(u32::MAX),
     };
     Ok((DeliveryId::parse(&id).map_err(|_| broken("the id"))?, seen))
 }

@@ -29,6 +29,7 @@ mod fuzz;
 mod import;
 mod inbox;
 mod inside;
+mod jobs;
 mod leaks;
 mod machines;
 mod network;

@@ -242,7 +242,7 @@ impl Api {
 fn answered(delivery: &Delivery, seen: &HashMap<DeliveryId, Seen>) -> MadeNotification {
     let recipient = delivery.recipient.clone().unwrap_or_else(Recipient::everybody);
     let (delivery_id, id) = (delivery.id.clone(), NotificationId::of(&delivery.id));
-    let Some(Seen { state, reason, detail }) = seen.get(&delivery.id).cloned() else {
+    let Some(Seen { state, reason, detail, .. }) = seen.get(&delivery.id).cloned() else {
         let status = Status::Scheduled;
         return MadeNotification { id: Some(id), recipient, delivery_id, status, reason: None, detail: None };
     };
