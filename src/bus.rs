@@ -17,6 +17,7 @@ pub mod reader;
 pub mod schedule;
 pub mod subject;
 pub mod topology;
+pub mod waiting;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ impl Bus {
         let losses = tokio::sync::watch::Sender::new(0);
         let connection = Arc::new(Connection { connected: AtomicBool::new(true), losses });
         let client = connect_client(settings, url, role, &connection).await?;
+        metrics::nats_connected(true);
         let info = client.server_info();
         if version(&info.version).is_none_or(|found| found < SERVER_MIN) {
             return Err(BusError::TooOld { found: info.version });
@@ -288,6 +290,7 @@ fn note_event(event: &Event, connection: &Connection) {
     let connected = &connection.connected;
     if matches!(event, Event::Closed) {
         // We let go of it ourselves, at the end of a command.
+        metrics::nats_connected(false);
         connected.store(false, Ordering::Relaxed);
         connection.losses.send_modify(|losses| *losses += 1);
     } else if matches!(event, Event::Disconnected) {
@@ -297,6 +300,7 @@ fn note_event(event: &Event, connection: &Connection) {
         tracing::warn!("connection to NATS lost");
     } else if matches!(event, Event::Connected) {
         connected.store(true, Ordering::Relaxed);
+        metrics::nats_connected(true);
         tracing::info!("connected to NATS");
     } else if matches!(event, Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_)) {
         tracing::warn!(%event, "NATS reports trouble");

@@ -30,6 +30,7 @@ mod inbox;
 mod inside;
 mod leaks;
 mod machines;
+mod metrics;
 mod network;
 mod own_events;
 mod pacing;
