@@ -210,6 +210,37 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn dashboards_and_alerts_ask_for_metrics_that_there_are() {
+    let known = metrics_in(&rows(&read("docs/metrics.md")));
+    let mut files = vec![root().join("config/prometheus/alerts.yml")];
+    let dashboards = fs::read_dir(root().join("config/grafana/dashboards")).unwrap();
+    files.extend(dashboards.map(|file| file.unwrap().path()));
+    for file in files {
+        let asked = metrics_in(&read(&file));
+        assert!(!asked.is_empty(), "{} asks for nothing", file.display());
+        let unknown: Vec<_> = asked.difference(&known).collect();
+        assert!(unknown.is_empty(), "{} asks for {unknown:?}, which docs/metrics.md has not", file.display());
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_a_test_and_every_runbook_an_alert() {
+    let names = |text: &str, head: &str| -> BTreeSet<String> {
+        text.lines().filter_map(|line| line.trim().strip_prefix(head)).map(str::to_owned).collect()
+    };
+    let (alerts, tests) = (read("config/prometheus/alerts.yml"), read("config/prometheus/alerts.test.yml"));
+    let alerting = names(&alerts, "- alert: ");
+    assert_eq!(names(&read("docs/runbooks.md"), "### "), alerting, "docs/runbooks.md, and the alerts");
+    for name in &alerting {
+        let link = format!("docs/runbooks.md#{}\n", name.to_lowercase());
+        assert!(alerts.contains(&link), "{name} has no link to its runbook");
+        for case in ["fires", "is quiet"] {
+            assert!(tests.contains(&format!("- name: {name} {case}\n")), "no test in which {name} {case}");
+        }
+    }
+}
+
+#[test]
 fn every_channel_kind_and_every_reason_is_explained() {
     let docs = read("docs/channels.md");
     for kind in bugle::channel::Kind::ALL {

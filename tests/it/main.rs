@@ -18,6 +18,7 @@ mod chaos;
 mod circuits;
 mod clients;
 mod connections;
+mod dashboards;
 mod delivery;
 mod docs;
 mod email;
