@@ -15,7 +15,7 @@ use crate::app::Role;
 use crate::channel::Kind;
 use crate::channel::standing::Cause;
 use crate::delivery::Lane;
-use crate::outcome::{Reason, State};
+use crate::outcome::{Outcome, Reason, State};
 use crate::store::retention::What;
 
 /// Starts what is small everywhere, and what has many labels in the roles that count it.
@@ -95,6 +95,12 @@ fn outcomes() {
             }
         }
     }
+}
+
+/// True when an outcome has a series from the start.
+pub(super) fn is_known(outcome: &Outcome) -> bool {
+    states(outcome.reason).contains(&outcome.state)
+        && (outcome.kind.is_some() || unknown(outcome.reason).is_some())
 }
 
 /// What a delivery's kind is called when it names no channel that exists.
