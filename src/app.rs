@@ -159,7 +159,7 @@ pub fn run(role: Role, settings: Settings) -> Result<(), Failure> {
 }
 
 async fn live(role: Role, settings: Settings) -> Result<(), Failure> {
-    let recorder = metrics::install().map_err(Failure::run)?;
+    let recorder = metrics::install(role).map_err(Failure::run)?;
     let (health, stop) = (Health::default(), Stop::default());
     let signals = Signals::install()?;
     let admin = admin::serve(&settings, health.clone(), recorder.clone(), &stop).await?;

@@ -18,6 +18,7 @@ pub mod reader;
 pub mod schedule;
 pub mod subject;
 pub mod topology;
+pub mod waiting;
 pub mod walk;
 
 use std::cell::RefCell;
@@ -33,6 +34,7 @@ use serde::Serialize;
 pub use subject::{Names, StreamName};
 
 use crate::config::{Keep, Nats};
+use crate::metrics;
 use crate::outcome::Outcome;
 
 /// Schedules and per-message TTL exist, and the fixes to both.
@@ -117,6 +119,7 @@ impl Bus {
         let losses = tokio::sync::watch::Sender::new(0);
         let connection = Arc::new(connect::Connection { connected: AtomicBool::new(true), losses });
         let client = connect::client(settings, url, role, &connection).await?;
+        metrics::nats_connected(true);
         let info = client.server_info();
         if version(&info.version).is_none_or(|found| found < SERVER_MIN) {
             return Err(BusError::TooOld { found: info.version });

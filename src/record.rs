@@ -4,6 +4,7 @@
 //! on from where the winner stands. Several may run: a standby works as soon as the position stops moving.
 
 mod keeper;
+mod lag;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use crate::store::record::{Batch, Position, Recorded};
 use crate::store::{Store, StoreError};
 
 use self::keeper::Keeper;
+use self::lag::Written;
 
 /// Outcomes of one transaction at most.
 const BATCH_MAX: usize = 1_000;
@@ -67,13 +69,14 @@ pub struct Recorder {
     keep: Keep,
     pulse: Pulse,
     keeper: Keeper,
+    written: Written,
 }
 
 impl Recorder {
     #[must_use]
     pub fn new(bus: Bus, store: Store, settings: &Settings, pulse: Pulse) -> Self {
         let keeper = Keeper::new(bus.clone(), store.clone(), settings.kept());
-        Self { bus, store, keep: settings.keep, pulse, keeper }
+        Self { bus, store, keep: settings.keep, pulse, keeper, written: Written::default() }
     }
 
     /// Records until `stop`, and removes what is kept no longer.
@@ -81,6 +84,7 @@ impl Recorder {
         tokio::select! {
             () = self.record_for_ever() => {}
             () = self.keeper.run() => {}
+            () = self.written.measure(&self.bus) => {}
             () = stop.cancelled() => {}
         }
     }
@@ -123,12 +127,12 @@ impl Recorder {
 
     async fn try_record(&self) -> Result<std::convert::Infallible, Trouble> {
         let position = self.position().await?;
+        self.written.set(position.seq);
         // The whole stream: the position must reach its last sequence, which is what the API compares it with.
         let everything = String::new();
         let mut reader =
             Reader::open(&self.bus, StreamName::Records, everything, From::Sequence(position.seq + 1))
                 .await?;
-        metrics::record_lag(reader.pending_at_start);
         // While the database writes one batch the next one is read. Whichever fails, both are dropped, and reading starts
         // anew from where the database stands.
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
@@ -191,6 +195,7 @@ impl Recorder {
         let started = Instant::now();
         match in_time(self.store.record(from, to, batch)).await? {
             Recorded::Done(announcements) => {
+                self.written.set(to);
                 let (outcomes, items) = (batch.outcomes.len(), batch.items.len());
                 metrics::recorded(outcomes, items, started.elapsed(), lag);
                 tracing::debug!(outcomes, items, to, lag, "recorded");
@@ -251,6 +256,7 @@ impl Recorder {
             clock::sleep(clock::jittered(STANDBY_LOOK)).await;
             let stream = self.bus.names.stream(StreamName::Records);
             let Ok(Some(now)) = in_time(self.store.position(&stream)).await else { return };
+            self.written.set(now.seq);
             let Ok(info) = topology::stream(&self.bus, StreamName::Records).await else { return };
             self.pulse.beat();
             let waiting = info.cached_info().state.last_sequence > now.seq;

@@ -8,6 +8,7 @@ pub mod inbox;
 pub mod merge;
 pub mod record;
 pub mod retention;
+pub mod standing;
 pub mod stats;
 
 use std::sync::Arc;

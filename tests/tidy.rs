@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -188,11 +189,55 @@ fn every_setting_is_explained() {
 
 #[test]
 fn every_metric_is_explained() {
-    let docs = read("docs/metrics.md");
-    let parts = sources("src/metrics").into_iter().map(|(_, text)| text);
-    for text in parts.chain([read("src/metrics.rs")]) {
-        for name in text.split("\"bugle_").skip(1).filter_map(|rest| rest.split('"').next()) {
-            assert!(docs.contains(&format!("`bugle_{name}`")), "docs/metrics.md does not name bugle_{name}");
+    let code = sources("src/metrics").into_iter().map(|(_, text)| text).collect::<String>();
+    let code = metrics_in(&code);
+    let docs = metrics_in(&rows(&read("docs/metrics.md")));
+    assert_eq!(docs, code, "docs/metrics.md, and src/metrics");
+}
+
+/// The first cells of a page's tables.
+fn rows(page: &str) -> String {
+    page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect::<Vec<_>>().join(" ")
+}
+
+/// The names of metrics in a text; of a histogram that of the whole.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
+        .filter(|word| word.starts_with("bugle_") || word.starts_with("process_"))
+        .map(|word| {
+            let whole = ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end));
+            whole.unwrap_or(word).to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn dashboards_and_alerts_ask_for_metrics_that_there_are() {
+    let known = metrics_in(&rows(&read("docs/metrics.md")));
+    let mut files = vec![root().join("config/prometheus/alerts.yml")];
+    let dashboards = fs::read_dir(root().join("config/grafana/dashboards")).unwrap();
+    files.extend(dashboards.map(|file| file.unwrap().path()));
+    for file in files {
+        let asked = metrics_in(&read(&file));
+        assert!(!asked.is_empty(), "{} asks for nothing", file.display());
+        let unknown: Vec<_> = asked.difference(&known).collect();
+        assert!(unknown.is_empty(), "{} asks for {unknown:?}, which docs/metrics.md has not", file.display());
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_a_test_and_every_runbook_an_alert() {
+    let names = |text: &str, head: &str| -> BTreeSet<String> {
+        text.lines().filter_map(|line| line.trim().strip_prefix(head)).map(str::to_owned).collect()
+    };
+    let (alerts, tests) = (read("config/prometheus/alerts.yml"), read("config/prometheus/alerts.test.yml"));
+    let alerting = names(&alerts, "- alert: ");
+    assert_eq!(names(&read("docs/runbooks.md"), "### "), alerting, "docs/runbooks.md, and the alerts");
+    for name in &alerting {
+        let link = format!("docs/runbooks.md#{}\n", name.to_lowercase());
+        assert!(alerts.contains(&link), "{name} has no link to its runbook");
+        for case in ["fires", "is quiet"] {
+            assert!(tests.contains(&format!("- name: {name} {case}\n")), "no test in which {name} {case}");
         }
     }
 }

@@ -49,8 +49,13 @@ pub fn routes(health: Health, metrics: PrometheusHandle) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(|State(shared): State<Shared>| async move { shared.metrics.render() }))
+        .route("/metrics", get(measured))
         .with_state(Shared { health, metrics })
+}
+
+async fn measured(State(shared): State<Shared>) -> String {
+    metrics::process(shared.health.complaints().is_empty());
+    shared.metrics.render()
 }
 
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {

@@ -12,7 +12,7 @@ use crate::bus::consumer::{self, Begin, Origin, Own, Slots, Source, Stop};
 use crate::bus::directory::{Directory, Holdings};
 use crate::bus::people::People;
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
-use crate::bus::{Bus, BusError, StreamName, floor, topology};
+use crate::bus::{Bus, BusError, StreamName, floor, topology, waiting};
 use crate::channel::Workshop;
 use crate::clock;
 use crate::config::{Secret, Settings};
@@ -39,7 +39,7 @@ use crate::route::handler::Router;
 use crate::route::texts::Texts;
 use crate::secrets::{KeyRing, Purpose, load, published};
 use crate::source::loops::Sources;
-use crate::store::Store;
+use crate::store::{Store, standing};
 use crate::unsubscribe::Links;
 pub use http::http_client;
 use http::http_policy;
@@ -209,7 +209,9 @@ impl Parts<'_> {
     }
 
     fn store(&self, embedded: Option<&Embedded>) -> Result<Store, Failure> {
-        open_store(self.role, self.settings, embedded)
+        let store = open_store(self.role, self.settings, embedded)?;
+        standing::watch(store.clone(), self.stop.hard.clone());
+        Ok(store)
     }
 
     fn routing(&self, directory: &Arc<Directory>, people: &Arc<People>) -> Router {
@@ -240,6 +242,7 @@ impl Parts<'_> {
             gate: Some(backlog::watch(self.bus.clone(), bytes_max, self.stop.hard.clone())),
         };
         floor::keep(self.bus.clone(), StreamName::Events, ROUTER_DURABLE, self.stop.hard.clone());
+        waiting::events(self.bus.clone(), self.stop.hard.clone());
         let router = Arc::new(router);
         for _ in 0..PULLERS {
             self.consume("router", source.clone(), Arc::clone(&router));
@@ -285,6 +288,7 @@ impl Parts<'_> {
             pace: Pace::new(self.bus.clone()),
         });
         let kinds = self.settings.worker_kinds().to_vec();
+        waiting::lanes(self.bus.clone(), &kinds, self.stop.hard.clone());
         self.running.spawn("errands", errands::answer(Arc::clone(&tools), kinds, self.stop.clone()));
         let mut workers = Vec::new();
         for kind in self.settings.worker_kinds() {

@@ -103,6 +103,7 @@ fn note_event(event: &Event, connection: &Connection) {
     let connected = &connection.connected;
     if matches!(event, Event::Closed) {
         // We let go of it ourselves, at the end of a command.
+        metrics::nats_connected(false);
         connected.store(false, Ordering::Relaxed);
         connection.losses.send_modify(|losses| *losses += 1);
     } else if matches!(event, Event::Disconnected) {
@@ -112,6 +113,7 @@ fn note_event(event: &Event, connection: &Connection) {
         tracing::warn!("connection to NATS lost");
     } else if matches!(event, Event::Connected) {
         connected.store(true, Ordering::Relaxed);
+        metrics::nats_connected(true);
         tracing::info!("connected to NATS");
     } else if event.to_string().to_lowercase().contains("permissions violation") {
         tracing::error!(%event, "the NATS user of this process may not do what it has to: docs/security.md says what each role needs");

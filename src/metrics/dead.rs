@@ -2,12 +2,9 @@
 
 use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, gauge};
 
+use super::names::{DEAD_LETTERS, JOB_ITEMS, JOBS_RUNNING};
 use crate::jobs::{Kind, Result};
 use crate::outcome::{Fault, Reason};
-
-const DEAD_LETTERS: &str = "bugle_dead_letters_total";
-const JOBS_RUNNING: &str = "bugle_jobs_running";
-const JOB_ITEMS: &str = "bugle_job_items_total";
 
 pub fn dead_letter(reason: Reason) {
     dead_letters(reason).increment(1);

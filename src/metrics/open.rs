@@ -2,7 +2,7 @@
 
 use metrics::gauge;
 
-use super::SOURCES_UNATTACHED;
+use super::names::SOURCES_UNATTACHED;
 
 /// Counts a source that cannot be attached for as long as it lives.
 pub struct Unattached;

@@ -1,11 +1,12 @@
-//! What is counted of rates and circuits. The names are with all the others.
+//! What is counted of rates and circuits.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 
-use super::{CIRCUITS_OPEN, Family, PACE_LOST, PACE_SWAPS, PACE_WAIT, kind_of};
+use super::names::{CIRCUITS_OPEN, PACE_LOST, PACE_SWAPS, PACE_WAIT};
+use super::{Family, kind_of};
 use crate::channel::Kind;
 use crate::delivery::Delivery;
 

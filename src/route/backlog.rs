@@ -36,7 +36,7 @@ async fn follow(bus: &Bus, bytes_max: u64, gate: &watch::Sender<bool>) {
         // A broker that does not answer is the consumers' trouble: the gate stays as it is.
         if let Ok(stream) = topology::stream(bus, StreamName::Deliveries).await {
             let state = &stream.cached_info().state;
-            metrics::queue(state.messages, state.bytes);
+            metrics::queue(state.messages, state.bytes, bytes_max);
             let open = *gate.borrow();
             let opens = state.bytes < bytes_max - bytes_max / REOPEN_PART;
             let wanted = if open { state.bytes < bytes_max } else { opens };
