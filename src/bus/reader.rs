@@ -143,13 +143,12 @@ impl Reader {
     /// # Errors
     /// When the broker is silent, the consumer is gone, or a message was lost on the way: open a new reader.
     pub async fn next(&mut self, max: usize) -> Result<Vec<Entry>, BusError> {
-        let (mut batch, deadline) = match self.batch.take() {
-            Some(open) => open,
-            None => {
-                let polled = self.poll().await?;
-                self.left = self.ask;
-                polled
-            }
+        let (mut batch, deadline) = if let Some(open) = self.batch.take() {
+            open
+        } else {
+            let polled = self.poll().await?;
+            self.left = self.ask;
+            polled
         };
         let mut entries = Vec::new();
         let silent = || BusError::Request("the broker does not answer".to_owned());
