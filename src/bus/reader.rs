@@ -58,6 +58,8 @@ pub struct Reader {
     opened: Instant,
     /// Messages asked for at once.
     ask: usize,
+    /// What is still to come of them.
+    left: usize,
     losses: tokio::sync::watch::Receiver<u64>,
     /// Deliveries so far: the next one must be numbered one higher.
     delivered: u64,
@@ -117,7 +119,16 @@ impl Reader {
         let consumer = stream.create_consumer(config).await.map_err(BusError::request)?;
         let pending_at_start = consumer.cached_info().num_pending;
         let opened = Instant::now();
-        Ok(Self { consumer, batch: None, opened, ask: BATCH, losses, delivered: 0, pending_at_start })
+        Ok(Self {
+            consumer,
+            batch: None,
+            opened,
+            ask: BATCH,
+            left: 0,
+            losses,
+            delivered: 0,
+            pending_at_start,
+        })
     }
 
     /// Asks for so many at once: what was asked for and not read yet lies in this process, however large it is.
@@ -132,9 +143,12 @@ impl Reader {
     /// # Errors
     /// When the broker is silent, the consumer is gone, or a message was lost on the way: open a new reader.
     pub async fn next(&mut self, max: usize) -> Result<Vec<Entry>, BusError> {
-        let (mut batch, deadline) = match self.batch.take() {
-            Some(open) => open,
-            None => self.poll().await?,
+        let (mut batch, deadline) = if let Some(open) = self.batch.take() {
+            open
+        } else {
+            let polled = self.poll().await?;
+            self.left = self.ask;
+            polled
         };
         let mut entries = Vec::new();
         let silent = || BusError::Request("the broker does not answer".to_owned());
@@ -162,8 +176,11 @@ impl Reader {
                 None => break,
             }
         }
-        // A broker that sends is not silent, however long all of it takes.
-        self.batch = Some((batch, deadline.max(Instant::now() + POLL + POLL_GRACE)));
+        // A broker that sends is not silent, however long all of it takes. One that has sent all that was asked for would only say
+        // that the poll is over, which looks like the end.
+        if self.left > 0 {
+            self.batch = Some((batch, deadline.max(Instant::now() + POLL + POLL_GRACE)));
+        }
         Ok(entries)
     }
 
@@ -184,6 +201,7 @@ impl Reader {
             )));
         }
         self.delivered += 1;
+        self.left = self.left.saturating_sub(1);
         let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos());
         let stored_at = stored_at.map_err(BusError::request)?;
         Ok(Entry {

@@ -18,8 +18,8 @@ pub struct Walk {
     ask: usize,
     reader: Reader,
     asked_at: Instant,
-    /// The place of the last message.
-    last: u64,
+    /// Where it goes on.
+    from: From,
     /// How many there were at the start.
     pub pending: u64,
     more: bool,
@@ -37,28 +37,37 @@ impl Walk {
         let reader = Reader::open(bus, stream, filter.clone(), from).await?.asking(ask);
         let (pending, asked_at) = (reader.pending_at_start, Instant::now());
         let (bus, more) = (bus.clone(), pending > 0);
-        Ok(Self { bus, stream, filter, ask, reader, asked_at, last: 0, pending, more })
+        Ok(Self { bus, stream, filter, ask, reader, asked_at, from, pending, more })
     }
 
-    /// What comes next; None at the end.
+    /// What comes next; None at the end. The broker says where that is: an answer that is late, and so empty, is not the end.
     ///
     /// # Errors
     /// When the broker does not answer.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, BusError> {
-        if self.last > 0 && self.more && self.asked_at.elapsed() > REST_MAX {
-            let from = From::Sequence(self.last + 1);
-            let reader = Reader::open(&self.bus, self.stream, self.filter.clone(), from).await?;
-            self.reader = reader.asking(self.ask);
-            self.more = self.reader.pending_at_start > 0;
+        while self.more {
+            if self.asked_at.elapsed() > REST_MAX {
+                self.begin_again().await?;
+                continue;
+            }
+            let entries = self.reader.next(self.ask).await?;
+            self.asked_at = Instant::now();
+            let Some(last) = entries.last() else {
+                self.begin_again().await?;
+                continue;
+            };
+            self.more = last.pending > 0;
+            self.from = From::Sequence(last.sequence + 1);
+            return Ok(Some(entries));
         }
-        if !self.more {
-            return Ok(None);
-        }
-        let entries = self.reader.next(self.ask).await?;
-        self.asked_at = Instant::now();
-        // Nothing comes when what was counted has expired or was removed meanwhile.
-        self.more = entries.last().is_some_and(|last| last.pending > 0);
-        self.last = entries.last().map_or(self.last, |last| last.sequence);
-        Ok(Some(entries))
+        Ok(None)
+    }
+
+    /// With a new reader, where it stands.
+    async fn begin_again(&mut self) -> Result<(), BusError> {
+        let reader = Reader::open(&self.bus, self.stream, self.filter.clone(), self.from).await?;
+        self.reader = reader.asking(self.ask);
+        (self.more, self.asked_at) = (self.reader.pending_at_start > 0, Instant::now());
+        Ok(())
     }
 }

@@ -121,6 +121,10 @@ pub async fn dead(settings: &Settings, command: &Dead) -> Result<(), Failure> {
                 let sentence = "numbers say which letters are meant: give them, or filters, and not both";
                 return Err(Failure::config(sentence));
             }
+            if !numbers.is_empty() && terms.ask_for_a_job() {
+                let sentence = "numbers are sent again at once: --rate, --json and --detach are for filters";
+                return Err(Failure::config(sentence));
+            }
             if !numbers.is_empty() && terms.dry_run {
                 return would_redrive(&bus, numbers).await;
             }

@@ -30,8 +30,8 @@ pub enum Jobs {
         id: String,
         #[arg(long)]
         follow: bool,
-        /// With --follow: one JSON object a change.
-        #[arg(long)]
+        /// One JSON object a change.
+        #[arg(long, requires = "follow")]
         json: bool,
     },
     /// Stop one. What it sent is sent.
@@ -62,6 +62,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// True when something is said that only a job can do.
+    pub fn ask_for_a_job(&self) -> bool {
+        self.rate.is_some() || self.json || self.detach
+    }
+
     /// The same in the words of jobs.
     pub fn asked(&self) -> ask::Terms {
         ask::Terms { rate_per_second: self.rate, dry_run: self.dry_run, by: "cli".to_owned() }

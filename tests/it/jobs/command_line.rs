@@ -33,7 +33,9 @@ async fn dead_letters_are_listed_tried_and_sent_again_by_filters() {
     assert!(shown.contains("provider_error") && !shown.contains("rejected"), "{shown}");
     let wrong = bugle.cli(&["dead", "list", "--fault", "mine"]).await;
     assert!(wrong.code != 0 && wrong.stderr.contains("--fault"), "{wrong:?}");
-    assert_ne!(bugle.cli(&["dead", "redrive"]).await.code, 0, "nothing is no filter");
+    for wrong in [["redrive", "1", "--json"].as_slice(), &["redrive", "1", "--rate", "5"], &["redrive"]] {
+        assert_ne!(bugle.cli(&[["dead"].as_slice(), wrong].concat()).await.code, 0, "{wrong:?}");
+    }
 
     let dry = bugle.cli(&["dead", "redrive", "--fault", "recipient", "--dry-run"]).await.ok();
     assert!(dry.contains("nothing is done") && dry.contains("2 would be sent"), "{dry}");

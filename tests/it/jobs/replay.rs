@@ -105,6 +105,27 @@ async fn the_replay_of_a_process_that_was_killed_is_finished_by_another() {
 }
 
 #[tokio::test]
+async fn an_inbox_has_each_notification_once_and_bugles_own_events_are_replayed_only_by_name() {
+    let (bugle, sink) = (Bugle::new().await, Sink::start().await);
+    let inbox = json!({ "id": "inbox", "events": ["task:*"], "channels": ["in_app"], "recipients": ["ann"] });
+    let told = rule("told", "notification:*", "new");
+    bugle.start_with(&documents(&sink, &[inbox, told])).await;
+    let (api, wire) = (bugle.api(), bugle.wire().await);
+    wire.event("task:done", "e-1", &json!({})).await;
+    // Both deliveries were sent, and Bugle said so.
+    sink.receives(2, "/new").await;
+    api.shows_within(LATER, 4, "status=sent").await;
+    let job = over(&api, &began(&api, REPLAY, &json!({ "since": "1h", "eventTypes": ["*"] })).await).await;
+    assert_eq!((&job["counts"]["matched"], &job["counts"]["known"]), (&json!(1), &json!(2)), "{job:#}");
+    let list = api.get("/v1/notifications?recipient=ann").await.expect(200);
+    assert_eq!(list["notifications"].as_array().unwrap().len(), 1, "{list:#}");
+    let named = json!({ "since": "1h", "eventTypes": ["notification:*"] });
+    let job = over(&api, &began(&api, REPLAY, &named).await).await;
+    assert_eq!(job["counts"]["matched"], 2, "{job:#}");
+    assert_eq!(sink.requests("/new").len(), 2, "they were sent before");
+}
+
+#[tokio::test]
 async fn a_cooldown_holds_for_a_replay_as_for_new_events() {
     let (bugle, sink) = routed(5).await;
     let mut quiet = rule("quiet", "task:*", "new");
