@@ -1,9 +1,10 @@
 //! What each role connects and runs. The whole wiring of a process is in this file.
 
 mod http;
+mod reach;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Embedded, Failure, Role, Running, admin};
 use crate::api::{self, Api};
@@ -12,9 +13,8 @@ use crate::bus::consumer::{self, Begin, Origin, Own, Slots, Source, Stop};
 use crate::bus::directory::{Directory, Holdings};
 use crate::bus::people::People;
 use crate::bus::subject::{ROUTER_DURABLE, worker_durable};
-use crate::bus::{Bus, BusError, StreamName, floor, topology, waiting};
+use crate::bus::{Bus, StreamName, floor, topology, waiting};
 use crate::channel::Workshop;
-use crate::clock;
 use crate::config::{Secret, Settings};
 use crate::connection::probes::Probes;
 use crate::deliver::adapters::Adapters;
@@ -43,10 +43,9 @@ use crate::store::{Store, standing};
 use crate::unsubscribe::Links;
 pub use http::http_client;
 use http::http_policy;
+use reach::until_reachable;
+pub use reach::{connect, connect_now};
 
-/// A fleet's servers may still be starting: this long they are waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
-const TRY_AGAIN: Duration = Duration::from_millis(500);
 const MIB: u64 = 1024 * 1024;
 /// Slots of the urgent and of the retry lane, as a part of the normal lane's.
 const SIDE_LANES_PART: usize = 4;
@@ -123,48 +122,6 @@ pub async fn start(
         parts.api((store, directory, foreman), embedded, recorder).await?;
     }
     Ok(parts.running)
-}
-
-/// Connects to the broker, waiting for one that is still starting.
-///
-/// # Errors
-/// One sentence when it cannot be reached or used.
-pub async fn connect(settings: &Settings, name: &str) -> Result<Bus, Failure> {
-    let url = settings.nats_url();
-    until_reachable("NATS", || Bus::connect(&settings.nats, settings.keep, &url, name)).await
-}
-
-/// Connects for a command: somebody sits in front of it and waits.
-///
-/// # Errors
-/// One sentence when it cannot be reached or used.
-pub async fn connect_now(settings: &Settings) -> Result<Bus, Failure> {
-    let url = settings.nats_url();
-    let failed = |error: BusError| {
-        if matches!(error, BusError::Credentials(_)) { Failure::config(error) } else { Failure::run(error) }
-    };
-    Bus::connect(&settings.nats, settings.keep, &url, "cli").await.map_err(failed)
-}
-
-async fn until_reachable<T, W: Future<Output = Result<T, BusError>>>(
-    what: &str,
-    work: impl Fn() -> W,
-) -> Result<T, Failure> {
-    let started = Instant::now();
-    loop {
-        match work().await {
-            Ok(done) => return Ok(done),
-            Err(error @ (BusError::TooOld { .. } | BusError::NoJetStream { .. })) => {
-                return Err(Failure::run(error));
-            }
-            Err(error @ BusError::Credentials(_)) => return Err(Failure::config(error)),
-            Err(error) if started.elapsed() > PATIENCE => return Err(Failure::run(error)),
-            Err(error) => {
-                tracing::warn!(%error, "{what} is not ready yet");
-                clock::sleep(TRY_AGAIN).await;
-            }
-        }
-    }
 }
 
 /// Loops that pull events: while one waits for the answer to its poll, the other works.
