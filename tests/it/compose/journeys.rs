@@ -189,6 +189,17 @@ async fn nobody_in_the_fleet_is_refused_what_it_needs() {
     api.shows_within(LATER, 1, "rule=paced&status=suppressed").await;
     api.shows_within(SOON, 2, "rule=paced&status=sent&channel=paced").await;
     put("/v1/notifications/preferences?recipient=ann", json!({ "preferences": [] })).await;
+    sink.script("/hook", [crate::support::sink::Answer::Status(400)]);
+    publish(&js, "paced:refused", "5", &json!({ "k": "d" })).await;
+    api.shows_within(LATER, 1, "status=failed&channel=paced").await;
+    sink.script("/hook", [crate::support::sink::Answer::Status(200)]);
+    for (command, sent) in [
+        (["dead", "redrive", "--all", "--fault", "recipient"].as_slice(), "1"),
+        (&["replay", "--since", "1h", "--rule", "paced"], ""),
+    ] {
+        let (well, said) = world.by_hand("cli", command).await;
+        assert!(well && said.contains(sent), "{command:?}: {said}");
+    }
     world.by_hand("cli", &["dead", "list"]).await;
     assert_eq!(refusals(&world), Vec::<String>::new());
 }
