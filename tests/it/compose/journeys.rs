@@ -7,6 +7,7 @@ use async_nats::jetstream;
 use serde_json::json;
 
 use super::world::World;
+use crate::support::prometheus;
 use crate::support::sink::Sink;
 use crate::support::{LATER, SOON, ensure, eventually, pause};
 
@@ -27,7 +28,9 @@ fn refusals(world: &World) -> Vec<String> {
 
 #[tokio::test]
 async fn the_fleet_takes_events_of_a_producer_sends_them_and_keeps_the_history() {
-    let Some(mut world) = World::up(&[], WITHOUT, &[], &[]).await else { return };
+    // Grafana cannot be had; its files are tried beside the dashboards.
+    let without = if prometheus::programs().is_some() { &["grafana"] } else { WITHOUT };
+    let Some(mut world) = World::up(&[], without, &[], &[]).await else { return };
     let producer = world.nats("producer").await;
     let js = jetstream::new(producer);
     publish(&js, "build:failed", "1", &json!({ "branch": "main" })).await;
@@ -42,6 +45,18 @@ async fn the_fleet_takes_events_of_a_producer_sends_them_and_keeps_the_history()
     let (well, said) = world.by_hand("cli", &["channels", "list"]).await;
     assert!(well && said.contains("mail"), "{said}");
     assert_eq!(world.of("router").len(), 2);
+    if without.len() == 1 {
+        eventually("Prometheus sees every process, and no alert", LATER, async || {
+            let up = world.asks_prometheus("sum(up{job=\"bugle\"})").await;
+            let all = up["data"]["result"]
+                .as_array()
+                .is_some_and(|found| found.iter().any(|one| one["value"][1] == "9"));
+            ensure(all, up.to_string())
+        })
+        .await;
+        let firing = world.asks_prometheus("ALERTS{alertstate=\"firing\",severity=\"page\"}").await;
+        assert_eq!(firing["data"]["result"], json!([]), "{firing:#}");
+    }
     assert_eq!(refusals(&world), Vec::<String>::new());
 }
 
