@@ -54,5 +54,6 @@ mod texts;
 mod threads;
 mod tracing;
 mod undecodable;
+mod upgrade;
 mod versions;
 mod whatsapp;
