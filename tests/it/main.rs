@@ -27,6 +27,7 @@ mod embedded;
 mod explain;
 mod faults;
 mod fuzz;
+mod golden;
 mod import;
 mod inbox;
 mod inside;
