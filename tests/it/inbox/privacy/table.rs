@@ -69,6 +69,11 @@ const TABLE: &str = "
     GET    /v1/dead-letters                                    1 2  3 3 3 3 3  3 2 2 2
     GET    /v1/dead-letters/{sequence}                         1 4  3 3 3 3 3  3 4 4 4
     POST   /v1/dead-letters/{sequence}/redrive                 1 4  3 3 3 3 3  3 3 4 4
+    POST   /v1/dead-letters/redrive                            1 *  3 3 3 3 3  3 3 * *
+    POST   /v1/events/replay                                   1 *  3 3 3 3 3  3 3 * *
+    GET    /v1/jobs                                            1 2  3 3 3 3 3  3 2 2 2
+    GET    /v1/jobs/{id}                                       1 4  3 3 3 3 3  3 4 4 4
+    DELETE /v1/jobs/{id}                                       1 4  3 3 3 3 3  3 3 4 4
 
     GET    /v1/rules                                           1 2  3 3 3 3 3  3 2 2 2
     POST   /v1/rules                                           1 *  3 3 3 3 3  3 3 * *
