@@ -30,6 +30,7 @@ test: setup ## run every test (SQLite always, Postgres where it can be had)
 	@export BUGLE_NATS_SERVER=$$(scripts/nats-server.sh) BUGLE_TEST_PYTHON=$$(scripts/test-tools.sh); \
 	if tools=$$(scripts/node-tools.sh); then export BUGLE_TEST_NODE_TOOLS=$$tools; fi; \
 	if browser=$$(scripts/chromium.sh); then export BUGLE_TEST_CHROMIUM=$$browser; fi; \
+	if programs=$$(scripts/earlier-release.sh); then export BUGLE_TEST_EARLIER=$$programs; fi; \
 	if programs=$$(scripts/prometheus.sh); then export BUGLE_TEST_PROMETHEUS=$$programs; fi; \
 	if programs=$$(scripts/postgres.sh 2>/dev/null); then export BUGLE_TEST_POSTGRES_BIN=$$programs; \
 	else echo "make test: no PostgreSQL can be had here: only SQLite is tested."; fi; \

@@ -45,6 +45,8 @@ pub fn lanes(bus: Bus, kinds: &[Kind], stop: CancellationToken) {
 }
 
 fn watch(bus: Bus, stream: StreamName, queues: Vec<Queue>, stop: CancellationToken) {
+    // A consumer may be made only after the first look.
+    queues.iter().for_each(|queue| tell(*queue, (0, 0), Duration::ZERO));
     let mut look = Look { bus, stream, oldest: HashMap::new() };
     task::spawn("what waits", async move {
         let follow = async {
@@ -128,6 +130,13 @@ fn queue_of(stream: StreamName, durable: &str) -> Option<Queue> {
     lanes.next().map(|(kind, lane)| Queue::Lane(kind, lane))
 }
 
+fn tell(queue: Queue, (pending, in_hand): (u64, u64), oldest: Duration) {
+    match queue {
+        Queue::Events => metrics::events_waiting(pending + in_hand, oldest),
+        Queue::Lane(kind, lane) => metrics::lane_waiting((kind, lane), pending, in_hand, oldest),
+    }
+}
+
 struct Look {
     bus: Bus,
     stream: StreamName,
@@ -167,11 +176,7 @@ impl Look {
             self.oldest(queue, &info, &stream).await?
         };
         let age = oldest.and_then(|at| Duration::try_from(clock::now().duration_since(at)).ok());
-        let age = age.unwrap_or_default();
-        match queue {
-            Queue::Events => metrics::events_waiting(pending + in_hand, age),
-            Queue::Lane(kind, lane) => metrics::lane_waiting((kind, lane), pending, in_hand, age),
-        }
+        tell(queue, (pending, in_hand), age.unwrap_or_default());
         Ok(())
     }
 

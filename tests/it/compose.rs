@@ -3,6 +3,7 @@
 
 mod file;
 mod journeys;
+mod local;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

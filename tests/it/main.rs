@@ -55,5 +55,6 @@ mod texts;
 mod threads;
 mod tracing;
 mod undecodable;
+mod upgrade;
 mod versions;
 mod whatsapp;

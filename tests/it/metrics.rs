@@ -92,7 +92,7 @@ async fn every_series_is_documented_and_there_before_anything_happens() {
             "rules": [muted, inbox, rule("broken", "a:b", "broken")],
         }))
         .await;
-    // What is looked up every few seconds comes with the first look.
+    // What others have to be asked for comes with the first answer.
     let before = eventually("everything is there", SOON, async || {
         let scrapes = scrapes(&bugle).await;
         let has = |name: &str| scrapes.iter().any(|(_, text)| text.contains(name));

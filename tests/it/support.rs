@@ -4,6 +4,7 @@ pub mod api;
 pub mod bugle;
 pub mod database;
 pub mod documents;
+pub mod earlier;
 pub mod prometheus;
 pub mod sink;
 pub mod slack;

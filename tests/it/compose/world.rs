@@ -1,12 +1,14 @@
 //! docker-compose.yml without containers: the very commands, environments, files, secrets, dependencies and health checks, as
 //! processes of this machine.
 //!
-//! Each container has a loopback address of its own, so that ports stay what they are. What differs is said in [`World::local`]:
+//! Each container has a loopback address of its own, so that ports stay what they are. What differs is said in `World::local`:
 //! names of services become addresses, paths in containers become paths here.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::file::{Service, services};
 use crate::email::server::MailServer;
@@ -14,6 +16,7 @@ use crate::support::api::{Api, get_text};
 use crate::support::broker;
 use crate::support::postgres::{self, Cluster, Wanted};
 use crate::support::process::Process;
+use crate::support::prometheus;
 use crate::support::{Folder, LATER, ensure, eventually, free_port};
 
 /// A container's stand-in.
@@ -24,12 +27,12 @@ pub struct Container {
 }
 
 pub struct World {
-    folder: Folder,
+    pub(super) folder: Folder,
     services: Vec<Service>,
     /// The first three bytes of all addresses: a world of its own beside others on this machine.
     network: String,
-    hosts: BTreeMap<String, String>,
-    containers: Vec<Container>,
+    pub(super) hosts: BTreeMap<String, String>,
+    pub(super) containers: Vec<Container>,
     next: u8,
     postgres: Option<Cluster>,
     pub mail: Option<MailServer>,
@@ -78,7 +81,10 @@ impl World {
                     |(name, _): &(String, String)| waiting.iter().all(|waiting| waiting.name != *name);
                 service.depends_on.iter().all(known)
             };
-            let index = waiting.iter().position(ready).expect("dependencies have no circle");
+            // It has to know where all others are.
+            let last = |service: &Service| service.image.starts_with("prom/") && waiting.len() > 1;
+            let index = waiting.iter().position(|service| ready(service) && !last(service));
+            let index = index.expect("dependencies have no circle");
             let service = waiting.remove(index);
             world.start(&service).await?;
         }
@@ -206,6 +212,15 @@ impl World {
         let local = |text: &String| self.local(text, service, address);
         let (program, arguments) = if service.image.starts_with("nats:") {
             (broker::binary(), service.command.iter().map(local).collect::<Vec<_>>())
+        } else if service.image.starts_with("prom/") {
+            // Where its image listens and writes without being told.
+            let folder = self.folder.join("containers").join(address).join("prometheus");
+            let image = [
+                format!("--web.listen-address={address}:9090"),
+                format!("--storage.tsdb.path={}", folder.display()),
+            ];
+            let program = prometheus::programs().unwrap().join("prometheus");
+            (program, service.command.iter().map(local).chain(image).collect())
         } else {
             let (program, arguments) = service.command.split_first().expect("a command");
             (self.program(program), arguments.iter().map(local).collect())
@@ -220,90 +235,15 @@ impl World {
         service.environment.iter().map(of).collect()
     }
 
-    /// Where a path of a container lies here.
-    fn mounts(&self, service: &Service, address: &str) -> Vec<(String, PathBuf)> {
-        let root = self.folder.join("containers").join(address);
-        let own = |target: &str| root.join(target.trim_start_matches('/'));
-        let mut mounts: Vec<(String, PathBuf)> = service
-            .volumes
-            .iter()
-            .map(|(source, target)| {
-                let secrets = source == "./secrets";
-                (target.clone(), if secrets { self.folder.join("secrets") } else { own(target) })
-            })
-            .collect();
-        mounts.push(("/run/secrets".to_owned(), self.folder.join("secrets")));
-        mounts
-    }
-
-    /// Copies what a service mounts to where it is, with what is in its files made local.
-    fn lay_out(&self, service: &Service, address: &str) {
-        for name in &service.secrets {
-            assert!(self.folder.join("secrets").join(name).is_file(), "{}: no secret {name}", service.name);
-        }
-        for ((source, target), (_, here)) in service.volumes.iter().zip(self.mounts(service, address)) {
-            if source == "./secrets" {
-                continue;
-            }
-            let Some(source) = source.strip_prefix("./") else {
-                std::fs::create_dir_all(&here).unwrap();
-                continue;
-            };
-            let source = match source.strip_prefix("secrets/") {
-                Some(name) => self.folder.join("secrets").join(name),
-                None => Path::new(env!("CARGO_MANIFEST_DIR")).join(source),
-            };
-            assert!(
-                source.exists(),
-                "{}: {target} would be made of nothing: {}",
-                service.name,
-                source.display()
-            );
-            self.copy(&source, &here, service, address);
-        }
-    }
-
-    fn copy(&self, source: &Path, here: &Path, service: &Service, address: &str) {
-        if source.is_dir() {
-            for entry in std::fs::read_dir(source).unwrap().flatten() {
-                self.copy(&entry.path(), &here.join(entry.file_name()), service, address);
-            }
-            return;
-        }
-        std::fs::create_dir_all(here.parent().unwrap()).unwrap();
-        std::fs::write(here, self.local(&std::fs::read_to_string(source).unwrap(), service, address))
-            .unwrap();
-    }
-
-    /// A text of a container as it must be here: its paths, its own address, those of others.
-    fn local(&self, text: &str, service: &Service, address: &str) -> String {
-        let mut text = text.replace("0.0.0.0:", &format!("{address}:"));
-        for (there, here) in self.mounts(service, address) {
-            for before in ["", "\"", "=", " "] {
-                for after in ["/", "\""] {
-                    let (found, local) =
-                        (format!("{before}{there}{after}"), format!("{before}{}{after}", here.display()));
-                    if !before.is_empty() {
-                        text = text.replace(&found, &local);
-                    } else if text.starts_with(&found) {
-                        text = text.replacen(&found, &local, 1);
-                    }
-                }
-            }
-            if text == there {
-                text = here.display().to_string();
-            }
-        }
-        for (name, host) in &self.hosts {
-            text = text.replace(&format!("//{name}:"), &format!("//{host}:"));
-            text = text.replace(&format!("@{name}:"), &format!("@{host}:"));
-            text = text.replace(&format!("host: {name}\n"), &format!("host: {host}\n"));
-        }
-        // The private networks of containers are loopback here.
-        text.replace("172.16.0.0/12", "127.0.0.0/8")
-    }
-
     // === what tests ask ===
+
+    /// What the fleet's Prometheus finds now, as its API answers.
+    pub async fn asks_prometheus(&self, query: &str) -> Value {
+        let url = format!("http://{}:9090/api/v1/query", self.hosts["prometheus"]);
+        let (_, text) =
+            get_text(url::Url::parse_with_params(&url, [("query", query)]).unwrap().as_ref()).await;
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
 
     pub fn api(&self) -> Api {
         Api { base: format!("http://{}:8080", self.hosts["api"]), token: self.secret("admin-token") }

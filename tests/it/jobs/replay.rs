@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{began, over};
-use crate::support::LATER;
 use crate::support::api::token;
 use crate::support::bugle::{Bugle, Role, rule, webhook};
 use crate::support::sink::{Answer, Sink};
+use crate::support::{LATER, ensure, eventually};
 
 const REPLAY: &str = "/v1/events/replay";
 
@@ -23,8 +23,7 @@ fn documents(sink: &Sink, more: &[Value]) -> Value {
 /// So many events that went out on `old`; then there is a rule for `new` too.
 async fn routed(count: usize) -> (Bugle, Sink) {
     let (bugle, sink) = (Bugle::new().await, Sink::start().await);
-    bugle.start().await;
-    bugle.apply(&documents(&sink, &[])).await;
+    bugle.start_with(&documents(&sink, &[])).await;
     let wire = bugle.wire().await;
     for id in 0..count {
         wire.event("task:done", &format!("e-{id}"), &json!({ "n": id })).await;
@@ -32,6 +31,12 @@ async fn routed(count: usize) -> (Bugle, Sink) {
     wire.event("other:thing", "o-1", &json!({})).await;
     bugle.api().shows_within(LATER, count, "status=sent&channel=old").await;
     bugle.apply(&documents(&sink, &[rule("new", "task:*", "new")])).await;
+    let api = bugle.api();
+    eventually("the API knows the new rule", LATER, async || {
+        let found = api.get("/v1/rules/new").await.status;
+        ensure(found == 200, found.to_string())
+    })
+    .await;
     (bugle, sink)
 }
 

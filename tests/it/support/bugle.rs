@@ -247,7 +247,7 @@ impl Bugle {
         lock(&self.members).push(member);
     }
 
-    fn run(&self, name: &str, program: &Path, arguments: &[&str], serves: bool) -> Member {
+    pub(super) fn run(&self, name: &str, program: &Path, arguments: &[&str], serves: bool) -> Member {
         self.run_at(name, program, arguments, free_port(), serves.then(free_port))
     }
 
