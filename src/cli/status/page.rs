@@ -145,7 +145,7 @@ mod tests {
                         router 7 on box  ready      1.2.3    60 min\n\
                         worker 7 on box  not ready  1.2.3    60 min  NATS is away\n\
                         \n\
-                        waiting          in hand  oldest\n\
+                        queue        waiting  in hand  oldest\n\
                         events       0        0\n\
                         slack retry  12       3        60 s\n\
                         \n\
