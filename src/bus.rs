@@ -31,6 +31,7 @@ use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use serde::Serialize;
 
+pub use connect::redacted;
 pub use subject::{Names, StreamName};
 
 use crate::config::{Keep, Nats};

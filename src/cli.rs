@@ -3,6 +3,7 @@
 mod channels;
 mod commands;
 mod dead;
+mod doctor;
 mod explain;
 mod fleet;
 mod import;
@@ -13,6 +14,8 @@ mod ready;
 mod replay;
 mod rules;
 mod secrets;
+mod status;
+mod table;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -64,6 +67,14 @@ enum Command {
     /// Turn another system's configuration into a file of documents.
     #[command(subcommand)]
     Import(import::Import),
+    /// Say how the installation stands: its processes, what waits, which channels let nothing out.
+    ///
+    /// Exits with 1 when a role is missing, or a process is not ready.
+    Status(status::Status),
+    /// Look for what would lose data or stall: servers, streams, queues, processes, the database, documents.
+    ///
+    /// Exits with 1 when a check fails. Changes nothing.
+    Doctor(doctor::Doctor),
     /// Print the JSON Schema of what people write, for editors.
     Schema {
         /// documents, rule, channel, connection, source, fixtures or settings.
@@ -130,6 +141,14 @@ fn execute(command: Command, config: Option<&Path>) -> Result<(), Failure> {
         Command::Ready(ready) => {
             let settings = settings()?;
             with_runtime(&settings, ready::ready(&settings, &ready))
+        }
+        Command::Status(status) => {
+            let settings = settings()?;
+            with_runtime(&settings, status::status(&settings, &status))
+        }
+        Command::Doctor(doctor) => {
+            let settings = settings()?;
+            with_runtime(&settings, doctor::doctor(&settings, &doctor))
         }
         Command::Init(init) => init::init(&init),
         Command::Rules(rules) => rules::rules(&rules),

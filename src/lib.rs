@@ -15,6 +15,7 @@
 //! - [`api`]: history, sends, inboxes, tokens and live streams; [`send`] and [`notify`]: what somebody sends without an event; [`unsubscribe`]: links with which recipients end what is sent to them
 //! - [`preset`]: what one begins with; [`import`]: documents from other systems' configuration; [`schema`]: the shape of what people write
 //! - [`secrets`]: where they stand in documents, and what is shown in their place
+//! - [`presence`]: who is there and how it does; [`overview`]: how a whole installation stands, for people; [`doctor`]: what would lose data or stall
 //! - shell: [`bus`], [`shelf`], [`app`], [`cli`], [`apply`], [`config`], [`embedded`], [`health`], [`metrics`], [`telemetry`],
 //!   [`trace`], [`clock`], [`task`]
 //!
@@ -38,6 +39,7 @@ pub mod dead;
 pub mod deliver;
 pub mod delivery;
 pub mod device;
+pub mod doctor;
 pub mod documents;
 pub mod embedded;
 pub mod errand;
@@ -54,8 +56,10 @@ pub mod metrics;
 pub mod notification;
 pub mod notify;
 pub mod outcome;
+pub mod overview;
 pub mod own_events;
 pub mod preferences;
+pub mod presence;
 pub mod preset;
 pub mod publish;
 pub mod recipient;

@@ -234,12 +234,22 @@ pub async fn put<T: Serialize>(
 /// # Errors
 /// When the broker does not answer.
 pub async fn read_all(bus: &Bus) -> Result<BTreeMap<Key, Held>, BusError> {
+    let (found, unreadable) = read_whole(bus).await?;
+    unreadable.iter().for_each(|key| tracing::warn!(key, "a document cannot be read"));
+    Ok(found)
+}
+
+/// The same, with the names of those that cannot be read.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn read_whole(bus: &Bus) -> Result<(BTreeMap<Key, Held>, Vec<String>), BusError> {
     let bucket = bus.names.config_bucket();
     let head = format!("$KV.{bucket}.");
     let mut reader =
         Reader::open_stream(bus, &format!("KV_{bucket}"), format!("{head}>"), From::LastPerSubject).await?;
     let mut missing = reader.pending_at_start;
-    let mut found = BTreeMap::new();
+    let (mut found, mut unreadable) = (BTreeMap::new(), Vec::new());
     while missing > 0 {
         let entries = reader.next(READ_MAX).await?;
         // What was counted and does not come was removed meanwhile: a part must not pass for the whole.
@@ -256,9 +266,9 @@ pub async fn read_all(bus: &Bus) -> Result<BTreeMap<Key, Held>, BusError> {
                 Ok(document) => {
                     found.insert(key, Held { revision: entry.sequence, document });
                 }
-                Err(error) => tracing::warn!(%key, %error, "a document cannot be read"),
+                Err(_) => unreadable.push(key.as_written()),
             }
         }
     }
-    Ok(found)
+    Ok((found, unreadable))
 }

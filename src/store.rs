@@ -172,6 +172,17 @@ impl Store {
         }
     }
 
+    /// How many steps of the tables were made, and how many this program knows.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn steps(&self) -> Result<(u64, u64), StoreError> {
+        let made: i64 =
+            sqlx::query_scalar("select count(*) from _sqlx_migrations").fetch_one(&self.pool).await?;
+        let known = sqlx::migrate!().iter().count();
+        Ok((u64::try_from(made).unwrap_or_default(), known as u64))
+    }
+
     async fn migrate_once(&self) -> Result<(), StoreError> {
         use sqlx::migrate::MigrateError;
         match sqlx::migrate!().run(&self.pool).await {

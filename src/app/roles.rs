@@ -33,6 +33,7 @@ use crate::health::Health;
 use crate::jobs::{self, foreman::Foreman};
 use crate::own_events::Announcer;
 use crate::own_events::farewell::Farewell;
+use crate::presence;
 use crate::record::Recorder;
 use crate::route::backlog;
 use crate::route::handler::Router;
@@ -71,6 +72,7 @@ pub async fn start(
     };
     let bus = connect(settings, role.as_str()).await?;
     health.watch_bus(&bus);
+    presence::answer(bus.clone(), presence::Process::new(role, settings), health.clone(), stop.soft.clone());
     until_reachable("NATS", || topology::ensure(&bus, &settings.keep)).await?;
     let texts = Arc::new(texts);
     let keys = match embedded {

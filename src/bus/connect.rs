@@ -123,7 +123,8 @@ fn note_event(event: &Event, connection: &Connection) {
 }
 
 /// The URL without user and password, for messages.
-pub(super) fn redacted(url: &str) -> String {
+#[must_use]
+pub fn redacted(url: &str) -> String {
     let server = |url: &str| match url.rsplit_once('@') {
         Some((before, host)) => format!("{}{host}", before.split_inclusive("://").next().unwrap_or_default()),
         None => url.to_owned(),

@@ -225,6 +225,7 @@ pub async fn epoch(bus: &Bus, stream: StreamName) -> Result<String, BusError> {
 }
 
 /// The same of a stream that was looked up.
-pub(super) fn epoch_of(info: &async_nats::jetstream::stream::Info) -> String {
+#[must_use]
+pub fn epoch_of(info: &async_nats::jetstream::stream::Info) -> String {
     format!("{}-{}", info.config.name, info.created.unix_timestamp_nanos() / 1_000)
 }

@@ -2,13 +2,13 @@
 //!
 //! Recipients and other free text never enter a subject as they are: they are encoded here.
 
+mod asked;
 mod devices;
 mod inbox;
 mod pace;
 
 use crate::channel::Kind;
 use crate::delivery::{Delivery, Lane};
-use crate::errand::What;
 use crate::ids::{ChannelId, ConnectionId, DeliveryId, Recipient, SourceId, WorkspaceId, digest};
 use crate::outcome::Outcome;
 
@@ -149,6 +149,18 @@ impl Names {
         format!("{}.deliveries.{kind}.{}.>", self.prefix, lane.as_str())
     }
 
+    /// All deliveries that are to be sent now.
+    #[must_use]
+    pub fn queued_filter(&self) -> String {
+        format!("{}.deliveries.>", self.prefix)
+    }
+
+    /// The kind of what lies under this subject.
+    #[must_use]
+    pub fn queued_kind<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        subject.strip_prefix(&self.prefix)?.strip_prefix(".deliveries.")?.split('.').next()
+    }
+
     /// Where the one pending timer of a delivery lives.
     #[must_use]
     pub fn later(&self, delivery: &DeliveryId) -> String {
@@ -252,14 +264,6 @@ impl Names {
         kept.iter().any(|head| rest.starts_with(head))
     }
 
-    // === errands ===
-
-    /// Where workers of a kind are asked to do something at once. No stream has it.
-    #[must_use]
-    pub fn errand(&self, what: What, kind: Kind) -> String {
-        format!("{}.ask.{what}.{kind}", self.prefix)
-    }
-
     // === windows and pauses ===
 
     #[must_use]
@@ -310,12 +314,6 @@ impl Names {
     #[must_use]
     pub fn connection_turn(&self, workspace: &WorkspaceId, connection: &ConnectionId) -> String {
         format!("{}.throttle.{workspace}.{}", self.prefix, digest(&["connection-turn", connection.as_str()]))
-    }
-
-    /// Where workers of a kind are asked how a connection stands. No stream has it.
-    #[must_use]
-    pub fn connection_question(&self, kind: Kind) -> String {
-        format!("{}.ask.connection.{kind}", self.prefix)
     }
 
     /// Where it is written how far a durable consumer of a stream has come.

@@ -21,7 +21,7 @@ pub const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Four times the acknowledgement wait: a redelivered message meets the ids of its first delivery.
 pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Unacknowledged messages of one durable across the fleet: more than all slots of a large one together.
-const ACK_PENDING_MAX: i64 = 20_000;
+pub const ACK_PENDING_MAX: i64 = 20_000;
 /// Versions that a document keeps.
 const CONFIG_HISTORY: i64 = 5;
 /// A job that nobody touches is forgotten after so long, as its dead letters are.
@@ -66,6 +66,57 @@ pub async fn setup(bus: &Bus, keep: &Keep) -> Result<Vec<String>, BusError> {
         update_consumers(bus, name, &mut done).await?;
     }
     Ok(done)
+}
+
+/// A stream or a bucket beside what `setup` would make.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compared {
+    pub name: String,
+    pub missing: bool,
+    pub differs: Vec<&'static str>,
+    /// Replicas that are away, or have not all of it.
+    pub behind: usize,
+    pub has_leader: bool,
+}
+
+/// Compares every stream and bucket with what `setup` would make. Changes nothing.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn compare(bus: &Bus, keep: &Keep) -> Result<Vec<Compared>, BusError> {
+    let mut all = Vec::new();
+    for name in StreamName::ALL {
+        let wanted = stream_config(bus, name, keep);
+        let found = get_stream(bus, &wanted.name).await?;
+        all.push(compared(wanted.name.clone(), found, |found| differences(found, &wanted)));
+    }
+    for bucket in [bus.names.config_bucket(), bus.names.people_bucket(), bus.names.jobs_bucket()] {
+        let name = format!("KV_{bucket}");
+        let found = get_stream(bus, &name).await?;
+        let replicas = |found: &stream::Config| found.num_replicas != bus.replicas;
+        all.push(compared(
+            name,
+            found,
+            |found| if replicas(found) { vec!["num_replicas"] } else { Vec::new() },
+        ));
+    }
+    Ok(all)
+}
+
+fn compared(
+    name: String,
+    found: Option<Stream>,
+    differs: impl FnOnce(&stream::Config) -> Vec<&'static str>,
+) -> Compared {
+    let Some(stream) = found else {
+        return Compared { name, missing: true, has_leader: true, ..Default::default() };
+    };
+    let info = stream.cached_info();
+    // A server alone names nobody.
+    let has_leader = info.cluster.as_ref().is_none_or(|cluster| cluster.leader.is_some());
+    let replicas = info.cluster.as_ref().map_or(&[][..], |cluster| &cluster.replicas);
+    let behind = replicas.iter().filter(|peer| peer.offline || !peer.current).count();
+    Compared { name, missing: false, differs: differs(&info.config), behind, has_leader }
 }
 
 /// Brings the durable consumers of a stream to what this version makes.
@@ -172,7 +223,9 @@ pub async fn jobs_bucket(bus: &Bus) -> Result<kv::Store, BusError> {
 /// # Errors
 /// When it is missing or the broker does not answer.
 pub async fn stream(bus: &Bus, name: StreamName) -> Result<Stream, BusError> {
-    bus.js.get_stream(bus.names.stream(name)).await.map_err(BusError::request)
+    let name = bus.names.stream(name);
+    let missing = || BusError::Request(format!("there is no stream {name}: `bugle setup` makes it"));
+    get_stream(bus, &name).await?.ok_or_else(missing)
 }
 
 /// The same without asking the broker: for reads by subject, where a missing stream shows by itself.
@@ -284,13 +337,21 @@ fn stream_config(bus: &Bus, name: StreamName, keep: &Keep) -> stream::Config {
 }
 
 fn differs(found: &stream::Config, wanted: &stream::Config) -> bool {
-    found.subjects != wanted.subjects
-        || found.max_age != wanted.max_age
-        || found.num_replicas != wanted.num_replicas
-        || found.duplicate_window != wanted.duplicate_window
-        || found.allow_direct != wanted.allow_direct
-        || found.allow_message_ttl != wanted.allow_message_ttl
-        || found.allow_message_schedules != wanted.allow_message_schedules
+    !differences(found, wanted).is_empty()
+}
+
+/// What `setup` would change, by its name in the broker's words.
+fn differences(found: &stream::Config, wanted: &stream::Config) -> Vec<&'static str> {
+    let all = [
+        ("subjects", found.subjects != wanted.subjects),
+        ("max_age", found.max_age != wanted.max_age),
+        ("num_replicas", found.num_replicas != wanted.num_replicas),
+        ("duplicate_window", found.duplicate_window != wanted.duplicate_window),
+        ("allow_direct", found.allow_direct != wanted.allow_direct),
+        ("allow_msg_ttl", found.allow_message_ttl != wanted.allow_message_ttl),
+        ("allow_msg_schedules", found.allow_message_schedules != wanted.allow_message_schedules),
+    ];
+    all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }
 
 /// What exists, with our settings on top: an operator's limits, placement and descriptions stay.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +63,71 @@ fn watch(bus: Bus, stream: StreamName, queues: Vec<Queue>, stop: CancellationTok
             () = stop.cancelled() => {}
         }
     });
+}
+
+/// What waits in front of one consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    pub kind: Option<Kind>,
+    /// Kind and lane are None for the events.
+    pub lane: Option<&'static str>,
+    pub pending: u64,
+    /// Handed out, and not settled.
+    pub in_hand: u64,
+    /// When the oldest of them was stored.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Waiting {
+    /// For people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match (self.kind, self.lane) {
+            (Some(kind), Some(lane)) => format!("{kind} {lane}"),
+            (Some(_) | None, _) => "events".to_owned(),
+        }
+    }
+}
+
+/// What waits now, in front of the routers' consumer and in front of each lane that has one.
+///
+/// # Errors
+/// When a stream is missing, or the broker does not answer.
+pub async fn now(bus: &Bus) -> Result<Vec<Waiting>, BusError> {
+    let mut found = Vec::new();
+    for name in [StreamName::Events, StreamName::Deliveries] {
+        let stream = topology::stream(bus, name).await?;
+        let handle = topology::stream_handle(bus, name).await?;
+        let mut look = Look { bus: bus.clone(), stream: name, oldest: HashMap::new() };
+        let mut consumers = stream.consumers();
+        while let Some(info) = consumers.try_next().await.map_err(BusError::request)? {
+            let Some(queue) =
+                info.config.durable_name.as_deref().and_then(|name| queue_of(look.stream, name))
+            else {
+                continue;
+            };
+            let (pending, in_hand) = (info.num_pending, info.num_ack_pending as u64);
+            let oldest =
+                if pending + in_hand == 0 { None } else { look.oldest(queue, &info, &handle).await? };
+            let (kind, lane) = match queue {
+                Queue::Events => (None, None),
+                Queue::Lane(kind, lane) => (Some(kind), Some(lane.as_str())),
+            };
+            found.push(Waiting { kind, lane, pending, in_hand, oldest });
+        }
+    }
+    Ok(found)
+}
+
+/// Whose consumer this is; None for what others made.
+fn queue_of(stream: StreamName, durable: &str) -> Option<Queue> {
+    if stream == StreamName::Events {
+        return (durable == ROUTER_DURABLE).then_some(Queue::Events);
+    }
+    let lanes = Kind::ALL.iter().flat_map(|kind| Lane::ALL.map(|lane| (*kind, lane)));
+    let mut lanes = lanes.filter(|(kind, lane)| worker_durable(*kind, *lane) == durable);
+    lanes.next().map(|(kind, lane)| Queue::Lane(kind, lane))
 }
 
 fn tell(queue: Queue, (pending, in_hand): (u64, u64), oldest: Duration) {

@@ -78,6 +78,16 @@ pub async fn find(bus: &Bus, workspace: Option<&WorkspaceId>, id: &str) -> Resul
 /// When the broker did not answer.
 pub async fn list(bus: &Bus, workspace: Option<&WorkspaceId>) -> Result<Vec<Held>, BusError> {
     topology::ensure_buckets(bus).await?;
+    let mut found = list_there(bus).await?;
+    found.retain(|held| workspace.is_none_or(|wanted| held.job.workspace.as_ref() == Some(wanted)));
+    Ok(found)
+}
+
+/// All jobs, for whoever only looks: a bucket that is missing is not made.
+///
+/// # Errors
+/// When there is no bucket, or the broker did not answer.
+pub async fn list_there(bus: &Bus) -> Result<Vec<Held>, BusError> {
     let mut reader = open(bus).await?;
     let mut more = reader.pending_at_start > 0;
     let mut found = Vec::new();
@@ -91,7 +101,6 @@ pub async fn list(bus: &Bus, workspace: Option<&WorkspaceId>) -> Result<Vec<Held
             }
         }
     }
-    found.retain(|held| workspace.is_none_or(|wanted| held.job.workspace.as_ref() == Some(wanted)));
     found.sort_by(|a, b| (b.job.created_at, &b.job.id).cmp(&(a.job.created_at, &a.job.id)));
     Ok(found)
 }

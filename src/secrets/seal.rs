@@ -55,6 +55,20 @@ pub fn open(keys: &KeyRing, workspace: &WorkspaceId, text: &str) -> Result<Strin
     }
 }
 
+/// The keys that anything in a value was sealed with.
+#[must_use]
+pub fn keys_in(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => {
+            let key = text.strip_prefix(HEAD).and_then(|rest| rest.split_once(':'));
+            key.map(|(id, _)| id).into_iter().collect()
+        }
+        Value::Array(items) => items.iter().flat_map(keys_in).collect(),
+        Value::Object(fields) => fields.values().flat_map(keys_in).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
 /// Opens every sealed secret of a value.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ mod bells;
 mod channels;
 mod chaos;
 mod circuits;
+mod cli;
 mod clients;
 mod compose;
 mod connections;

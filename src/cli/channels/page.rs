@@ -3,36 +3,7 @@
 use super::{Row, Trial};
 use crate::channel::standing::Verification;
 use crate::cli::paint::Paint;
-
-/// Columns stand two spaces apart.
-const GAP: &str = "  ";
-
-/// A cell: its text, and how it is painted.
-type Cell = (String, fn(Paint, &str) -> String);
-
-fn plain(_: Paint, text: &str) -> String {
-    text.to_owned()
-}
-
-fn bold(paint: Paint, text: &str) -> String {
-    paint.bold(text)
-}
-
-fn faint(paint: Paint, text: &str) -> String {
-    paint.faint(text)
-}
-
-fn good(paint: Paint, text: &str) -> String {
-    paint.good(text)
-}
-
-fn bad(paint: Paint, text: &str) -> String {
-    paint.bad(text)
-}
-
-fn doubtful(paint: Paint, text: &str) -> String {
-    paint.doubtful(text)
-}
+use crate::cli::table::{Cell, bad, bold, doubtful, faint, good, header, plain, table};
 
 pub(super) fn list(rows: &[Row], paint: Paint) -> String {
     let mut cells = vec![header(["channel", "kind", "state", "owner", ""])];
@@ -77,29 +48,6 @@ pub(super) fn tests(results: &[Trial], paint: Paint) -> String {
         ]);
     }
     table(&cells, paint)
-}
-
-fn header(names: [&str; 5]) -> [Cell; 5] {
-    names.map(|name| (name.to_owned(), faint as fn(Paint, &str) -> String))
-}
-
-fn table(rows: &[[Cell; 5]], paint: Paint) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, (cell, painted)) in row.iter().enumerate() {
-            // Spaces are not painted: a line ends where its last word does.
-            let pad = widths[column] - cell.chars().count();
-            line.push_str(&painted(paint, cell));
-            line.extend(std::iter::repeat_n(' ', pad));
-            line.push_str(GAP);
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

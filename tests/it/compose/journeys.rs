@@ -45,6 +45,10 @@ async fn the_fleet_takes_events_of_a_producer_sends_them_and_keeps_the_history()
     let (well, said) = world.by_hand("cli", &["channels", "list"]).await;
     assert!(well && said.contains("mail"), "{said}");
     assert_eq!(world.of("router").len(), 2);
+    let (well, said) = world.by_hand("cli", &["status"]).await;
+    assert!(well && said.matches(" ready ").count() >= 6, "every process may answer: {said}");
+    let (well, said) = world.by_hand("cli", &["doctor", "--monitor", "http://nats:8222"]).await;
+    assert!(well && said.contains("always: each message is on the disk"), "{said}");
     if without.len() == 1 {
         eventually("Prometheus sees every process, and no alert", LATER, async || {
             let up = world.asks_prometheus("sum(up{job=\"bugle\"})").await;
