@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # One image for every role: `bugle`, and under the names of the roles (bugle-router, bugle-worker, bugle-recorder, bugle-api) the
-# same program. Small (one static-linked program on distroless), without a shell, as a user without rights.
+# same program. Small (one program on distroless, with glibc and nothing else), without a shell, as a user without rights.
 #
 #   docker build --build-arg REVISION=$(git rev-parse HEAD) -t bugle .
 

@@ -116,7 +116,7 @@ fn note_event(event: &Event, connection: &Connection) {
         metrics::nats_connected(true);
         tracing::info!("connected to NATS");
     } else if event.to_string().to_lowercase().contains("permissions violation") {
-        tracing::error!(%event, "the NATS user of this process may not do what it has to: docs/security.md says what each role needs");
+        tracing::error!(%event, "the NATS user of this process may not do what it has to: config/nats/nats.conf has what each role needs");
     } else if matches!(event, Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_)) {
         tracing::warn!(%event, "NATS reports trouble");
     }
